@@ -1,0 +1,19 @@
+"""Child registries of scope ``mmtl``: ``type='mmtl.LVViT'`` works under the default scope of mmpretrain and mmseg.
+
+Keep this file free of other imports: mmengine swallows an ImportError raised here.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
+
+MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmtl.models"])
+BATCH_AUGMENTS = Registry(
+    "batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models"]
+)
+DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="mmtl", locations=["mmtl.datasets"])
+TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets"])
+METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])
