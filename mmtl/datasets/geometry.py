@@ -1,0 +1,92 @@
+"""Affine maps between unit squares: the whole geometry of augmentation, as pure functions.
+
+Every map is a float64 array [2, 3] that takes (x, y, 1) of the unit square of a transform's *output* to (x, y)
+of the unit square of its *input*, the way a warp looks pixels up. Chains therefore compose in the order in which
+the transforms ran: ``compose(compose(first, second), third)``.
+
+Convention:
+    - x runs right, y runs down; the image's corners, not its outer pixel centres, are at 0 and 1.
+    - Pixel index i has its centre at (i + 0.5) / size.
+    - Boxes are (x1, y1, x2, y2) between pixel edges; x2 and y2 are exclusive.
+"""
+
+import numpy as np
+
+FLIPPED_AXES = {"horizontal": (0,), "vertical": (1,), "diagonal": (0, 1)}
+
+
+def identity_affine() -> np.ndarray:
+    """The map of a transform that shows its whole input, whatever the sizes: a resize."""
+    return np.eye(2, 3)
+
+
+def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Chains two maps: a point goes through ``inner`` first, then through ``outer``.
+
+    Args:
+        outer: [..., 2, 3], for a view the ``view_affine`` so far.
+        inner: [..., 2, 3], the map of the transform that ran last.
+
+    Returns:
+        [..., 2, 3].
+    """
+    linear = outer[..., :2] @ inner[..., :2]
+    offset = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+    return np.concatenate([linear, offset], axis=-1)
+
+
+def invert(affine: np.ndarray) -> np.ndarray:
+    """The map back; raises ``numpy.linalg.LinAlgError`` for one that collapses the plane."""
+    linear = np.linalg.inv(affine[..., :2])
+    return np.concatenate([linear, -linear @ affine[..., 2:]], axis=-1)
+
+
+def apply_affine(affine: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
+    """Moves points [n, 2] by a map [2, 3]."""
+    return points_xy @ affine[:, :2].T + affine[:, 2]
+
+
+def crop_affine(box_xyxy: tuple[float, float, float, float], image_hw: tuple[int, int]) -> np.ndarray:
+    """The map of cutting ``box_xyxy`` (pixels, may reach over the border) out of an image of ``image_hw``."""
+    height, width = image_hw
+    x1, y1, x2, y2 = box_xyxy
+    return np.array([[(x2 - x1) / width, 0.0, x1 / width], [0.0, (y2 - y1) / height, y1 / height]])
+
+
+def pad_affine(padding_ltrb: tuple[int, int, int, int], image_hw: tuple[int, int]) -> np.ndarray:
+    """The map of adding (left, top, right, bottom) pixels around an image of ``image_hw``."""
+    height, width = image_hw
+    left, top, right, bottom = padding_ltrb
+    return crop_affine((-left, -top, width + right, height + bottom), image_hw)
+
+
+def flip_affine(direction: str) -> np.ndarray:
+    """The map of a flip: 'horizontal' swaps left and right, 'vertical' top and bottom, 'diagonal' both."""
+    if direction not in FLIPPED_AXES:
+        raise ValueError(f"flip direction {direction!r} is none of {sorted(FLIPPED_AXES)}")
+    affine = identity_affine()
+    for axis in FLIPPED_AXES[direction]:
+        affine[axis] = -affine[axis]
+        affine[axis, 2] = 1.0
+    return affine
+
+
+def pixel_affine_to_unit(
+    affine: np.ndarray, input_hw: tuple[int, int], output_hw: tuple[int, int]
+) -> np.ndarray:
+    """Turns a map between pixel indices into one between unit squares.
+
+    Args:
+        affine: [2, 3], output pixel index (x, y) -> input pixel index (x, y), whole indices being pixel
+            centres, as ``cv2.warpAffine`` counts with ``WARP_INVERSE_MAP``.
+        input_hw: Size of the image that is read, in pixels.
+        output_hw: Size of the image that is written, in pixels.
+
+    Returns:
+        [2, 3].
+    """
+    to_index = np.array([[output_hw[1], 0.0, -0.5], [0.0, output_hw[0], -0.5]])
+    from_index = np.array(
+        [[1 / input_hw[1], 0.0, 0.5 / input_hw[1]], [0.0, 1 / input_hw[0], 0.5 / input_hw[0]]]
+    )
+    return compose(compose(from_index, affine), to_index)

@@ -1,0 +1,115 @@
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmcv.transforms import BaseTransform
+
+from mmtl.registry import TRANSFORMS
+
+
+def score_map_key(img_path: str, image_root: str) -> str:
+    """An image's key: its path under ``image_root`` with POSIX slashes and extension.
+
+    Raises:
+        ValueError: The image lies outside ``image_root``.
+    """
+    path, root = (Path(os.path.abspath(os.path.expanduser(place))) for place in (img_path, image_root))
+    if not path.is_relative_to(root):
+        raise ValueError(
+            f"image {img_path!r} lies outside image_root {image_root!r}, so it has no key in the score map "
+            "store; give LoadScoreMap the folder that the score maps were made from"
+        )
+    return path.relative_to(root).as_posix()
+
+
+@TRANSFORMS.register_module()
+class LoadScoreMap(BaseTransform):
+    """Puts the annotator's ``score_map`` of the whole image beside the image; no transform ever touches it.
+
+    The store is opened at the first sample, once in each data-loader process.
+
+    Args:
+        store: Folder of a score map store, or any mapping from key to :class:`mmtl.score_maps.ScoreMap`. None
+            passes every sample through, so that one pipeline serves training with and without score maps.
+        image_root: Folder that keys are relative to: the one given to ``make_score_maps``.
+        missing: What an image without a score map does: ``'error'`` stops, ``'label_only'`` passes the sample on
+            with its class label alone.
+        num_classes: When given, a store with another class count is refused.
+
+    Required Keys: img_path. Added Keys: score_map.
+
+    Raises:
+        FileNotFoundError: The store does not exist.
+        ValueError: An image has no map, lies outside ``image_root``, or the class counts differ.
+    """
+
+    def __init__(
+        self,
+        store: str | Mapping | None,
+        image_root: str,
+        missing: str = "error",
+        num_classes: int | None = None,
+    ) -> None:
+        if missing not in ("error", "label_only"):
+            raise ValueError(f"missing={missing!r} is neither 'error' nor 'label_only'")
+        # Asked here, not in a worker: the message then stands alone instead of inside a worker's traceback.
+        if isinstance(store, str | Path) and not Path(store).expanduser().exists():
+            raise FileNotFoundError(
+                f"score map store {str(store)!r} does not exist; make it with "
+                "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set store=None to train on "
+                "class labels alone"
+            )
+        self.store = store
+        self.image_root = image_root
+        self.missing = missing
+        self.num_classes = num_classes
+        self._opened: Mapping | None = None
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Adds ``score_map``."""
+        if self.store is None:
+            return results
+        if results.get("img_path") is None:
+            raise ValueError(
+                "LoadScoreMap finds a score map by its image's path, and this sample has no 'img_path'; use a data "
+                "set of image files, such as mmpretrain's CustomDataset or ImageNet"
+            )
+        key = score_map_key(results["img_path"], self.image_root)
+        try:
+            results["score_map"] = self._maps()[key]
+        except KeyError:
+            if self.missing == "error":
+                raise ValueError(
+                    f"score map store {self._store_name()} has no map for image {key!r}; make the missing maps, "
+                    f"check image_root={self.image_root!r}, or set missing='label_only' to train such images on "
+                    "their class label alone"
+                ) from None
+        return results
+
+    def _maps(self) -> Mapping:
+        if self._opened is None:
+            self._opened = self._open()
+            found = getattr(self._opened, "num_classes", self.num_classes)
+            if self.num_classes is not None and found != self.num_classes:
+                raise ValueError(
+                    f"score map store {self._store_name()} was made for {found} classes, the pipeline wants "
+                    f"{self.num_classes}; point store= to maps of this data set or correct num_classes="
+                )
+        return self._opened
+
+    def _open(self) -> Mapping:
+        if isinstance(self.store, Mapping):
+            return self.store
+        from mmtl.score_maps import ScoreMapStore
+
+        return ScoreMapStore(Path(self.store).expanduser())
+
+    def _store_name(self) -> str:
+        return repr(type(self.store).__name__ if isinstance(self.store, Mapping) else str(self.store))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(store={self._store_name()}, image_root={self.image_root!r}, "
+            f"missing={self.missing!r}, num_classes={self.num_classes})"
+        )

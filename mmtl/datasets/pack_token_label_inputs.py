@@ -1,0 +1,43 @@
+from typing import Any
+
+import numpy as np
+import torch
+from mmpretrain.datasets.transforms import PackInputs
+
+from mmtl.datasets.view import check_view, view_affine
+from mmtl.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PackTokenLabelInputs(PackInputs):
+    """mmpretrain's PackInputs that takes the score map and the view along.
+
+    A sample with a ``score_map`` gets these data fields: ``score_map_scores`` float16 [h, w, k],
+    ``score_map_classes`` int32 [h, w, k], ``score_map_log_norm`` float16 [h, w] (when the annotator gave it)
+    and ``view_affine`` float32 [2, 3]. Without one it packs what PackInputs packs.
+
+    Args:
+        *args: Of the parent, as are the keyword arguments: ``input_key``, ``algorithm_keys``, ``meta_keys``.
+
+    Raises:
+        ValueError: A transform moved the pixels of a sample with a score map and did not tell the view.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Packs one sample."""
+        packed = super().transform(results)
+        if "score_map" not in results:
+            return packed
+        check_view(results)
+        score_map, sample = results["score_map"], packed["data_samples"]
+        sample.score_map_scores = _tensor(score_map.scores, np.float16)
+        sample.score_map_classes = _tensor(score_map.classes, np.int32)
+        if score_map.log_norm is not None:
+            sample.score_map_log_norm = _tensor(score_map.log_norm, np.float16)
+        sample.view_affine = _tensor(view_affine(results), np.float32)
+        return packed
+
+
+def _tensor(array: np.ndarray, dtype: type) -> torch.Tensor:
+    """A copy: a store's arrays are read-only memory maps, which tensors cannot share."""
+    return torch.from_numpy(np.array(array, dtype=dtype))
