@@ -1,6 +1,6 @@
 """Released LV-ViT weights to mmtl's key names and back.
 
-One table of key prefixes serves both directions. Only names change, so a round trip gives back the same tensors.
+One table of key prefixes serves both directions. Only names change: a round trip gives back the same tensors.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
             break
     if not isinstance(checkpoint, Mapping) or not checkpoint:
         raise ValueError(
-            f"no weights found in a {type(checkpoint).__name__}: wanted tensors by name, plain or under one of "
-            f"{', '.join(WRAPPERS)}"
+            f"no weights found in a {type(checkpoint).__name__}: wanted tensors by name, plain or under "
+            f"one of {', '.join(WRAPPERS)}"
         )
     others = [str(key) for key, value in checkpoint.items() if not isinstance(value, Tensor)]
     if others:
@@ -77,8 +77,8 @@ def convert_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Rename the weights of a released LV-ViT checkpoint for the matching mmtl model.
 
     Args:
-        state_dict: Contents of a released file (see ``unwrap``): a classifier, or a segmentor with or without side
-            layers and decode heads.
+        state_dict: Contents of a released file (see ``unwrap``): a classifier, or a segmentor with or without
+            side layers and decode heads.
 
     Returns:
         What ``TokenLabelClassifier`` or MMSegmentation's ``EncoderDecoder`` loads with ``strict=True``.
@@ -96,8 +96,8 @@ def convert_to_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Rename the weights of an mmtl model to the released names; the inverse of ``convert_released``.
 
     Args:
-        state_dict: Weights of a ``TokenLabelClassifier``, or of an ``EncoderDecoder`` with an LVViT, also inside a
-            training checkpoint. Weights of a backbone without any head count as a segmentor's.
+        state_dict: Weights of a ``TokenLabelClassifier``, or of an ``EncoderDecoder`` with an LVViT, also
+            inside a training checkpoint. Weights of a backbone without any head count as a segmentor's.
 
     Returns:
         Weights by their released names.
@@ -127,7 +127,7 @@ def _rename(weights: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> 
 
 
 def _check_whole(weights: Mapping[str, Tensor], prefix: str) -> None:
-    """Compare released names with what an LV-ViT of that depth must have, and refuse weights that are not finite."""
+    """Refuse names that do not make one whole LV-ViT, and weights that are not finite."""
     missing, unknown = _key_errors(weights, prefix)
     if missing or unknown:
         parts = [f"missing keys: {_listed(missing)}"] * bool(missing)
@@ -139,7 +139,7 @@ def _check_whole(weights: Mapping[str, Tensor], prefix: str) -> None:
 
 
 def _key_errors(weights: Mapping[str, Tensor], prefix: str) -> tuple[list[str], list[str]]:
-    """Missing and unknown keys of released weights; ``prefix`` is '' for a classifier, 'backbone.' for a segmentor."""
+    """Missing and unknown released keys; ``prefix`` is '' for a classifier, 'backbone.' for a segmentor."""
     body = {key.removeprefix(prefix) for key in weights if key.startswith(prefix)}
     wanted = {"cls_token", "pos_embed", *_under("patch_embed.proj.", LINEAR), *_block_keys(body)}
     if _has(body, "patch_embed.conv") or _has(body, "patch_embed.bn"):
@@ -174,7 +174,7 @@ def _block_keys(body: set[str]) -> set[str]:
 
 
 def _side_layer_keys(body: set[str]) -> set[str]:
-    """All keys of the side layers that are there; one of six steps enlarges and projects, one of three projects."""
+    """All keys of the side layers that are there: of six steps (enlarge, project) or of three (project)."""
     wanted: set[str] = set()
     for level in (1, 2, 3, 4):
         prefix = f"side_layer{level}."

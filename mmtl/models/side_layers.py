@@ -19,16 +19,16 @@ FORMS: dict[str, tuple[int | None, ...]] = {
 class SideLayers(BaseModule):
     """Turn four feature maps of one resolution into the inputs of a segmentation head.
 
-    ``'pyramid'`` gives the strides 4, 8, 16, 16 that UperNet wants (for 16-pixel patches); ``'fcn'`` keeps the first
-    two maps, projects the third and doubles the fourth, which an FCN head reads. An enlarged level is a transposed
-    convolution, then a 1x1 convolution; a level that keeps its size is the 1x1 convolution alone; each convolution
-    is without bias and is followed by normalisation and ReLU.
+    ``'pyramid'`` gives the strides 4, 8, 16, 16 that UperNet takes (for 16-pixel patches); ``'fcn'`` keeps the
+    first two maps, projects the third and doubles the fourth, which an FCN head reads. An enlarged level is
+    a transposed convolution, then a 1x1 convolution; a level that keeps its size is the 1x1 convolution
+    alone. Convolutions have no bias; normalisation and ReLU follow each.
 
     Args:
         in_channels: Channels of every input map.
         out_channels: Channels of the last output map; the others keep ``in_channels``.
         form: ``'pyramid'`` or ``'fcn'``.
-        norm_cfg: Normalisation of the side layers, for instance ``dict(type='SyncBN')`` for distributed training.
+        norm_cfg: Normalisation after each convolution; None is ``dict(type='BN')``.
         init_cfg: Initialisation, see ``mmengine.model.BaseModule``.
 
     Raises:

@@ -1,0 +1,109 @@
+"""Convert a released LV-ViT checkpoint (classifier or segmentor) for mmtl, or the other way round.
+
+python tools/convert_checkpoint.py lvvit_s-224-83.3.pth.tar checkpoints/lvvit-small_in1k.pth
+mim run mmtl convert_checkpoint work_dirs/NAME/epoch_310.pth released.pth --to-released
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmtl.checkpoints import convert_released, convert_to_released
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Convert one file; a user's mistake ends with one message and exit code 1."""
+    args = parse_args(arguments)
+    try:
+        num_weights = convert_file(args.source, args.target, args.to_released)
+    except (OSError, ValueError) as error:
+        sys.exit(f"convert_checkpoint: {error}")
+    print(f"{args.target}: {num_weights} weights")
+
+
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="checkpoint to read")
+    parser.add_argument("target", type=Path, help="checkpoint to write")
+    parser.add_argument("--to-released", action="store_true", help="from mmtl's names to the released ones")
+    return parser.parse_args(arguments)
+
+
+def convert_file(source: Path, target: Path, to_released: bool = False) -> int:
+    """Convert ``source`` into ``target``, which appears only when it is whole.
+
+    Args:
+        source: Checkpoint to read, with unpickling restricted to tensors and plain values.
+        target: Checkpoint to write: the weights under ``state_dict``, class names under ``meta`` when known.
+        to_released: Whether mmtl's names become the released ones.
+
+    Returns:
+        Number of weights.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+        ValueError: If the source holds anything but the whole weights of one LV-ViT.
+    """
+    checkpoint = load(source)
+    convert = convert_to_released if to_released else convert_released
+    try:
+        weights = convert(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    save({"state_dict": weights, "meta": dataset_meta(checkpoint)}, target)
+    return len(weights)
+
+
+def load(path: Path) -> Any:
+    """Read a checkpoint without running any code in it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give the checkpoint to convert")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can break the reader anywhere
+        needs_code = re.search(r"Unsupported (?:global|class)[^.]*? (?:GLOBAL )?([\w.]+)", str(error))
+        if needs_code is None:
+            raise ValueError(f"{path} is no checkpoint, or damaged or cut short; get it again") from error
+        raise ValueError(
+            f"{path} holds more than tensors and plain values ({needs_code[1]}); reading that could run any "
+            "code. If you trust its author, take the weights out where that does no harm: "
+            f"python -c \"import torch; torch.save(torch.load('{path}', weights_only=False)['state_dict'], "
+            "'weights.pth')\", and convert weights.pth"
+        ) from error
+
+
+def dataset_meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Class names and colours, which the inferencers of MMPretrain and MMSegmentation read from here."""
+    meta = checkpoint.get("meta") or {}
+    names = {key.lower(): meta[key] for key in ("CLASSES", "PALETTE") if meta.get(key) is not None}
+    found = meta.get("dataset_meta") or names
+    return {"dataset_meta": found} if found else {}
+
+
+def save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write under a temporary name first, so that an interruption leaves nothing half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+        os.replace(temporary, path)
+    except RuntimeError as error:  # torch's zip writer on a full disk
+        raise OSError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
