@@ -20,8 +20,8 @@ class SideLayers(BaseModule):
     """Turn four feature maps of one resolution into the inputs of a segmentation head.
 
     ``'pyramid'`` gives the strides 4, 8, 16, 16 that UperNet takes (for 16-pixel patches); ``'fcn'`` keeps
-    the first two maps, projects the third and doubles the fourth, which an FCN head reads. An enlarged level is
-    a transposed convolution, then a 1x1 convolution; a level that keeps its size is the 1x1 convolution
+    the first two maps, projects the third and doubles the fourth, which an FCN head reads. An enlarged level
+    is a transposed convolution, then a 1x1 convolution; a level that keeps its size is the 1x1 convolution
     alone. Convolutions have no bias; normalisation and ReLU follow each.
 
     Args:
