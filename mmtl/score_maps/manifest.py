@@ -1,0 +1,183 @@
+"""The JSON manifest of a finished store: what the maps are and which shards hold them."""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.score_map import ScoreMapStoreError
+from mmtl.score_maps.shard import TEMPORARY_SUFFIX, replace_durably
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = "mmtl score maps"
+VERSION = 1
+SHARD_NAME = re.compile(r"shard-\d{5,}\.bin")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard as the manifest knows it."""
+
+    file: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a store except its maps.
+
+    Attributes:
+        settings: What all shards agree on: the layout, score type, annotator, preprocessing.
+        shards: In the order of the index's shard numbers.
+        index_sha256: Checksum of the index file.
+        undecodable: Images that could not be decoded and have no map.
+    """
+
+    settings: dict[str, Any]
+    shards: list[ShardEntry]
+    index_sha256: str
+    undecodable: list[str]
+
+    @property
+    def num_maps(self) -> int:
+        """Maps in all shards."""
+        return sum(shard.records for shard in self.shards)
+
+
+def make_settings(
+    layout: RecordLayout, annotator: dict | None, preprocessing: dict | None, **extra: Any
+) -> dict:
+    """Settings as they are stored, in plain JSON types."""
+    settings = {
+        "num_classes": layout.num_classes,
+        "grid_hw": layout.grid_hw,
+        "topk": layout.topk,
+        "score_type": "logit",
+        "score_bits": layout.score_bits,
+        "log_norm": layout.log_norm,
+        "annotator": annotator or {},
+        "preprocessing": preprocessing or {},
+        **extra,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def layout_of(settings: dict[str, Any]) -> RecordLayout:
+    """The record layout that the settings describe.
+
+    Raises:
+        ValueError: A field is missing or out of range.
+    """
+    grid_hw = settings.get("grid_hw")
+    if not isinstance(grid_hw, list) or [type(side) for side in grid_hw] != [int, int]:
+        raise ValueError(f"grid_hw={grid_hw!r}: two integers are wanted")
+    numbers = {name: settings.get(name) for name in ("num_classes", "topk", "score_bits")}
+    for name, value in numbers.items():
+        if type(value) is not int:
+            raise ValueError(f"{name}={value!r}: an integer is wanted")
+    if type(settings.get("log_norm")) is not bool:
+        raise ValueError(f"log_norm={settings.get('log_norm')!r}: true or false is wanted")
+    if settings.get("score_type") != "logit":
+        raise ValueError(f"score_type={settings.get('score_type')!r}: 'logit' is wanted")
+    return RecordLayout(grid_hw=(grid_hw[0], grid_hw[1]), log_norm=settings["log_norm"], **numbers)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it appears whole or not at all."""
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        replace_durably(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, the last file of a store to appear."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "num_maps": manifest.num_maps,
+        **manifest.settings,
+        "shards": [asdict(shard) for shard in manifest.shards],
+        "index_sha256": manifest.index_sha256,
+        "undecodable": manifest.undecodable,
+    }
+    write_atomically(folder / MANIFEST_NAME, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        FileNotFoundError: There is no finished store in the folder.
+        ScoreMapStoreError: The manifest is damaged or of a later version.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise FileNotFoundError(_what_is_there(folder))
+    try:
+        content = json.loads(path.read_bytes())
+        return _parse(content)
+    except (ValueError, RecursionError) as error:
+        raise ScoreMapStoreError(f"{path} is damaged or not a score map store: {error}.") from None
+
+
+def _what_is_there(folder: Path) -> str:
+    if any(folder.glob("shard-*.bin*")):
+        return f"{folder} is an unfinished score map store: run the command that was making it again."
+    return f"{folder}: no score map store is there ({MANIFEST_NAME} is missing). `mim run mmtl make_score_maps` makes one."
+
+
+def _parse(content: Any) -> Manifest:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"format={FORMAT!r} is wanted")
+    if content.get("version") != VERSION:
+        raise ValueError(f"version {content.get('version')!r}, this mmtl reads version {VERSION}")
+    entries, undecodable = content.get("shards"), content.get("undecodable")
+    if not isinstance(entries, list) or not entries:
+        raise ValueError("shards: a list is wanted")
+    if not isinstance(undecodable, list) or not all(isinstance(key, str) for key in undecodable):
+        raise ValueError("undecodable: a list of keys is wanted")
+    for name in ("annotator", "preprocessing"):
+        if not isinstance(content.get(name), dict):
+            raise ValueError(f"{name}: an object is wanted")
+    own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
+    settings = {name: value for name, value in content.items() if name not in own}
+    layout_of(settings)
+    manifest = Manifest(
+        settings,
+        [_parse_shard(entry) for entry in entries],
+        _checked_sha(content.get("index_sha256")),
+        undecodable,
+    )
+    if content.get("num_maps") != manifest.num_maps or not manifest.num_maps:
+        raise ValueError(f"num_maps={content.get('num_maps')!r}, the shards hold {manifest.num_maps}")
+    return manifest
+
+
+def _parse_shard(entry: Any) -> ShardEntry:
+    if not isinstance(entry, dict) or set(entry) != {"file", "records", "bytes", "sha256"}:
+        raise ValueError("a shard's entry has file, records, bytes and sha256")
+    if not isinstance(entry["file"], str) or not SHARD_NAME.fullmatch(entry["file"]):
+        raise ValueError(f"shard file {entry['file']!r}: a name like shard-00000.bin is wanted")
+    for name in ("records", "bytes"):
+        if type(entry[name]) is not int or not 0 <= entry[name] < 2**48:
+            raise ValueError(f"shard {entry['file']}: {name}={entry[name]!r}")
+    return ShardEntry(entry["file"], entry["records"], entry["bytes"], _checked_sha(entry["sha256"]))
+
+
+def _checked_sha(value: Any) -> str:
+    if not isinstance(value, str) or not SHA256.fullmatch(value):
+        raise ValueError(f"checksum {value!r}: 64 hexadecimal digits are wanted")
+    return value

@@ -1,0 +1,221 @@
+"""One shard file: records, their keys, a footer that says what they are, and a checksum.
+
+    header   64 bytes: magic, zeros
+    records  n x record_bytes
+    keys     n + 1 offsets (uint32), then the UTF-8 keys end to end, padded to eight bytes
+    footer   JSON: settings of the store, number of records, key bytes, work unit, undecodable images
+    tail     footer length (uint64), SHA-256 of everything before the SHA-256
+
+A shard is written under a temporary name and appears whole, by renaming.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
+
+MAGIC = b"mmtl-score-maps\x01"
+HEADER_BYTES = 64
+TAIL_BYTES = 40
+TEMPORARY_SUFFIX = ".part"
+HASH_CHUNK_BYTES = 1 << 22
+
+
+def shard_name(unit: int) -> str:
+    """File name of the shard of a work unit."""
+    return f"shard-{unit:05d}.bin"
+
+
+def file_sha256(path: Path, num_bytes: int | None = None) -> str:
+    """Hexadecimal SHA-256 of a file's first `num_bytes` (default: all)."""
+    digest = hashlib.sha256()
+    left = path.stat().st_size if num_bytes is None else num_bytes
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(HASH_CHUNK_BYTES, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.hexdigest()
+
+
+def replace_durably(temporary: Path, target: Path) -> None:
+    """Rename a finished, synced file into place and sync the folder, so that a power cut keeps either or."""
+    os.replace(temporary, target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class ShardWriter:
+    """Writes one shard; nothing is visible under its name before `finish`.
+
+    Args:
+        path: The shard's final name.
+        layout: Layout of the records.
+    """
+
+    def __init__(self, path: Path, layout: RecordLayout) -> None:
+        self.path, self.layout = path, layout
+        self.temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+        self.keys: list[bytes] = []
+        self._digest = hashlib.sha256()
+        self._file = self.temporary.open("wb")
+        self._write(MAGIC.ljust(HEADER_BYTES, b"\0"))
+
+    def add(self, keys: list[str], records: np.ndarray) -> None:
+        """Append encoded records (structured array [B]) with their keys."""
+        self._write(records.tobytes())
+        self.keys += [key.encode() for key in keys]
+
+    def flush(self) -> None:
+        """Hand what was added to the operating system (others read progress off the file's size)."""
+        self._file.flush()
+
+    def finish(self, settings: dict[str, Any], unit: int, undecodable: list[str]) -> None:
+        """Add keys, footer and checksum, and let the shard appear."""
+        offsets = np.zeros(len(self.keys) + 1, "<u4")
+        np.cumsum([len(key) for key in self.keys], out=offsets[1:])
+        key_bytes = offsets.tobytes() + b"".join(self.keys)
+        self._write(key_bytes + b"\0" * (-len(key_bytes) % 8))
+        footer = {
+            "settings": settings,
+            "records": len(self.keys),
+            "record_bytes": self.layout.record_bytes,
+            "key_bytes": int(offsets[-1]),
+            "unit": unit,
+            "undecodable": undecodable,
+        }
+        text = json.dumps(footer, sort_keys=True).encode()
+        self._write(text + len(text).to_bytes(8, "little"))
+        self._file.write(self._digest.digest())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        replace_durably(self.temporary, self.path)
+
+    def abort(self) -> None:
+        """Drop what was written."""
+        try:
+            self._file.close()
+        except OSError:
+            pass  # a full disk refuses the last flush; the file goes anyway
+        self.temporary.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+
+
+def read_footer(path: Path) -> dict[str, Any]:
+    """Footer of a shard, checked for sense, plus `bytes` and `sha256` of the file as its tail states them.
+
+    Raises:
+        ScoreMapStoreError: The file is no whole shard.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC or size < HEADER_BYTES + TAIL_BYTES:
+                raise ValueError("it does not start as a shard")
+            file.seek(size - TAIL_BYTES)
+            length = int.from_bytes(file.read(8), "little")
+            sha256 = file.read(32).hex()
+            if length > size - HEADER_BYTES - TAIL_BYTES:
+                raise ValueError("its footer does not fit in the file")
+            file.seek(size - TAIL_BYTES - length)
+            footer = json.loads(file.read(length))
+        _check_footer(footer, size, length)
+    except (ValueError, RecursionError) as error:
+        raise ScoreMapStoreError(
+            f"{path}: damaged shard, {error}. Restore or delete it and make it again."
+        ) from None
+    return footer | {"bytes": size, "sha256": sha256}
+
+
+def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
+    if not isinstance(footer, dict) or not isinstance(footer.get("settings"), dict):
+        raise ValueError("its footer is no settings object")
+    numbers = [footer.get(name) for name in ("records", "record_bytes", "key_bytes", "unit")]
+    if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
+        raise ValueError("its footer lacks a count")
+    undecodable = footer.get("undecodable")
+    if not isinstance(undecodable, list) or not all(isinstance(key, str) for key in undecodable):
+        raise ValueError("its footer lacks the list of undecodable images")
+    records, record_bytes, key_bytes, _ = numbers
+    keys = 4 * (records + 1) + key_bytes
+    wanted = HEADER_BYTES + records * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
+    if wanted != size:
+        raise ValueError(f"it is {size} bytes long, its footer asks for {wanted}")
+
+
+class Shard:
+    """A memory-mapped shard.
+
+    Args:
+        path: The file.
+        layout: Layout that its records must have.
+
+    Raises:
+        ScoreMapStoreError: The file is damaged or of another layout.
+    """
+
+    def __init__(self, path: Path, layout: RecordLayout) -> None:
+        self.path, self.layout = path, layout
+        footer = read_footer(path)
+        if footer["record_bytes"] != layout.record_bytes:
+            raise ScoreMapStoreError(
+                f"{path}: records of {footer['record_bytes']} bytes, the store's layout has {layout.record_bytes}."
+            )
+        self.records: int = footer["records"]
+        self.sha256: str = footer["sha256"]
+        with path.open("rb") as file:
+            self._view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        offsets_at = HEADER_BYTES + self.records * layout.record_bytes
+        self._offsets = self._view[offsets_at : offsets_at + 4 * (self.records + 1)].cast("I")
+        keys_at = offsets_at + 4 * (self.records + 1)
+        self._keys = self._view[keys_at : keys_at + footer["key_bytes"]]
+
+    def key_bytes(self, row: int) -> memoryview:
+        """UTF-8 key of a record."""
+        return self._keys[self._offsets[row] : self._offsets[row + 1]]
+
+    def keys(self) -> Iterator[str]:
+        """All keys in the order of the records.
+
+        Raises:
+            ScoreMapStoreError: The key table is damaged.
+        """
+        for row in range(self.records):
+            try:
+                yield str(self.key_bytes(row), "utf-8")
+            except UnicodeDecodeError:
+                raise ScoreMapStoreError(f"{self.path}: the key of record {row} is damaged.") from None
+
+    def record(self, row: int) -> bytearray:
+        """A private copy of a record's bytes."""
+        size = self.layout.record_bytes
+        start = HEADER_BYTES + row * size
+        return bytearray(self._view[start : start + size])
+
+    def read(self, row: int) -> ScoreMap:
+        """One score map.
+
+        Raises:
+            ScoreMapStoreError: The record is damaged.
+        """
+        try:
+            return self.layout.decode(self.record(row))
+        except ScoreMapStoreError as error:
+            raise ScoreMapStoreError(
+                f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store, then"
+                " restore the shard or delete it and make it again."
+            ) from error
