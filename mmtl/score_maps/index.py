@@ -28,11 +28,7 @@ def key_hash(key: bytes) -> int:
 
 
 def build_index(keys_of_shards: Iterable[Iterable[bytes]]) -> bytes:
-    """Bytes of the index file for shards in their order.
-
-    Raises:
-        ScoreMapStoreError: A key occurs twice (told by `find_duplicate` of the caller's keys).
-    """
+    """Bytes of the index file for shards in their order."""
     hashes, locations = [], []
     for shard, keys in enumerate(keys_of_shards):
         of_shard = np.fromiter(map(key_hash, keys), np.uint32)

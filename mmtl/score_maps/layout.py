@@ -176,7 +176,8 @@ class RecordLayout:
             )
         if classes.size and (classes.min() < 0 or classes.max() >= self.num_classes):
             raise ValueError(
-                f"Class indices from {classes.min()} to {classes.max()}: this store has {self.num_classes} classes."
+                f"Class indices from {classes.min()} to {classes.max()}:"
+                f" this store has {self.num_classes} classes."
             )
         if self.log_norm and (log_norm is None or log_norm.shape != scores.shape[:3]):
             raise ValueError(f"log_norm of shape [h, w] = {list(self.grid_hw)} is wanted, one per map.")

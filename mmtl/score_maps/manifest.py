@@ -136,7 +136,10 @@ def read_manifest(folder: Path) -> Manifest:
 def _what_is_there(folder: Path) -> str:
     if any(folder.glob("shard-*.bin*")):
         return f"{folder} is an unfinished score map store: run the command that was making it again."
-    return f"{folder}: no score map store is there ({MANIFEST_NAME} is missing). `mim run mmtl make_score_maps` makes one."
+    return (
+        f"{folder}: no score map store is there ({MANIFEST_NAME} is missing)."
+        " `mim run mmtl make_score_maps` makes one."
+    )
 
 
 def _parse(content: Any) -> Manifest:
@@ -155,12 +158,8 @@ def _parse(content: Any) -> Manifest:
     own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
     settings = {name: value for name, value in content.items() if name not in own}
     layout_of(settings)
-    manifest = Manifest(
-        settings,
-        [_parse_shard(entry) for entry in entries],
-        _checked_sha(content.get("index_sha256")),
-        undecodable,
-    )
+    shards = [_parse_shard(entry) for entry in entries]
+    manifest = Manifest(settings, shards, _checked_sha(content.get("index_sha256")), undecodable)
     if content.get("num_maps") != manifest.num_maps or not manifest.num_maps:
         raise ValueError(f"num_maps={content.get('num_maps')!r}, the shards hold {manifest.num_maps}")
     return manifest

@@ -173,7 +173,8 @@ class Shard:
         footer = read_footer(path)
         if footer["record_bytes"] != layout.record_bytes:
             raise ScoreMapStoreError(
-                f"{path}: records of {footer['record_bytes']} bytes, the store's layout has {layout.record_bytes}."
+                f"{path}: records of {footer['record_bytes']} bytes,"
+                f" the store's layout has {layout.record_bytes}."
             )
         self.records: int = footer["records"]
         self.sha256: str = footer["sha256"]
@@ -185,8 +186,18 @@ class Shard:
         self._keys = self._view[keys_at : keys_at + footer["key_bytes"]]
 
     def key_bytes(self, row: int) -> memoryview:
-        """UTF-8 key of a record."""
+        """UTF-8 key of a record.
+
+        Raises:
+            ScoreMapStoreError: There is no such record.
+        """
+        if row >= self.records:
+            raise ScoreMapStoreError(f"{self.path}: the index asks for record {row} of {self.records}.")
         return self._keys[self._offsets[row] : self._offsets[row + 1]]
+
+    def all_key_bytes(self) -> Iterator[bytes]:
+        """UTF-8 keys in the order of the records."""
+        return (bytes(self.key_bytes(row)) for row in range(self.records))
 
     def keys(self) -> Iterator[str]:
         """All keys in the order of the records.
@@ -216,6 +227,6 @@ class Shard:
             return self.layout.decode(self.record(row))
         except ScoreMapStoreError as error:
             raise ScoreMapStoreError(
-                f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store, then"
-                " restore the shard or delete it and make it again."
+                f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store,"
+                " then restore the shard or delete it and make it again."
             ) from error

@@ -92,9 +92,10 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
 
     def __iter__(self) -> Iterator[str]:
         missing = set(self.missing_shards)
-        for number, shard in enumerate(self._manifest.shards):
-            if shard.file not in missing:
-                yield from self._open(number).keys()
+        for number, entry in enumerate(self._manifest.shards):
+            shard = self._open(number) if entry.file not in missing else None
+            if shard is not None:
+                yield from shard.keys()
 
     def verify(self) -> list[str]:
         """Read everything and compare it with the checksums; the list of problems, empty when whole."""
@@ -107,39 +108,30 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         if not isinstance(key, str):
             raise KeyError(f"{key!r}: keys are image paths under the image root, as strings.")
         encoded = key.encode()
-        absent = None
         for number, row in self._index.candidates(encoded):
             shard = self._shards[number] if number < len(self._shards) else None
             if shard is None:
-                if (
-                    number < len(self._shards)
-                    and not (self.path / self._manifest.shards[number].file).is_file()
-                ):
-                    absent = self._manifest.shards[number].file
-                    continue
                 shard = self._open(number)
-            if row >= shard.records:
-                raise ScoreMapStoreError(
-                    f"{self.path / INDEX_NAME} is damaged: record {row} of {shard.path.name}."
-                )
-            if shard.key_bytes(row) == encoded:
+            if shard is not None and shard.key_bytes(row) == encoded:
                 return number, row
-        if absent:
-            raise KeyError(f"{key!r}: its score map is likely in {absent}, which is not in {self.path}.")
-        raise KeyError(
-            f"{key!r} has no score map in {self.path}; make one with `mim run mmtl make_score_maps`."
-        )
+        raise KeyError(self._why_absent(key))
 
-    def _open(self, number: int) -> Shard:
+    def _why_absent(self, key: str) -> str:
+        if missing := self.missing_shards:
+            return f"{key!r}: no score map in {self.path}, which lacks {', '.join(missing)}: fetch the rest."
+        return f"{key!r}: no score map in {self.path}; make one with `mim run mmtl make_score_maps`."
+
+    def _open(self, number: int) -> Shard | None:
+        """Map a shard; None when its file is not there."""
         if number >= len(self._shards):
             raise ScoreMapStoreError(f"{self.path / INDEX_NAME} is damaged: there is no shard {number}.")
-        shard = self._shards[number]
-        if shard is None:
+        if self._shards[number] is None:
             entry = self._manifest.shards[number]
-            shard = Shard(self.path / entry.file, self._layout)
+            path = self.path / entry.file
+            if not path.is_file():
+                return None
+            shard = Shard(path, self._layout)
             if (shard.records, shard.sha256) != (entry.records, entry.sha256):
-                raise ScoreMapStoreError(
-                    f"{shard.path} is not the shard of this store: the manifest names another."
-                )
+                raise ScoreMapStoreError(f"{path} is not the shard that the manifest names.")
             self._shards[number] = shard
-        return shard
+        return self._shards[number]

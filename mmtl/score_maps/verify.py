@@ -79,7 +79,7 @@ def _index_problems(
         return [f"{path}: its SHA-256 is not the one in the manifest."]
     if shards_are_whole:
         shards = [Shard(folder / entry.file, layout) for entry in manifest.shards]
-        keys = ((bytes(shard.key_bytes(row)) for row in range(shard.records)) for shard in shards)
+        keys = (shard.all_key_bytes() for shard in shards)
         if hashlib.sha256(build_index(keys)).hexdigest() != manifest.index_sha256:
             return [f"{path} does not lead to the keys of the shards."]
     return []

@@ -1,7 +1,6 @@
 """Writing a store of score maps, shard by shard."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -69,9 +68,7 @@ def finish_store(folder: Path) -> None:
     layout = layout_of(settings)
     opened = [Shard(path, layout) for path, _ in shards]
     _refuse_duplicates(opened)
-    index = build_index(
-        map(bytes, (shard.key_bytes(row) for row in range(shard.records))) for shard in opened
-    )
+    index = build_index(shard.all_key_bytes() for shard in opened)
     write_atomically(folder / INDEX_NAME, index)
     entries = [
         ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards
@@ -82,21 +79,18 @@ def finish_store(folder: Path) -> None:
 
 
 def _refuse_duplicates(shards: list[Shard]) -> None:
-    hashes = np.concatenate([np.fromiter(_hashes(shard), np.uint32) for shard in shards])
+    hashes = np.concatenate(
+        [np.fromiter(map(key_hash, shard.all_key_bytes()), np.uint32) for shard in shards]
+    )
     values, counts = np.unique(hashes, return_counts=True)
     suspects = set(values[counts > 1].tolist())
     seen: set[bytes] = set()
     for shard in shards if suspects else []:
-        for row in range(shard.records):
-            key = bytes(shard.key_bytes(row))
+        for key in shard.all_key_bytes():
             if key_hash(key) in suspects:
                 if key in seen:
                     raise ScoreMapStoreError(f"{shard.path}: {key.decode(errors='replace')!r} occurs twice.")
                 seen.add(key)
-
-
-def _hashes(shard: Shard) -> Iterator[int]:
-    return (key_hash(bytes(shard.key_bytes(row))) for row in range(shard.records))
 
 
 class ScoreMapWriter:
@@ -155,7 +149,8 @@ class ScoreMapWriter:
         for shard_path, footer in shards:
             if difference := setting_difference(footer["settings"], self._settings):
                 raise ScoreMapStoreError(
-                    f"{shard_path} was made with other settings: {difference}. Choose another folder or delete it."
+                    f"{shard_path} was made with other settings: {difference}."
+                    " Choose another folder or delete it."
                 )
             self._keys.update(Shard(shard_path, self._layout).keys())
 
