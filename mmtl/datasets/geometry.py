@@ -1,8 +1,8 @@
 """Affine maps between unit squares: the whole geometry of augmentation, as pure functions.
 
-Every map is a float64 array [2, 3] that takes (x, y, 1) of the unit square of a transform's *output* to (x, y)
-of the unit square of its *input*, the way a warp looks pixels up. Chains therefore compose in the order in which
-the transforms ran: ``compose(compose(first, second), third)``.
+Every map is a float64 array [2, 3] that takes (x, y, 1) of the unit square of a transform's *output* to
+(x, y) of the unit square of its *input*, the way a warp looks pixels up. Chains therefore compose in the
+order in which the transforms ran: ``compose(compose(first, second), third)``.
 
 Convention:
     - x runs right, y runs down; the image's corners, not its outer pixel centres, are at 0 and 1.
@@ -10,6 +10,7 @@ Convention:
     - Boxes are (x1, y1, x2, y2) between pixel edges; x2 and y2 are exclusive.
 """
 
+import cv2
 import numpy as np
 
 FLIPPED_AXES = {"horizontal": (0,), "vertical": (1,), "diagonal": (0, 1)}
@@ -90,3 +91,45 @@ def pixel_affine_to_unit(
         [[1 / input_hw[1], 0.0, 0.5 / input_hw[1]], [0.0, 1 / input_hw[0], 0.5 / input_hw[0]]]
     )
     return compose(compose(from_index, affine), to_index)
+
+
+def rotate_affine(
+    angle: float, image_hw: tuple[int, int], center_xy: tuple[float, float] | None = None, scale: float = 1.0
+) -> np.ndarray:
+    """The map of ``mmcv.imrotate``.
+
+    Args:
+        angle: Degrees; a positive one turns the picture clockwise.
+        image_hw: Size of the image, which the rotation keeps.
+        center_xy: Pixel index (x, y) that stays in place; None for the middle of the image.
+        scale: Growth of the picture about the centre.
+
+    Returns:
+        [2, 3].
+    """
+    height, width = image_hw
+    center_xy = ((width - 1) / 2, (height - 1) / 2) if center_xy is None else center_xy
+    forward = cv2.getRotationMatrix2D(center_xy, -angle, scale)
+    return pixel_affine_to_unit(invert(forward), image_hw, image_hw)
+
+
+def shear_affine(magnitude: float, direction: str, image_hw: tuple[int, int]) -> np.ndarray:
+    """The map of ``mmcv.imshear``: pixel (x, y) goes to (x + magnitude * y, y), or likewise down."""
+    forward = identity_affine()
+    row, column = (0, 1) if direction == "horizontal" else (1, 0)
+    forward[row, column] = magnitude
+    return pixel_affine_to_unit(invert(forward), image_hw, image_hw)
+
+
+def translate_affine(magnitude: float, direction: str) -> np.ndarray:
+    """The map of a picture that moves right, or down when vertical, by ``magnitude`` of the image's size."""
+    affine = identity_affine()
+    affine[0 if direction == "horizontal" else 1, 2] = -magnitude
+    return affine
+
+
+def box_bounds(affines: np.ndarray) -> np.ndarray:
+    """Upright boxes (x1, y1, x2, y2) around the unit square as each of ``affines`` [n, 2, 3] places it."""
+    corners_xy1 = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    corners = affines @ corners_xy1  # [n, 2, 4]
+    return np.concatenate([corners.min(axis=-1), corners.max(axis=-1)], axis=-1)

@@ -33,8 +33,8 @@ class LoadScoreMap(BaseTransform):
         store: Folder of a score map store, or any mapping from key to :class:`mmtl.score_maps.ScoreMap`. None
             passes every sample through, so that one pipeline serves training with and without score maps.
         image_root: Folder that keys are relative to: the one given to ``make_score_maps``.
-        missing: What an image without a score map does: ``'error'`` stops, ``'label_only'`` passes the sample on
-            with its class label alone.
+        missing: What an image without a score map does: ``'error'`` stops, ``'label_only'`` passes the sample
+            on with its class label alone.
         num_classes: When given, a store with another class count is refused.
 
     Required Keys: img_path. Added Keys: score_map.
@@ -57,8 +57,8 @@ class LoadScoreMap(BaseTransform):
         if isinstance(store, str | Path) and not Path(store).expanduser().exists():
             raise FileNotFoundError(
                 f"score map store {str(store)!r} does not exist; make it with "
-                "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set store=None to train on "
-                "class labels alone"
+                "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set store=None to train "
+                "on class labels alone"
             )
         self.store = store
         self.image_root = image_root
@@ -70,10 +70,10 @@ class LoadScoreMap(BaseTransform):
         """Adds ``score_map``."""
         if self.store is None:
             return results
-        if results.get("img_path") is None:
+        if "img_path" not in results:
             raise ValueError(
-                "LoadScoreMap finds a score map by its image's path, and this sample has no 'img_path'; use a data "
-                "set of image files, such as mmpretrain's CustomDataset or ImageNet"
+                "LoadScoreMap finds a score map by its image's path, and this sample has no 'img_path'; use "
+                "a data set of image files, such as mmpretrain's CustomDataset or ImageNet"
             )
         key = score_map_key(results["img_path"], self.image_root)
         try:
@@ -81,9 +81,9 @@ class LoadScoreMap(BaseTransform):
         except KeyError:
             if self.missing == "error":
                 raise ValueError(
-                    f"score map store {self._store_name()} has no map for image {key!r}; make the missing maps, "
-                    f"check image_root={self.image_root!r}, or set missing='label_only' to train such images on "
-                    "their class label alone"
+                    f"score map store {self._store_name()} has no map for image {key!r}; make the missing "
+                    f"maps, check image_root={self.image_root!r}, or set missing='label_only' to train such "
+                    "images on their class label alone"
                 ) from None
         return results
 

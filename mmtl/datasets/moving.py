@@ -22,8 +22,8 @@ class RandomResizedCrop(mmpretrain_transforms.RandomResizedCrop):
 
     Args:
         scale: Output size, an int or (height, width).
-        interpolation: One of mmcv's names; a sequence of them to draw from; or ``'random'``, which is bilinear
-            or bicubic with equal chance, as timm's training pipeline has it.
+        interpolation: One of mmcv's names; a sequence of them to draw from; or ``'random'``, which is
+            bilinear or bicubic with equal chance, as timm's training pipeline has it.
         **kwargs: ``crop_ratio_range``, ``aspect_ratio_range``, ``max_attempts``, ``backend`` of the parent.
     """
 

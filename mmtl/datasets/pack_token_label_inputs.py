@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from mmpretrain.datasets.transforms import PackInputs
 
+from mmtl.datasets.geometry import box_bounds
 from mmtl.datasets.view import check_view, view_affine
 from mmtl.registry import TRANSFORMS
 
@@ -15,6 +16,10 @@ class PackTokenLabelInputs(PackInputs):
     A sample with a ``score_map`` gets these data fields: ``score_map_scores`` float16 [h, w, k],
     ``score_map_classes`` int32 [h, w, k], ``score_map_log_norm`` float16 [h, w] (when the annotator gave it)
     and ``view_affine`` float32 [2, 3]. Without one it packs what PackInputs packs.
+
+    ``mmtl.RandomErasing(mask_labels=True)`` adds ``erased_boxes_xyxy`` float32 [n, 4] in the unit square of
+    the network's input, one box for each such transform, of zero area when it did not erase. A box that was
+    turned or sheared afterwards is given by the upright box around it.
 
     Args:
         *args: Of the parent, as are the keyword arguments: ``input_key``, ``algorithm_keys``, ``meta_keys``.
@@ -35,6 +40,8 @@ class PackTokenLabelInputs(PackInputs):
         if score_map.log_norm is not None:
             sample.score_map_log_norm = _tensor(score_map.log_norm, np.float16)
         sample.view_affine = _tensor(view_affine(results), np.float32)
+        if "erased_affines" in results:
+            sample.erased_boxes_xyxy = _tensor(box_bounds(results["erased_affines"]).clip(0, 1), np.float32)
         return packed
 
 

@@ -1,8 +1,8 @@
 """The view of a sample: which part of the original image its current image shows, and whether that is known.
 
 Three keys of the results dictionary carry it, written here and nowhere else: ``view_affine`` (float64 [2, 3],
-unit square of the current image -> unit square of the original), ``view_hw`` (the image size for which it holds)
-and ``view_problem`` (what an untracked transform did, kept until somebody needs the view).
+unit square of the current image -> unit square of the original), ``view_hw`` (the image size for which it
+holds) and ``view_problem`` (what an untracked transform did, kept until somebody needs the view).
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ def move_view(results: dict[str, Any], input_hw: tuple[int, int], local: np.ndar
     _note_untracked_size(results, input_hw)
     results["view_affine"] = compose(view_affine(results), local)
     results["view_hw"] = image_hw(results)
-    if "erased_affines" in results:
+    if "erased_affines" in results:  # boxes of RandomErasing, placed in the image: they move the other way
         results["erased_affines"] = compose(invert(local), results["erased_affines"])
 
 

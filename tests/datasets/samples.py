@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from mmtl.datasets.geometry import apply_affine
+
 INSIDE = 200  # value of the third channel within the original image; padding has another
 
 
@@ -39,4 +41,15 @@ def ramp_sample(image_hw, map_hw=(3, 4)):
 def seen_positions(image):
     """Unit-square (x, y) [H, W, 2] that the colours tell, and where they can be trusted [H, W]."""
     positions = image[..., :2].astype(np.float64) / 255
-    return positions, np.abs(image[..., 2].astype(int) - INSIDE) <= 2
+    return positions, np.abs(image[..., 2].astype(int) - INSIDE) <= 1
+
+
+def worst_error(results):
+    """The largest distance between where the view says that a pixel is from and where its colour says."""
+    height, width = results["img"].shape[:2]
+    x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
+    told = apply_affine(results["view_affine"], np.stack([x.ravel(), y.ravel()], axis=-1))
+    seen, trusted = seen_positions(results["img"])
+    interior = trusted.ravel() & (np.abs(told - 0.5) < 0.47).all(axis=-1)
+    assert interior.sum() > 20
+    return np.abs(told - seen.reshape(-1, 2))[interior].max()

@@ -4,9 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms.utils import cache_random_params
 from mmpretrain.registry import TRANSFORMS
-from samples import ramp_sample, seen_positions
-
-from mmtl.datasets.geometry import apply_affine
+from samples import ramp_sample, worst_error
 
 sizes = st.tuples(st.integers(40, 130), st.integers(40, 130))
 seeds = st.integers(0, 2**32 - 1)
@@ -24,17 +22,6 @@ MOVING = [
     dict(type="mmtl.Pad", size_divisor=32),
     dict(type="mmtl.Pad", pad_to_square=True),
 ]
-
-
-def worst_error(results):
-    """The largest distance between where the view says that a pixel is from and where its colour says."""
-    height, width = results["img"].shape[:2]
-    x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
-    told = apply_affine(results["view_affine"], np.stack([x.ravel(), y.ravel()], axis=-1))
-    seen, trusted = seen_positions(results["img"])
-    interior = trusted.ravel() & (np.abs(told - 0.5) < 0.47).all(axis=-1)
-    assert interior.sum() > 20
-    return np.abs(told - seen.reshape(-1, 2))[interior].max()
 
 
 @pytest.mark.parametrize("config", MOVING, ids=lambda config: "-".join(map(str, config.values())))
