@@ -1,0 +1,32 @@
+# The demo's annotator: a small CNN that sees 8 x 10 positions of an image.
+#
+# Command:  mim train mmpretrain configs/demo/resnet-nano_1xb32-10e_demo.py --gpus 0
+# Length:   10 epochs x 3000 / 32 images = 930 steps
+_base_ = ["../_base_/pretrain_runtime.py", "../_base_/datasets/demo_classification.py"]
+work_dir = "work_dirs/demo/annotator"
+
+model = dict(
+    type="ImageClassifier",
+    data_preprocessor=dict(
+        num_classes={{_base_.num_classes}}, mean={{_base_.mean_rgb}}, std={{_base_.std_rgb}}, to_rgb=True
+    ),
+    backbone=dict(
+        type="ResNet",
+        depth=18,
+        num_stages=3,
+        strides=(1, 2, 1),  # after the stem's stride of 4: 64 x 80 pixels -> 8 x 10 positions
+        dilations=(1, 1, 1),
+        out_indices=(2,),
+        stem_channels=24,
+        base_channels=24,
+    ),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LinearClsHead", num_classes={{_base_.num_classes}}, in_channels=96),
+)
+
+epochs, max_lr = 10, 2e-3
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05))
+param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
+train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=2)
+val_cfg = dict()
+test_cfg = dict()
