@@ -1,0 +1,51 @@
+# ImageNet with the score maps of tools/make_score_maps.py. A recipe for another image size or crop
+# repeats the
+# two lists; mmtl's crops and flips are OpenMMLab's own and also tell the score map's view what they did.
+data_root = "data/imagenet"
+score_maps = "data/imagenet_score_maps"  # None trains on the class labels alone
+img_size = 224
+bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
+
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{data_root}/train", num_classes=1000),
+    dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="pillow", interpolation="random"),
+    dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),
+    dict(
+        type="RandomErasing",
+        erase_prob=0.25,
+        mode="rand",
+        min_area_ratio=0.02,
+        max_area_ratio=1 / 3,
+        fill_color=bgr_mean,
+        fill_std=bgr_std,
+    ),
+    dict(type="mmtl.PackTokenLabelInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    # The crop is 0.9 of the resized edge: 224 / 0.9 = 248 pixels.
+    dict(
+        type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"
+    ),
+    dict(type="CenterCrop", crop_size=img_size),
+    dict(type="PackInputs"),
+]
+
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(type="ImageNet", data_root=data_root, split="train", pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(type="ImageNet", data_root=data_root, split="val", pipeline=test_pipeline),
+)
+val_evaluator = dict(type="Accuracy", topk=(1, 5))
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
