@@ -1,0 +1,24 @@
+from mmtl.models.batch_targets import BatchTargets
+from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
+from mmtl.models.lvvit import LVViT
+from mmtl.models.mix_token import MixToken, TokenMix, mix_tokens
+from mmtl.models.side_layers import SideLayers
+from mmtl.models.token_label_classifier import TokenLabelClassifier
+from mmtl.models.token_label_head import TokenLabelHead
+from mmtl.models.token_label_loss import token_label_loss
+from mmtl.models.token_targets import TokenTargets, token_targets
+
+__all__ = [
+    "BatchTargets",
+    "LVViT",
+    "MixToken",
+    "SideLayers",
+    "TokenLabelClassifier",
+    "TokenLabelDataPreprocessor",
+    "TokenLabelHead",
+    "TokenMix",
+    "TokenTargets",
+    "mix_tokens",
+    "token_label_loss",
+    "token_targets",
+]

@@ -1,0 +1,93 @@
+"""The head of token labeling: one linear classifier for the class token, one for the patch tokens."""
+
+import torch
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmtl.models.batch_targets import BatchTargets
+from mmtl.models.token_label_loss import token_label_loss
+from mmtl.models.token_targets import TokenTargets
+from mmtl.registry import MODELS
+
+
+@MODELS.register_module()
+class TokenLabelHead(ClsHead):
+    """Classifies the class token and every patch token.
+
+    Takes tokens [B, 1 + N, C] with the class token first, or a feature map [B, C, h, w], whose mean is the class
+    token then, so that CNNs and hierarchical transformers can be trained with token labels as well.
+
+    Args:
+        num_classes: K.
+        in_channels: C.
+        beta: weight of the patch tokens' loss. 0 trains on the class token alone.
+        predict_weight: weight w of the patch tokens in the prediction, class logits + w * max over patches of the
+            patch logits. None means 0.5, or 0 when ``beta`` is 0, as the patch classifier is not trained then.
+        init_cfg: weight initialisation, see mmengine.
+
+    Raises:
+        ValueError: if ``num_classes`` is not positive or ``beta`` is negative.
+
+    Source: paper, section 3.1 (beta = 0.5); released code (prediction).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        beta: float = 0.5,
+        predict_weight: float | None = None,
+        init_cfg: dict | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if num_classes < 1 or beta < 0:
+            raise ValueError(
+                f"TokenLabelHead wants num_classes > 0 and beta >= 0, got {num_classes} and {beta}"
+            )
+        self.num_classes, self.beta = num_classes, beta
+        self.predict_weight = (0.5 if beta else 0.0) if predict_weight is None else predict_weight
+        self.fc = nn.Linear(in_channels, num_classes)
+        self.token_fc = nn.Linear(in_channels, num_classes).requires_grad_(beta > 0)
+
+    def pre_logits(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Class token [B, C] and patch tokens [B, N, C] of the last feature."""
+        feature = feats[-1]
+        if feature.ndim == 3:  # [B, 1 + N, C]
+            return feature[:, 0], feature[:, 1:]
+        patches = feature.flatten(2).transpose(1, 2)  # [B, h * w, C]
+        return patches.mean(1), patches
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Prediction logits [B, K] of the backbone's (or neck's) features."""
+        class_token, patch_tokens = self.pre_logits(feats)
+        logits = self.fc(class_token)
+        if self.predict_weight:
+            logits = logits + self.predict_weight * self.token_fc(patch_tokens).amax(1)
+        return logits
+
+    def loss(
+        self, feats: tuple[Tensor, ...], data_samples: list[DataSample], targets: BatchTargets | None = None
+    ) -> dict[str, Tensor]:
+        """L_cls + beta * L_tl of the paper.
+
+        Args:
+            feats: the backbone's (or neck's) features; the last one is used.
+            data_samples: their ``gt_label`` is used when there are no targets.
+            targets: from :class:`mmtl.TokenLabelDataPreprocessor`.
+
+        Returns:
+            dict: 'loss_cls' and, with beta > 0, 'loss_token' (beta included; 0 in a batch without score maps).
+        """
+        if targets is None:
+            labels = torch.cat([sample.gt_label for sample in data_samples]).to(feats[-1].device)
+            targets = BatchTargets(TokenTargets.from_labels(labels, self.num_classes), None, (0, 0))
+        class_token, patch_tokens = self.pre_logits(feats)
+        losses = {"loss_cls": token_label_loss(self.fc(class_token), targets.class_token)}
+        if self.beta and targets.patch_tokens is not None:
+            patch_loss = token_label_loss(self.token_fc(patch_tokens), targets.patch_tokens)
+            losses["loss_token"] = self.beta * patch_loss
+        elif self.beta:
+            # Distributed training wants every parameter in the graph, also in a batch without score maps.
+            losses["loss_token"] = 0.0 * self.token_fc(patch_tokens[:, :1]).sum()
+        return losses

@@ -1,0 +1,103 @@
+"""Soft cross-entropy of sparse label distributions, in closed form."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from mmtl.models.token_targets import TokenTargets
+
+# Rows are taken in chunks of this many logits: on a CPU a chunk stays in the cache, on a GPU the float32 working
+# copy of bf16 logits stays small.
+_CHUNK_LOGITS = {"cpu": 2**18, "cuda": 2**25}
+
+
+def token_label_loss(logits: Tensor, targets: TokenTargets, token_weights: Tensor | None = None) -> Tensor:
+    """Mean soft cross-entropy H(logits, targets) over tokens and batch.
+
+    With p = tail everywhere + weights on a few classes, each token's loss is
+
+        mass * logsumexp(z) - tail * sum(z) - sum over entries of weight * z[class],    mass = sum of p,
+
+    so no dense target is ever made. The gradient is computed with the loss, in one pass over the logits.
+
+    Args:
+        logits: [B, N, K] (or [B, K] where N is 1), any floating type; computed in float32.
+        targets: the label distributions of the same tokens.
+        token_weights: [B, N], multiplies the targets' own row weights. Tokens of weight 0 are left out, the mean
+            is over the weights' sum.
+
+    Returns:
+        Tensor: float32 scalar.
+
+    Raises:
+        ValueError: if the logits do not fit the targets.
+
+    Source: paper, section 3.1.
+    """
+    batch, tokens = targets.tail.shape
+    if logits.shape[-1] != targets.num_classes or logits.numel() != batch * tokens * targets.num_classes:
+        raise ValueError(
+            f"token_label_loss wants logits [{batch}, {tokens}, {targets.num_classes}] for {targets!r}, "
+            f"got {list(logits.shape)}"
+        )
+    row_weights = targets.row_weights if token_weights is None else targets.row_weights * token_weights
+    row_weights = row_weights.flatten() / row_weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    return _SparseSoftCrossEntropy.apply(
+        logits.reshape(-1, targets.num_classes),
+        targets.classes.flatten(0, 1),
+        targets.weights.flatten(0, 1),
+        targets.tail.flatten(),
+        row_weights,
+    )
+
+
+class _SparseSoftCrossEntropy(torch.autograd.Function):
+    """Weighted sum of the rows' losses, with the gradient made in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, row_weights: Tensor
+    ) -> Tensor:
+        """Logits [R, K], entries [R, M], tail [R], row weights [R]."""
+        grad = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        mass = tail * logits.shape[-1] + weights.sum(-1)
+        loss = logits.new_zeros((), dtype=torch.float32)
+        rows = max(1, _CHUNK_LOGITS.get(logits.device.type, 2**25) // logits.shape[-1])
+        for start in range(0, len(logits), rows):
+            chunk = slice(start, start + rows)
+            inputs = (x[chunk] for x in (logits, classes, weights, tail, mass, row_weights))
+            chunk_loss, chunk_grad = _loss_and_gradient(*inputs, with_gradient=grad is not None)
+            loss = loss + chunk_loss
+            if grad is not None:
+                grad[chunk] = chunk_grad
+        ctx.save_for_backward(grad)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad_loss: Tensor) -> tuple:
+        (grad,) = ctx.saved_tensors
+        return grad * grad_loss.to(grad.dtype), None, None, None, None
+
+
+def _loss_and_gradient(
+    logits: Tensor,
+    classes: Tensor,
+    weights: Tensor,
+    tail: Tensor,
+    mass: Tensor,
+    row_weights: Tensor,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Loss of some rows and its gradient mass * softmax - tail - weights, times the row's weight."""
+    logits = logits.float()
+    peak = logits.amax(-1, keepdim=True)
+    exps = (logits - peak).exp_()
+    norm = exps.sum(-1, keepdim=True)
+    log_norm = (norm.log() + peak).squeeze(-1)
+    named = (weights * logits.gather(-1, classes)).sum(-1)
+    loss = (row_weights * (mass * log_norm - tail * logits.sum(-1) - named)).sum()
+    if not with_gradient:
+        return loss, None
+    grad = exps.mul_((row_weights * mass).unsqueeze(-1) / norm).sub_((row_weights * tail).unsqueeze(-1))
+    return loss, grad.scatter_add_(-1, classes, -row_weights.unsqueeze(-1) * weights)

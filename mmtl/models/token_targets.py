@@ -1,0 +1,364 @@
+"""Soft labels of tokens, read from score maps through the geometry of the sample and kept sparse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmtl.models.score_map_windows import map_windows
+
+TAILS = ("zero_logit", "probability")
+
+
+@dataclass(frozen=True, repr=False)
+class TokenTargets:
+    """Label distributions of a batch of tokens: p = tail everywhere, plus weights on a few classes.
+
+    A class may appear several times for a token; its weights add up. Behaves as a batch of label rows for
+    mmpretrain's batch augments: indexed by images, scaled and added.
+
+    Args:
+        classes: int64 [B, N, M], the classes of the M sparse entries of each token.
+        weights: float32 [B, N, M], what an entry adds to the tail; may be negative.
+        tail: float32 [B, N], probability of every class before the weights.
+        row_weights: float32 [B, N], how much the token counts in the loss: 1, or 0 to leave it out.
+        num_classes: K.
+        grid_hw: token grid (h, w), N = h * w; (1, 1) for the class token's target.
+    """
+
+    classes: Tensor
+    weights: Tensor
+    tail: Tensor
+    row_weights: Tensor
+    num_classes: int
+    grid_hw: tuple[int, int]
+
+    @classmethod
+    def from_labels(cls, labels: Tensor, num_classes: int) -> TokenTargets:
+        """One-hot targets of the class token.
+
+        Args:
+            labels: integer [B], class indices below ``num_classes``.
+            num_classes: K.
+
+        Returns:
+            TokenTargets: with N = 1.
+
+        Raises:
+            ValueError: if a label is negative or not below ``num_classes``.
+        """
+        _check_classes(labels, num_classes, "label")
+        ones = torch.ones(len(labels), 1, device=labels.device)
+        return cls(
+            labels.long().view(-1, 1, 1),
+            ones.unsqueeze(-1),
+            torch.zeros_like(ones),
+            ones,
+            num_classes,
+            (1, 1),
+        )
+
+    @property
+    def ndim(self) -> int:
+        """2: a batch of label rows, which is what mmpretrain's Mixup checks for."""
+        return 2
+
+    def __len__(self) -> int:
+        """Images in the batch, B."""
+        return len(self.tail)
+
+    def __repr__(self) -> str:
+        batch, tokens, entries = self.classes.shape
+        return (
+            f"TokenTargets({batch} images x {tokens} tokens ({self.grid_hw[0]}x{self.grid_hw[1]} grid), "
+            f"{entries} sparse entries over {self.num_classes} classes, {self.tail.device})"
+        )
+
+    def __getitem__(self, index: Tensor | slice | tuple) -> TokenTargets:
+        """Select images; a second index (the classes, in mmpretrain's Mixup) may only be ``:``."""
+        if isinstance(index, tuple):
+            index, *rest = index
+            if any(item != slice(None) for item in rest):
+                raise ValueError(
+                    f"TokenTargets are indexed by images only, as targets[index]; got also {rest}"
+                )
+        if isinstance(index, int):
+            index = slice(index, index + 1 or None)
+        return self._map(lambda tensor: tensor[index])
+
+    def __mul__(self, factor: float | Tensor) -> TokenTargets:
+        """Scale by a number, or by one number per image (a tensor of shape [] or [B])."""
+        if isinstance(factor, Tensor):
+            factor = factor.reshape(-1, 1)
+        return replace(
+            self,
+            weights=self.weights * (factor.unsqueeze(-1) if isinstance(factor, Tensor) else factor),
+            tail=self.tail * factor,
+            row_weights=self.row_weights * factor,
+        )
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: TokenTargets) -> TokenTargets:
+        return replace(
+            self,
+            classes=torch.cat((self.classes, other.classes), dim=-1),
+            weights=torch.cat((self.weights, other.weights), dim=-1),
+            tail=self.tail + other.tail,
+            row_weights=self.row_weights + other.row_weights,
+        )
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> TokenTargets:
+        return replace(
+            self,
+            classes=function(self.classes),
+            weights=function(self.weights),
+            tail=function(self.tail),
+            row_weights=function(self.row_weights),
+        )
+
+    def to(self, device: torch.device | str) -> TokenTargets:
+        """The same targets on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def float(self) -> TokenTargets:
+        """The same targets; the weights are float32 already (mmpretrain's batch augments ask for it)."""
+        return self
+
+    def dense(self) -> Tensor:
+        """Every probability, float32 [B, N, K]: for tests and pictures, training never needs it."""
+        return (
+            self.tail.unsqueeze(-1)
+            .repeat(1, 1, self.num_classes)
+            .scatter_add_(-1, self.classes, self.weights)
+        )
+
+    def smoothed(self, smoothing: float) -> TokenTargets:
+        """Label smoothing as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K."""
+        share = smoothing / self.num_classes
+        factor = 1 - smoothing + share
+        return replace(self, weights=self.weights * factor, tail=self.tail * factor + share)
+
+    def weighted(self, factor: Tensor) -> TokenTargets:
+        """The same labels, each token's weight in the loss multiplied by ``factor``, [B, N] or [B, 1]."""
+        return replace(self, row_weights=self.row_weights * factor)
+
+    def mix_rows(self, mask: Tensor, partner: Tensor) -> TokenTargets:
+        """Labels of tokens that :func:`mmtl.models.mix_token.mix_tokens` mixed: each follows its token.
+
+        Args:
+            mask: bool [N] or [B, N], True where the token stays.
+            partner: int64 [B].
+        """
+        other = self[partner]
+
+        def pick(own: Tensor, others: Tensor) -> Tensor:
+            return torch.where(mask.unsqueeze(-1) if own.ndim == 3 else mask, own, others)
+
+        return replace(
+            self,
+            classes=pick(self.classes, other.classes),
+            weights=pick(self.weights, other.weights),
+            tail=pick(self.tail, other.tail),
+            row_weights=pick(self.row_weights, other.row_weights),
+        )
+
+    def ground_truth(self, labels: Tensor, blend: str = "label") -> TokenTargets:
+        """Target of the class token from the class label, from this target (the pooled map), or from both.
+
+        Args:
+            labels: integer [B].
+            blend: 'label', 'map', or 'released': the map weighs 0.5 where its first class is the label and 0.9
+                where it is another.
+
+        Returns:
+            TokenTargets: with N = 1.
+
+        Raises:
+            ValueError: for another ``blend``.
+
+        Source: paper, section 3.1 (label); released code (blend).
+        """
+        if blend == "map":
+            return self
+        label_targets = TokenTargets.from_labels(labels, self.num_classes)
+        if blend == "label":
+            return label_targets
+        if blend != "released":
+            raise ValueError(f"ground_truth wants blend 'label', 'map' or 'released', got {blend!r}")
+        agrees = self.dense().argmax(-1).squeeze(1) == labels
+        map_share = torch.where(agrees, 0.5, 0.9)
+        return self * map_share + label_targets * (1 - map_share)
+
+
+def token_targets(
+    scores: Tensor,
+    classes: Tensor,
+    view_affine: Tensor,
+    grid_hw: tuple[int, int],
+    num_classes: int,
+    tail: str = "zero_logit",
+    smoothing: float = 0.0,
+    log_norm: Tensor | None = None,
+    outside: str = "uniform",
+    device: torch.device | str | None = None,
+) -> TokenTargets:
+    """Labels of the tokens of a batch, exact for any chain of crops, flips, rotations and shears.
+
+    ``tail='zero_logit'`` is the published rule: classes that a cell does not name have logit 0, logits are
+    interpolated, a softmax over all K classes follows. ``tail='probability'`` interpolates the annotator's true
+    probabilities, each cell's rest spread evenly over the classes that it does not name.
+
+    Args:
+        scores: floating [B, h, w, k], logits of the k best classes of every cell.
+        classes: integer [B, h, w, k], their indices.
+        view_affine: floating [B, 2, 3], from the unit square of the network's input to that of the original image.
+        grid_hw: token grid (h, w); (1, 1) gives the class token's target.
+        num_classes: K.
+        tail: 'zero_logit' or 'probability'.
+        smoothing: label smoothing in [0, 1].
+        log_norm: floating [B, h, w], log-sum-exp over all K logits; 'probability' needs it.
+        outside: tokens with no sample inside the image have the uniform label: 'uniform' trains on it, 'ignore'
+            gives them no weight in the loss.
+        device: where the targets are wanted; None means where ``scores`` are. Inputs on the CPU are checked there
+            and cost no synchronisation.
+
+    Returns:
+        TokenTargets: N = product of ``grid_hw`` tokens per image.
+
+    Raises:
+        ValueError: for a class out of range, a score that is not finite, an affine of no area, an empty grid, or
+            shapes that do not fit.
+
+    Convention:
+        xy_order: the affine acts on (x, y), x to the right, y down; maps and grids are indexed (row, column).
+        outside_uniform: what lies outside the image has the uniform distribution.
+
+    Source: paper, section 3.1; released code for the zero logits.
+    """
+    _check_shapes(scores, classes, view_affine, grid_hw, log_norm)
+    _check_options(tail, outside, log_norm)
+    _check_values(scores, classes, view_affine, log_norm, num_classes)
+    device = scores.device if device is None else device
+    map_hw = tuple(scores.shape[1:3])
+    windows = map_windows(view_affine, map_hw, grid_hw, device)
+    scores, classes = (
+        x.to(device, non_blocking=True).flatten(1, 2) for x in (scores.float(), classes.long())
+    )
+    read_classes = _read(classes, windows.cells)  # [B, N, W, k]
+    coverage = windows.weights.sum(-1)  # [B, N]
+    if tail == "zero_logit":
+        logits = _read(scores, windows.cells) * windows.weights.unsqueeze(-1)
+        merged_classes, merged_logits = _merge(read_classes.flatten(2), logits.flatten(2))
+        weights, tails = _softmax_over_tail(merged_logits, num_classes)
+    else:
+        log_norm = log_norm.float().to(device, non_blocking=True).flatten(1, 2)
+        cell_weights, cell_tail = _cell_probabilities(scores, log_norm, num_classes)
+        merged_classes = read_classes.flatten(2)
+        weights = (_read(cell_weights, windows.cells) * windows.weights.unsqueeze(-1)).flatten(2)
+        tails = (_read(cell_tail, windows.cells) * windows.weights).sum(-1) + (1 - coverage) / num_classes
+    row_weights = torch.ones_like(tails) if outside == "uniform" else (coverage > 0).to(tails)
+    targets = TokenTargets(merged_classes, weights, tails, row_weights, num_classes, tuple(grid_hw))
+    return targets.smoothed(smoothing) if smoothing else targets
+
+
+def _read(cell_values: Tensor, cells: Tensor) -> Tensor:
+    """Values [B, h * w, ...] of the cells [B, N, W], as [B, N, W, ...]."""
+    batch, num_cells = cell_values.shape[:2]
+    offsets = torch.arange(0, batch * num_cells, num_cells, device=cells.device).view(-1, 1, 1)
+    return cell_values.flatten(0, 1).index_select(0, (cells + offsets).flatten()).unflatten(0, cells.shape)
+
+
+def _merge(classes: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum the logits of equal classes of a token: each class then stands once, the freed entries hold logit 0.
+
+    Args:
+        classes: int64 [B, N, M].
+        logits: float32 [B, N, M].
+    """
+    classes, order = classes.sort(dim=-1)
+    starts = torch.ones_like(classes, dtype=torch.bool)
+    starts[..., 1:] = classes[..., 1:] != classes[..., :-1]
+    slots = starts.cumsum(-1) - 1
+    merged = torch.zeros_like(logits).scatter_add_(-1, slots, logits.gather(-1, order))
+    # A freed entry has logit 0, as every absent class: whichever class it names, it adds nothing.
+    return torch.zeros_like(classes).scatter_(-1, slots, classes), merged
+
+
+def _softmax_over_tail(logits: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Softmax over K classes of which all but M have logit 0, as weights [B, N, M] above the tail [B, N]."""
+    peak = logits.amax(-1, keepdim=True).clamp(min=0)
+    tail = (-peak).exp()
+    above = (logits - peak).exp() - tail
+    norm = num_classes * tail + above.sum(-1, keepdim=True)
+    return above / norm, (tail / norm).squeeze(-1)
+
+
+def _cell_probabilities(scores: Tensor, log_norm: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Distribution of each cell, as weights [B, h * w, k] above the tail [B, h * w].
+
+    The stored numbers are float16, so the k best may come to a little more than 1, or, when they are all the
+    classes, to a little less: they are scaled to a distribution then.
+    """
+    probabilities = (scores - log_norm.unsqueeze(-1)).exp()
+    total = probabilities.sum(-1, keepdim=True)
+    num_absent = num_classes - scores.shape[-1]
+    probabilities = probabilities / (total.clamp(min=1) if num_absent else total)
+    tail = (1 - total).clamp(min=0) / max(num_absent, 1) * bool(num_absent)
+    return probabilities - tail, tail.squeeze(-1)
+
+
+def _check_options(tail: str, outside: str, log_norm: Tensor | None) -> None:
+    if tail not in TAILS:
+        raise ValueError(f"token_targets wants tail 'zero_logit' or 'probability', got {tail!r}")
+    if outside not in ("uniform", "ignore"):
+        raise ValueError(f"token_targets wants outside 'uniform' or 'ignore', got {outside!r}")
+    if tail == "probability" and log_norm is None:
+        raise ValueError(
+            "tail='probability' needs log_norm, the log-sum-exp over all classes, which these score maps lack "
+            "(released archives do): make the maps with tools/make_score_maps.py or use tail='zero_logit'"
+        )
+
+
+def _check_shapes(
+    scores: Tensor, classes: Tensor, view_affine: Tensor, grid_hw: tuple[int, int], log_norm: Tensor | None
+) -> None:
+    if scores.ndim != 4 or scores.shape != classes.shape or 0 in scores.shape[1:]:
+        raise ValueError(
+            f"scores and classes must both be [B, h, w, k], got {tuple(scores.shape)} and {tuple(classes.shape)}"
+        )
+    if view_affine.shape != (len(scores), 2, 3):
+        raise ValueError(f"view_affine must be [{len(scores)}, 2, 3], got {tuple(view_affine.shape)}")
+    if log_norm is not None and log_norm.shape != scores.shape[:3]:
+        raise ValueError(f"log_norm must be {tuple(scores.shape[:3])}, got {tuple(log_norm.shape)}")
+    if len(grid_hw) != 2 or min(grid_hw) < 1:
+        raise ValueError(f"grid_hw must be two positive numbers of tokens (h, w), got {tuple(grid_hw)}")
+
+
+def _check_values(
+    scores: Tensor, classes: Tensor, view_affine: Tensor, log_norm: Tensor | None, num_classes: int
+) -> None:
+    _check_classes(classes, num_classes, "class")
+    for name, values in (("scores", scores), ("log_norm", log_norm), ("view_affine", view_affine)):
+        if values is not None and not (finite := values.isfinite()).all():
+            place = tuple((~finite).nonzero()[0].tolist())
+            raise ValueError(f"{name} must be finite, got {values[place].item()} at {place}")
+    areas = torch.linalg.det(view_affine[:, :, :2].double()).abs()
+    if (areas < 1e-12).any():
+        image = int(areas.argmin())
+        raise ValueError(f"view_affine of image {image} has no area: {view_affine[image].tolist()}")
+
+
+def _check_classes(classes: Tensor, num_classes: int, what: str) -> None:
+    if classes.numel() == 0:
+        return
+    lowest, highest = (int(value) for value in classes.long().aminmax())
+    if lowest < 0 or highest >= num_classes:
+        wrong = lowest if lowest < 0 else highest
+        place = tuple((classes == wrong).nonzero()[0].tolist())
+        raise ValueError(
+            f"{what} {wrong} at {place} is not within the {num_classes} classes (0 to {num_classes - 1})"
+        )
