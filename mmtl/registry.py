@@ -11,9 +11,7 @@ from mmengine.registry import Registry
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmtl.models"])
-BATCH_AUGMENTS = Registry(
-    "batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models"]
-)
+BATCH_AUGMENTS = Registry("batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models"])
 DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="mmtl", locations=["mmtl.datasets"])
 TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])

@@ -36,15 +36,11 @@ class BatchTargets:
 
     def __getitem__(self, index: Tensor | slice | tuple) -> BatchTargets:
         patches = self.patch_tokens
-        return BatchTargets(
-            self.class_token[index], None if patches is None else patches[index], self.grid_hw
-        )
+        return BatchTargets(self.class_token[index], None if patches is None else patches[index], self.grid_hw)
 
     def __mul__(self, factor: float | Tensor) -> BatchTargets:
         patches = self.patch_tokens
-        return BatchTargets(
-            self.class_token * factor, None if patches is None else patches * factor, self.grid_hw
-        )
+        return BatchTargets(self.class_token * factor, None if patches is None else patches * factor, self.grid_hw)
 
     __rmul__ = __mul__
 

@@ -79,9 +79,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         mapped = torch.tensor(["score_map_scores" in sample for sample in data_samples])
         if not mapped.any():
             class_token = TokenTargets.from_labels(labels, self.num_classes)
-            return BatchTargets(
-                class_token.smoothed(self.smoothing), None, self._grid_hw(image_hw, needed=False)
-            )
+            return BatchTargets(class_token.smoothed(self.smoothing), None, self._grid_hw(image_hw, needed=False))
         grid_hw = self._grid_hw(image_hw, needed=True)
         fields = _stack_fields(data_samples)
         patch_tokens = self._read(fields, grid_hw, self.smoothing)
@@ -96,9 +94,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             class_token = blended * share + class_token * (1 - share)
         return BatchTargets(class_token.smoothed(self.smoothing), patch_tokens, grid_hw)
 
-    def _read(
-        self, fields: dict[str, Tensor], grid_hw: tuple[int, int], smoothing: float = 0.0
-    ) -> TokenTargets:
+    def _read(self, fields: dict[str, Tensor], grid_hw: tuple[int, int], smoothing: float = 0.0) -> TokenTargets:
         return token_targets(
             **fields,
             grid_hw=grid_hw,
@@ -146,9 +142,7 @@ def _stack_fields(data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
         empty["score_map_log_norm"] = torch.full_like(first.score_map_log_norm, 20.0)
     try:
         stacked = {
-            name: torch.stack(
-                [sample.get(name) if "score_map_scores" in sample else value for sample in data_samples]
-            )
+            name: torch.stack([sample.get(name) if "score_map_scores" in sample else value for sample in data_samples])
             for name, value in empty.items()
         }
     except RuntimeError as error:

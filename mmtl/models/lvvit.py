@@ -294,9 +294,7 @@ class LVViT(BaseBackbone):
         outputs = []
         for index, block in enumerate(self.blocks):
             tokens = (
-                checkpoint(block, tokens, use_reentrant=False)
-                if self.with_cp and self.training
-                else block(tokens)
+                checkpoint(block, tokens, use_reentrant=False) if self.with_cp and self.training else block(tokens)
             )
             if index == self.num_layers - 1 and self.norm is not None:
                 tokens = self.norm(tokens)

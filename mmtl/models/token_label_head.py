@@ -42,9 +42,7 @@ class TokenLabelHead(ClsHead):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_classes < 1 or beta < 0:
-            raise ValueError(
-                f"TokenLabelHead wants num_classes > 0 and beta >= 0, got {num_classes} and {beta}"
-            )
+            raise ValueError(f"TokenLabelHead wants num_classes > 0 and beta >= 0, got {num_classes} and {beta}")
         self.num_classes, self.beta = num_classes, beta
         self.predict_weight = (0.5 if beta else 0.0) if predict_weight is None else predict_weight
         self.fc = nn.Linear(in_channels, num_classes)

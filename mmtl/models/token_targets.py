@@ -82,9 +82,7 @@ class TokenTargets:
         if isinstance(index, tuple):
             index, *rest = index
             if any(item != slice(None) for item in rest):
-                raise ValueError(
-                    f"TokenTargets are indexed by images only, as targets[index]; got also {rest}"
-                )
+                raise ValueError(f"TokenTargets are indexed by images only, as targets[index]; got also {rest}")
         if isinstance(index, int):
             index = slice(index, index + 1 or None)
         return self._map(lambda tensor: tensor[index])
@@ -130,11 +128,7 @@ class TokenTargets:
 
     def dense(self) -> Tensor:
         """Every probability, float32 [B, N, K]: for tests and pictures, training never needs it."""
-        return (
-            self.tail.unsqueeze(-1)
-            .repeat(1, 1, self.num_classes)
-            .scatter_add_(-1, self.classes, self.weights)
-        )
+        return self.tail.unsqueeze(-1).repeat(1, 1, self.num_classes).scatter_add_(-1, self.classes, self.weights)
 
     def smoothed(self, smoothing: float) -> TokenTargets:
         """Label smoothing as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K."""
@@ -245,9 +239,7 @@ def token_targets(
     device = scores.device if device is None else device
     map_hw = tuple(scores.shape[1:3])
     windows = map_windows(view_affine, map_hw, grid_hw, device)
-    scores, classes = (
-        x.to(device, non_blocking=True).flatten(1, 2) for x in (scores.float(), classes.long())
-    )
+    scores, classes = (x.to(device, non_blocking=True).flatten(1, 2) for x in (scores.float(), classes.long()))
     read_classes = _read(classes, windows.cells)  # [B, N, W, k]
     coverage = windows.weights.sum(-1)  # [B, N]
     if tail == "zero_logit":
@@ -359,6 +351,4 @@ def _check_classes(classes: Tensor, num_classes: int, what: str) -> None:
     if lowest < 0 or highest >= num_classes:
         wrong = lowest if lowest < 0 else highest
         place = tuple((classes == wrong).nonzero()[0].tolist())
-        raise ValueError(
-            f"{what} {wrong} at {place} is not within the {num_classes} classes (0 to {num_classes - 1})"
-        )
+        raise ValueError(f"{what} {wrong} at {place} is not within the {num_classes} classes (0 to {num_classes - 1})")
