@@ -53,3 +53,9 @@ def worst_error(results):
     interior = trusted.ravel() & (np.abs(told - 0.5) < 0.47).all(axis=-1)
     assert interior.sum() > 20
     return np.abs(told - seen.reshape(-1, 2))[interior].max()
+
+
+def cell_of(positions, map_hw):
+    """Class of the map cells at ``positions`` [n, 2], (x, y) counted in cells."""
+    column, row = np.floor(positions).astype(int).T
+    return row * map_hw[1] + column

@@ -83,6 +83,4 @@ def test_cropping_the_padding_away_is_the_identity(image_hw, padding_ltrb):
     left, top, right, bottom = padding_ltrb
     padded_hw = image_hw[0] + top + bottom, image_hw[1] + left + right
     crop = crop_affine((left, top, left + image_hw[1], top + image_hw[0]), padded_hw)
-    np.testing.assert_allclose(
-        compose(pad_affine(padding_ltrb, image_hw), crop), identity_affine(), atol=1e-9
-    )
+    np.testing.assert_allclose(compose(pad_affine(padding_ltrb, image_hw), crop), identity_affine(), atol=1e-9)

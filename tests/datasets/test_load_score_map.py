@@ -15,9 +15,7 @@ class Store(dict):
 
 
 def load(**arguments):
-    return TRANSFORMS.build(
-        dict(type="mmtl.LoadScoreMap", **dict(dict(store=MAPS, image_root="images"), **arguments))
-    )
+    return TRANSFORMS.build(dict(type="mmtl.LoadScoreMap", **dict(dict(store=MAPS, image_root="images"), **arguments)))
 
 
 def test_map_is_found_by_its_image():

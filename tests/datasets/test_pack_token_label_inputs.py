@@ -37,9 +37,7 @@ def test_sample_without_a_score_map_is_packed_as_mmpretrain_packs_it():
     for sample in samples:
         del sample["score_map"]
     ours = run(dict(type="RandomCrop", crop_size=20), PACK, sample=samples[0])["data_samples"]
-    theirs = run(dict(type="RandomCrop", crop_size=20), dict(type="PackInputs"), sample=samples[1])[
-        "data_samples"
-    ]
+    theirs = run(dict(type="RandomCrop", crop_size=20), dict(type="PackInputs"), sample=samples[1])["data_samples"]
     assert ours.keys() == theirs.keys() and ours.metainfo_keys() == theirs.metainfo_keys()
 
 
@@ -53,9 +51,7 @@ def test_sample_without_a_score_map_is_packed_as_mmpretrain_packs_it():
     ids=["alone", "after ours", "before ours"],
 )
 def test_untracked_crop_is_an_error_that_names_the_remedy(before, after):
-    with pytest.raises(
-        ValueError, match=r"from \(40, 50\) to \(20, 20\) pixels.*a/b.png.*use the transforms of mmtl"
-    ):
+    with pytest.raises(ValueError, match=r"from \(40, 50\) to \(20, 20\) pixels.*a/b.png.*use the transforms of mmtl"):
         run(*before, UNTRACKED_CROP, *after, PACK)
 
 

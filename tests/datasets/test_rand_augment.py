@@ -62,9 +62,7 @@ def test_every_moving_policy_of_a_preset_is_swapped():
 @pytest.mark.parametrize("kind", ["Rotate", "mmpretrain.Rotate", "mmtl.Rotate"])
 def test_own_policies_keep_their_arguments(kind):
     policies = [dict(type=kind, magnitude_range=(0, 10), prob=1.0), dict(type="Invert")]
-    ours = TRANSFORMS.build(
-        dict(type="mmtl.RandAugment", policies=policies, num_policies=1, magnitude_level=5)
-    )
+    ours = TRANSFORMS.build(dict(type="mmtl.RandAugment", policies=policies, num_policies=1, magnitude_level=5))
     assert ours.policies[0]["type"] == "mmtl.Rotate" and ours.transforms[0].prob == 1.0
     assert policies[0]["type"] == kind
 

@@ -11,9 +11,7 @@ MARGIN = 4  # pixels: two nearest-neighbour resizes, one of them enlarging a sma
 ERASE = dict(type="mmtl.RandomErasing", erase_prob=1.0, fill_color=ERASED, mask_labels=True)
 UPRIGHT = [
     dict(type="mmtl.RandomFlip", prob=0.7, direction=["horizontal", "vertical", "diagonal"]),
-    dict(
-        type="mmtl.RandomResizedCrop", scale=(90, 120), crop_ratio_range=(0.4, 1.0), interpolation="nearest"
-    ),
+    dict(type="mmtl.RandomResizedCrop", scale=(90, 120), crop_ratio_range=(0.4, 1.0), interpolation="nearest"),
     dict(type="mmtl.Pad", size=(150, 130)),
     dict(type="mmtl.Resize", scale=(77, 99), interpolation="nearest"),
 ]
@@ -23,9 +21,7 @@ def run(*configs, image_hw=(100, 140)):
     chain = [TRANSFORMS.build(config) for config in (*configs, dict(type="mmtl.PackTokenLabelInputs"))]
     packed = Compose(chain)(ramp_sample(image_hw))
     image = packed["inputs"].numpy()
-    erased, padding = (
-        (image == np.array(colour)[:, None, None]).all(axis=0) for colour in (ERASED, (0, 0, 0))
-    )
+    erased, padding = ((image == np.array(colour)[:, None, None]).all(axis=0) for colour in (ERASED, (0, 0, 0)))
     return packed["data_samples"], erased, padding
 
 
