@@ -37,9 +37,7 @@ WRAPPERS = ("state_dict_ema", "state_dict", "model")
 
 LINEAR = ("weight", "bias")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-STEM = tuple(f"conv{i}.weight" for i in (1, 2, 3)) + tuple(
-    f"bn{i}.{n}" for i in (1, 2, 3) for n in BATCH_NORM
-)
+STEM = tuple(f"conv{i}.weight" for i in (1, 2, 3)) + tuple(f"bn{i}.{n}" for i in (1, 2, 3) for n in BATCH_NORM)
 ATTENTION = ("norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.proj.weight", "attn.proj.bias")
 MLP = ("norm2.weight", "norm2.bias", *(f"mlp.{fc}.{n}" for fc in ("fc1", "fc2") for n in LINEAR))
 BLOCK_KEYS = frozenset((*ATTENTION, *MLP, "attn.qkv.bias"))
@@ -81,15 +79,21 @@ def convert_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
             side layers and decode heads.
 
     Returns:
-        What ``TokenLabelClassifier`` or MMSegmentation's ``EncoderDecoder`` loads with ``strict=True``.
+        What ``TokenLabelClassifier`` or MMSegmentation's ``EncoderDecoder`` loads with ``strict=True``. A
+        classifier released without a patch head gets one of zeros, which adds nothing to the prediction.
 
     Raises:
         ValueError: If keys are unknown or missing (all are listed), or a weight is not finite.
     """
     weights = unwrap(state_dict)
-    is_segmentor = any(key.startswith("backbone.") for key in weights)
-    _check_whole(weights, "backbone." if is_segmentor else "")
-    return _rename(weights, SEGMENTOR_KEYS if is_segmentor else CLASSIFIER_KEYS)
+    if any(key.startswith("backbone.") for key in weights):
+        _check_whole(weights, "backbone.")
+        return _rename(weights, SEGMENTOR_KEYS)
+    _check_whole(weights, "")
+    weights = _rename(weights, CLASSIFIER_KEYS)
+    for name in LINEAR:
+        weights.setdefault(f"head.token_fc.{name}", torch.zeros_like(weights[f"head.fc.{name}"]))
+    return weights
 
 
 def convert_to_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -110,6 +114,9 @@ def convert_to_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     table = CLASSIFIER_KEYS if is_classifier else SEGMENTOR_KEYS
     weights = _rename(weights, tuple((ours, released) for released, ours in table))
     _check_whole(weights, "" if is_classifier else "backbone.")
+    patch_head = [f"aux_head.{name}" for name in LINEAR]
+    if is_classifier and not any(weights[key].any() for key in patch_head if key in weights):
+        weights = {key: value for key, value in weights.items() if key not in patch_head}
     return weights
 
 
@@ -151,9 +158,7 @@ def _key_errors(weights: Mapping[str, Tensor], prefix: str) -> tuple[list[str], 
         if _has(body, "aux_head."):
             wanted |= _under("aux_head.", LINEAR)
     wanted |= _side_layer_keys(body) if prefix else set()
-    heads = (
-        {key for key in weights if key.startswith(("decode_head.", "auxiliary_head."))} if prefix else set()
-    )
+    heads = {key for key in weights if key.startswith(("decode_head.", "auxiliary_head."))} if prefix else set()
     wanted = _under(prefix, wanted)
     return sorted(wanted - weights.keys()), sorted(weights.keys() - wanted - heads)
 

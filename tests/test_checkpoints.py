@@ -1,8 +1,8 @@
-import golden
 import pytest
 import torch
 
 from mmtl.checkpoints import convert_released, convert_to_released
+from tests import golden
 
 CLASSIFIERS = ("lvvit_nano_64", "lvvit_nano_order_64", "vit_plain_nano_64", "lvvit_t_224")
 SEGMENTORS = ("seg_pyramid_nano", "seg_fcn_nano", "seg_plain_nano")
@@ -35,9 +35,7 @@ def test_headless_segmentor_goes_there_and_back():
 
 def test_names_of_heads_side_layers_and_decode_heads():
     classifier = convert_released(released("lvvit_nano_64"))
-    assert {"head.fc.weight", "head.token_fc.bias", "backbone.cls_token", "backbone.norm.bias"} < set(
-        classifier
-    )
+    assert {"head.fc.weight", "head.token_fc.bias", "backbone.cls_token", "backbone.norm.bias"} < set(classifier)
     segmentor = convert_released(released("seg_pyramid_nano"))
     assert {"neck.side_layer1.0.weight", "decode_head.conv_seg.weight", "backbone.pos_embed"} < set(segmentor)
     assert not any(key.startswith("backbone.side_layer") for key in segmentor)
@@ -50,6 +48,12 @@ def test_wrappers_and_module_prefix_do_not_matter(wrapper, module):
     content = {module + key: value for key, value in weights.items()}
     content = {wrapper: content, "epoch": 3} if wrapper else content
     assert convert_released(content).keys() == convert_released(weights).keys()
+
+
+def test_a_missing_patch_head_becomes_zeros():
+    weights = convert_released(released("vit_plain_nano_64"))
+    assert weights["head.token_fc.weight"].shape == weights["head.fc.weight"].shape
+    assert not weights["head.token_fc.weight"].any() and not weights["head.token_fc.bias"].any()
 
 
 def test_averaged_weights_are_preferred():
@@ -69,9 +73,7 @@ def test_every_missing_key_is_listed():
         "pos_embed",
     ):
         del weights[key]
-    with pytest.raises(
-        ValueError, match="missing keys: blocks.1.mlp.fc2.bias, head.bias, norm.weight"
-    ) as error:
+    with pytest.raises(ValueError, match="missing keys: blocks.1.mlp.fc2.bias, head.bias, norm.weight") as error:
         convert_released(weights)
     assert "patch_embed.bn2.running_var, pos_embed" in str(error.value) and "unknown" not in str(error.value)
 
