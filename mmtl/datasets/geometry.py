@@ -72,9 +72,7 @@ def flip_affine(direction: str) -> np.ndarray:
     return affine
 
 
-def pixel_affine_to_unit(
-    affine: np.ndarray, input_hw: tuple[int, int], output_hw: tuple[int, int]
-) -> np.ndarray:
+def pixel_affine_to_unit(affine: np.ndarray, input_hw: tuple[int, int], output_hw: tuple[int, int]) -> np.ndarray:
     """Turns a map between pixel indices into one between unit squares.
 
     Args:
@@ -87,9 +85,7 @@ def pixel_affine_to_unit(
         [2, 3].
     """
     to_index = np.array([[output_hw[1], 0.0, -0.5], [0.0, output_hw[0], -0.5]])
-    from_index = np.array(
-        [[1 / input_hw[1], 0.0, 0.5 / input_hw[1]], [0.0, 1 / input_hw[0], 0.5 / input_hw[0]]]
-    )
+    from_index = np.array([[1 / input_hw[1], 0.0, 0.5 / input_hw[1]], [0.0, 1 / input_hw[0], 0.5 / input_hw[0]]])
     return compose(compose(from_index, affine), to_index)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from mmcv.transforms import BaseTransform
 
 from mmtl.registry import TRANSFORMS
+from mmtl.score_maps import ScoreMap, ScoreMapStore
 
 
 def score_map_key(img_path: str, image_root: str) -> str:
@@ -46,7 +47,7 @@ class LoadScoreMap(BaseTransform):
 
     def __init__(
         self,
-        store: str | Mapping | None,
+        store: str | Mapping[str, ScoreMap] | None,
         image_root: str,
         missing: str = "error",
         num_classes: int | None = None,
@@ -64,7 +65,7 @@ class LoadScoreMap(BaseTransform):
         self.image_root = image_root
         self.missing = missing
         self.num_classes = num_classes
-        self._opened: Mapping | None = None
+        self._opened: Mapping[str, ScoreMap] | None = None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Adds ``score_map``."""
@@ -78,16 +79,16 @@ class LoadScoreMap(BaseTransform):
         key = score_map_key(results["img_path"], self.image_root)
         try:
             results["score_map"] = self._maps()[key]
-        except KeyError:
+        except KeyError as error:
             if self.missing == "error":
                 raise ValueError(
-                    f"score map store {self._store_name()} has no map for image {key!r}; make the missing "
-                    f"maps, check image_root={self.image_root!r}, or set missing='label_only' to train such "
+                    f"image {key!r} has no map in score map store {self._store_name()} ({error.args[0]}); make the "
+                    f"missing maps, check image_root={self.image_root!r}, or set missing='label_only' to train such "
                     "images on their class label alone"
                 ) from None
         return results
 
-    def _maps(self) -> Mapping:
+    def _maps(self) -> Mapping[str, ScoreMap]:
         if self._opened is None:
             self._opened = self._open()
             found = getattr(self._opened, "num_classes", self.num_classes)
@@ -98,11 +99,9 @@ class LoadScoreMap(BaseTransform):
                 )
         return self._opened
 
-    def _open(self) -> Mapping:
+    def _open(self) -> Mapping[str, ScoreMap]:
         if isinstance(self.store, Mapping):
             return self.store
-        from mmtl.score_maps import ScoreMapStore
-
         return ScoreMapStore(Path(self.store).expanduser())
 
     def _store_name(self) -> str:

@@ -31,17 +31,18 @@ class PackTokenLabelInputs(PackInputs):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Packs one sample."""
         packed = super().transform(results)
+        sample = packed["data_samples"]
+        if "erased_affines" in results:
+            sample.erased_boxes_xyxy = _tensor(box_bounds(results["erased_affines"]).clip(0, 1), np.float32)
         if "score_map" not in results:
             return packed
         check_view(results)
-        score_map, sample = results["score_map"], packed["data_samples"]
+        score_map = results["score_map"]
         sample.score_map_scores = _tensor(score_map.scores, np.float16)
         sample.score_map_classes = _tensor(score_map.classes, np.int32)
         if score_map.log_norm is not None:
             sample.score_map_log_norm = _tensor(score_map.log_norm, np.float16)
         sample.view_affine = _tensor(view_affine(results), np.float32)
-        if "erased_affines" in results:
-            sample.erased_boxes_xyxy = _tensor(box_bounds(results["erased_affines"]).clip(0, 1), np.float32)
         return packed
 
 

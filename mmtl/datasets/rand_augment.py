@@ -84,8 +84,7 @@ class RandAugment(auto_augment.RandAugment):
         if isinstance(policies, str):
             if policies not in auto_augment.RANDAUG_POLICIES:
                 raise ValueError(
-                    f"RandAugment has no preset {policies!r}; "
-                    f"choose from {sorted(auto_augment.RANDAUG_POLICIES)}"
+                    f"RandAugment has no preset {policies!r}; choose from {sorted(auto_augment.RANDAUG_POLICIES)}"
                 )
             policies = auto_augment.RANDAUG_POLICIES[policies]
         super().__init__([with_view(policy) for policy in policies], *args, **kwargs)

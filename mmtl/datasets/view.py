@@ -55,9 +55,7 @@ def check_view(results: dict[str, Any]) -> None:
     _note_untracked_size(results, image_hw(results))
     flip = results.get("flip"), results.get("flip_direction")
     if flip != results.get("view_flip", (None, None)):
-        results.setdefault(
-            "view_problem", "the image went through a RandomFlip that the score map did not see"
-        )
+        results.setdefault("view_problem", "the image went through a RandomFlip that the score map did not see")
     if "view_problem" in results:
         raise ValueError(f"{results['view_problem']} (image {results.get('img_path')!r}); {REMEDY}")
 

@@ -1,10 +1,9 @@
 """Samples whose pixels tell where in the original image they come from."""
 
-from types import SimpleNamespace
-
 import numpy as np
 
 from mmtl.datasets.geometry import apply_affine
+from mmtl.score_maps import ScoreMap
 
 INSIDE = 200  # value of the third channel within the original image; padding has another
 
@@ -24,7 +23,7 @@ def cell_score_map(map_hw):
     """A map whose cell in row r, column c has class r * w + c on top and nothing else."""
     height, width = map_hw
     classes = np.arange(height * width, dtype=np.uint16).reshape(height, width, 1)
-    return SimpleNamespace(scores=np.full(classes.shape, 9, np.float16), classes=classes, log_norm=None)
+    return ScoreMap(scores=np.full(classes.shape, 9, np.float16), classes=classes, log_norm=None)
 
 
 def ramp_sample(image_hw, map_hw=(3, 4)):

@@ -3,9 +3,11 @@ import pickle
 import numpy as np
 import pytest
 from mmpretrain.registry import TRANSFORMS
-from samples import cell_score_map
+from torch.utils.data import DataLoader
 
 from mmtl.datasets.load_score_map import score_map_key
+from mmtl.score_maps import ScoreMapWriter
+from tests.datasets.samples import cell_score_map
 
 MAPS = {"a/b.png": cell_score_map((3, 4))}
 
@@ -44,7 +46,7 @@ def test_image_outside_the_root_is_named():
 
 
 def test_missing_map_names_image_and_remedy():
-    with pytest.raises(ValueError, match="no map for image 'a/c.png'.*missing='label_only'"):
+    with pytest.raises(ValueError, match="image 'a/c.png' has no map.*missing='label_only'"):
         load()({"img_path": "images/a/c.png"})
 
 
@@ -84,10 +86,31 @@ def test_store_is_opened_once_and_only_when_used(tmp_path, monkeypatch):
         opened.append(path)
         return MAPS
 
-    monkeypatch.setattr("mmtl.score_maps.ScoreMapStore", open_store, raising=False)
+    monkeypatch.setattr("mmtl.datasets.load_score_map.ScoreMapStore", open_store)
     transform = load(store=str(tmp_path))
     transform = pickle.loads(pickle.dumps(transform))  # as it goes to a spawned worker
     assert not opened
     transform({"img_path": "images/a/b.png"})
     transform({"img_path": "images/a/b.png"})
     assert opened == [tmp_path]
+
+
+def test_real_store_serves_data_loader_workers(tmp_path):
+    with ScoreMapWriter(tmp_path / "store", num_classes=12, grid_hw=(3, 4), topk=1) as writer:
+        writer.add("a/b.png", MAPS["a/b.png"])
+    transform = load(store=str(tmp_path / "store"), num_classes=12)
+    samples = [{"img_path": "images/a/b.png"}] * 4
+    loader = DataLoader(MappedSamples(samples, transform), num_workers=2, collate_fn=list)
+    for (results,) in loader:
+        np.testing.assert_array_equal(results["score_map"].classes, MAPS["a/b.png"].classes)
+    with pytest.raises(ValueError, match="'a/c.png' has no map.*store"):
+        transform({"img_path": "images/a/c.png"})
+
+
+class MappedSamples(list):
+    def __init__(self, samples, transform):
+        super().__init__(samples)
+        self.transform = transform
+
+    def __getitem__(self, index):
+        return self.transform(dict(super().__getitem__(index)))

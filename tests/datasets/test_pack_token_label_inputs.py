@@ -3,7 +3,8 @@ import pytest
 import torch
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
-from samples import ramp_sample
+
+from tests.datasets.samples import ramp_sample
 
 PACK = dict(type="mmtl.PackTokenLabelInputs")
 UNTRACKED_CROP = dict(type="RandomCrop", crop_size=20)
@@ -16,7 +17,7 @@ def run(*configs, sample=None):
 
 def test_fields_are_the_score_map_and_the_view():
     sample = ramp_sample((40, 50))
-    sample["score_map"].log_norm = np.ones((3, 4), np.float16)
+    sample["score_map"] = sample["score_map"]._replace(log_norm=np.ones((3, 4), np.float16))
     sample["score_map"].classes.flags.writeable = False  # a memory map is read-only
     packed = run(dict(type="mmtl.RandomFlip", prob=1.0), PACK, sample=sample)
     data = packed["data_samples"]

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
-from samples import ramp_sample
+
+from tests.datasets.samples import ramp_sample
 
 ERASED = (255, 0, 255)
 MARGIN = 4  # pixels: two nearest-neighbour resizes, one of them enlarging a small crop
@@ -65,6 +66,13 @@ def test_each_masking_erasure_gives_one_box_and_an_idle_one_an_empty_box():
 def test_labels_are_kept_by_default():
     sample, erased, _ = run({**ERASE, "mask_labels": False})
     assert erased.any() and "erased_boxes_xyxy" not in sample
+
+
+def test_box_goes_with_every_image_also_without_a_score_map():
+    sample = ramp_sample((100, 140))
+    del sample["score_map"]
+    packed = Compose([TRANSFORMS.build(config) for config in (ERASE, dict(type="mmtl.PackTokenLabelInputs"))])(sample)
+    assert packed["data_samples"].erased_boxes_xyxy.shape == (1, 4)
 
 
 @pytest.mark.parametrize("mask_labels", [False, True])
