@@ -13,52 +13,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmtl.models.lvvit_arch import arch_of_weights, arch_settings, describe_arch
 from mmtl.models.lvvit_block import BLOCK_KINDS, Block
 from mmtl.models.mix_token import TokenMix, mix_tokens
 from mmtl.registry import MODELS
-
-ARCH_KEYS = (
-    "embed_dims",
-    "num_layers",
-    "num_heads",
-    "feedforward_channels",
-    "stem_channels",
-    "residual_divisor",
-)
-# Paper, table 1, and the released code (residual divisor); the MLP ratio is 3 throughout.
-ARCHS = {
-    name: dict(zip(ARCH_KEYS, values, strict=True))
-    for name, values in {
-        "tiny": (240, 12, 4, 720, 64, 1),
-        "small": (384, 16, 6, 1152, 64, 2),
-        "medium": (512, 20, 8, 1536, 64, 2),
-        "large": (768, 24, 12, 2304, 128, 3),
-    }.items()
-}
-
-
-def arch_settings(arch: str | dict) -> dict:
-    """Settings of a named architecture, or a checked copy of the user's own.
-
-    Args:
-        arch: a name of the family or a dict with all of ``ARCH_KEYS``.
-
-    Returns:
-        dict: the settings.
-
-    Raises:
-        ValueError: for an unknown name, and for missing or unknown keys.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f"LVViT knows arch {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}")
-        return ARCHS[arch]
-    if set(arch) != set(ARCH_KEYS):
-        missing, unknown = sorted(set(ARCH_KEYS) - set(arch)), sorted(set(arch) - set(ARCH_KEYS))
-        raise ValueError(
-            f"LVViT wants an arch dict with the keys {', '.join(ARCH_KEYS)}; missing {missing}, unknown {unknown}"
-        )
-    return dict(arch)
 
 
 class PatchEmbed(nn.Module):
@@ -116,7 +74,7 @@ class LVViT(BaseBackbone):
         qkv_bias: whether query, key and value have a bias.
         drop_rate: dropout after the position embedding and in the blocks.
         drop_path_rate: probability of dropping a residual branch: grows linearly from 0 to this, or a list with
-            one value per block.
+            one value per block (equal ones for a constant rate).
         norm_cfg: config of the norms in and after the blocks.
         frozen_stages: -1 freezes nothing, 0 the patch and position embedding, i also the first i blocks.
         norm_eval: whether the stem's BatchNorm keeps its running statistics in training.
@@ -151,7 +109,7 @@ class LVViT(BaseBackbone):
         init_cfg: dict | list | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
     ) -> None:
         super().__init__(init_cfg)
-        settings = arch_settings(arch)
+        self.arch = settings = arch_settings(arch)
         self.embed_dims, self.num_layers = settings["embed_dims"], settings["num_layers"]
         if out_type not in ("raw", "featmap", "cls_token"):
             raise ValueError(f"LVViT wants out_type 'raw', 'featmap' or 'cls_token', got {out_type!r}")
@@ -187,6 +145,7 @@ class LVViT(BaseBackbone):
 
         trunc_normal_(self.cls_token, std=0.02)
         trunc_normal_(self.pos_embed, std=0.02)
+        self._register_load_state_dict_pre_hook(self._check_loaded_arch)
         self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
         self._freeze()
 
@@ -224,6 +183,15 @@ class LVViT(BaseBackbone):
                 f"got {tuple(image_hw)} (H, W): resize or pad the image, for example to {wanted_hw}"
             )
         return image_hw[0] // self.patch_size, image_hw[1] // self.patch_size
+
+    def _check_loaded_arch(self, state_dict: dict, prefix: str, *args: object) -> None:
+        """Refuse another architecture's checkpoint: loading what happens to fit would go wrong unseen."""
+        found = arch_of_weights(state_dict, prefix)
+        if any(self.arch[key] != value for key, value in found.items()):
+            raise ValueError(
+                f"the checkpoint's backbone looks like {describe_arch(found)}, this LVViT is "
+                f"{describe_arch(self.arch)}: build the model of the checkpoint or take another checkpoint"
+            )
 
     def _resize_loaded_pos_embed(self, state_dict: dict, prefix: str, *args: object) -> None:
         """Fit the position embedding of a checkpoint that was trained at another (square) image size."""

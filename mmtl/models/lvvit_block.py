@@ -24,6 +24,10 @@ class Attention(nn.Module):
         self, embed_dims: int, num_heads: int, head_dims: int | None, qkv_bias: bool, drop_rate: float
     ) -> None:
         super().__init__()
+        if head_dims is None and embed_dims % num_heads:
+            raise ValueError(
+                f"embed_dims {embed_dims} is no multiple of num_heads {num_heads}: change one or set head_dims"
+            )
         self.num_heads = num_heads
         inner_dims = num_heads * (head_dims or embed_dims // num_heads)
         self.qkv = nn.Linear(embed_dims, 3 * inner_dims, bias=qkv_bias)

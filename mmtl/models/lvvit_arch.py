@@ -1,0 +1,82 @@
+"""The LV-ViT family: settings by name, and the other way round from a checkpoint's shapes."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+ARCH_KEYS = (
+    "embed_dims",
+    "num_layers",
+    "num_heads",
+    "feedforward_channels",
+    "stem_channels",
+    "residual_divisor",
+)
+# Paper, table 1, and the released code (residual divisor); the MLP ratio is 3 throughout.
+ARCHS = {
+    name: dict(zip(ARCH_KEYS, values, strict=True))
+    for name, values in {
+        "tiny": (240, 12, 4, 720, 64, 1),
+        "small": (384, 16, 6, 1152, 64, 2),
+        "medium": (512, 20, 8, 1536, 64, 2),
+        "large": (768, 24, 12, 2304, 128, 3),
+    }.items()
+}
+# Heads and residual divisor leave no trace in the shapes of the weights.
+SHAPE_KEYS = ("embed_dims", "num_layers", "feedforward_channels", "stem_channels")
+
+
+def arch_settings(arch: str | dict) -> dict:
+    """Settings of a named architecture, or a checked copy of the user's own.
+
+    Args:
+        arch: a name of the family or a dict with all of ``ARCH_KEYS``.
+
+    Returns:
+        dict: the settings.
+
+    Raises:
+        ValueError: for an unknown name, and for missing or unknown keys.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(f"LVViT knows arch {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}")
+        return ARCHS[arch]
+    if set(arch) != set(ARCH_KEYS):
+        missing, unknown = sorted(set(ARCH_KEYS) - set(arch)), sorted(set(arch) - set(ARCH_KEYS))
+        raise ValueError(
+            f"LVViT wants an arch dict with the keys {', '.join(ARCH_KEYS)}; missing {missing}, unknown {unknown}"
+        )
+    return dict(arch)
+
+
+def arch_of_weights(weights: Mapping[str, Tensor], prefix: str = "") -> dict:
+    """Settings that the shapes of a checkpoint's weights tell.
+
+    Args:
+        weights: weights by name.
+        prefix: what stands before the backbone's own names, such as 'backbone.'.
+
+    Returns:
+        dict: values of ``SHAPE_KEYS`` as far as they can be told; empty without blocks or position embedding.
+    """
+    shapes = {key.removeprefix(prefix): x.shape for key, x in weights.items() if key.startswith(prefix)}
+    layers = [int(match[1]) for key in shapes if (match := re.match(r"blocks\.(\d+)\.", key))]
+    if not layers or "pos_embed" not in shapes:
+        return {}
+    feedforward = [shape[0] for key, shape in shapes.items() if key.endswith("mlp.fc1.weight")]
+    stem = shapes.get("patch_embed.conv1.weight")
+    found = dict(embed_dims=shapes["pos_embed"][-1], num_layers=max(layers) + 1)
+    if feedforward:
+        found["feedforward_channels"] = feedforward[0]
+    return found | dict(stem_channels=stem[0] if stem else None)
+
+
+def describe_arch(settings: dict) -> str:
+    """An architecture in words, with its name where the shapes are those of the family."""
+    shape = {key: settings[key] for key in SHAPE_KEYS if key in settings}
+    for name, known in ARCHS.items():
+        if shape.items() <= known.items():
+            return f"LV-ViT arch {name!r}"
+    return f"an arch with {', '.join(f'{key} {value}' for key, value in shape.items())}"

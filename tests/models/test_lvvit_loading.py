@@ -1,0 +1,75 @@
+"""Loading weights of another grid or another architecture into LVViT."""
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import load_checkpoint
+from mmpretrain.models.utils import resize_pos_embed
+
+from mmtl.models import LVViT
+
+NANO = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48, stem_channels=16, residual_divisor=2)
+
+
+def resized(pos_embed: torch.Tensor, source_hw: tuple, target_hw: tuple) -> torch.Tensor:
+    return resize_pos_embed(pos_embed, source_hw, target_hw, "bicubic", 1)
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> tuple[LVViT, str]:
+    """A backbone of grid 4 x 4 inside a classifier's checkpoint."""
+    model = LVViT(NANO, img_size=64)
+    path = tmp_path / "classifier.pth"
+    weights = {f"backbone.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": weights | {"head.fc.bias": torch.zeros(3)}, "meta": {}}, path)
+    return model, str(path)
+
+
+@pytest.mark.parametrize(("img_size", "grid_hw"), [(96, (6, 6)), ((32, 96), (2, 6)), (64, (4, 4))])
+def test_init_cfg_pretrained_resizes_the_position_embedding_once(checkpoint, img_size, grid_hw):
+    source, path = checkpoint
+    init_cfg = dict(type="Pretrained", checkpoint=path, prefix="backbone.")
+    model = LVViT(NANO, img_size=img_size, init_cfg=init_cfg)
+    model.init_weights()
+    assert torch.equal(model.pos_embed, resized(source.pos_embed, (4, 4), grid_hw))
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, source.blocks[1].mlp.fc1.weight)
+
+
+def test_load_from_resizes_the_position_embedding_inside_a_larger_model(checkpoint):
+    source, path = checkpoint
+    segmentor = torch.nn.ModuleDict({"backbone": LVViT(NANO, img_size=96)})
+    load_checkpoint(segmentor, path, strict=False)
+    assert torch.equal(segmentor["backbone"].pos_embed, resized(source.pos_embed, (4, 4), (6, 6)))
+
+
+def test_resizing_at_load_time_equals_resizing_on_the_fly(checkpoint):
+    source, path = checkpoint
+    model = LVViT(NANO, img_size=96)
+    model.load_state_dict(source.state_dict())
+    images = torch.randn(2, 3, 96, 96)
+    torch.testing.assert_close(model.eval()(images)[0], source.eval()(images)[0])
+
+
+def test_another_arch_of_the_family_is_named():
+    weights = LVViT("tiny", img_size=32).state_dict()
+    with pytest.raises(ValueError, match="looks like LV-ViT arch 'tiny', this LVViT is LV-ViT arch 'small'"):
+        LVViT("small", img_size=32).load_state_dict(weights, strict=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (dict(num_layers=3), "num_layers 3,"),
+        (dict(feedforward_channels=72), "feedforward_channels 72,"),
+        (dict(stem_channels=None), "stem_channels None, this"),
+        (dict(stem_channels=8), "stem_channels 8, this"),
+    ],
+)
+def test_an_arch_of_ones_own_is_described(changed, words):
+    weights = LVViT(NANO | changed, img_size=32).state_dict()
+    with pytest.raises(ValueError, match=f"looks like an arch with embed_dims 24, .*{words}"):
+        LVViT(NANO, img_size=32).load_state_dict(weights, strict=False)
+
+
+def test_heads_without_a_backbone_load_without_complaint():
+    model = torch.nn.ModuleDict({"backbone": LVViT(NANO, img_size=32), "head": torch.nn.Linear(2, 2)})
+    model.load_state_dict({f"head.{k}": v for k, v in torch.nn.Linear(2, 2).state_dict().items()}, strict=False)
