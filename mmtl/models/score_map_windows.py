@@ -63,7 +63,8 @@ def map_windows(
     xy, used = _sample_points(bins, grid_hw)  # [B, N, S, 2] in cells, bool [B, 1, S]
     h, w = map_hw
     x, y = xy.unbind(-1)
-    inside = (x >= -1) & (x <= w) & (y >= -1) & (y <= h) & used
+    edge = 1 + 1e-6  # a sample right on the edge counts, whatever the rounding
+    inside = (x >= -edge) & (x <= w + edge - 1) & (y >= -edge) & (y <= h + edge - 1) & used
     row_weights, rows = _axis_weights(y.clamp(0, h - 1), bins.window_hw[0], h)
     column_weights, columns = _axis_weights(x.clamp(0, w - 1), bins.window_hw[1], w)
     sample_weights = inside / used.sum(-1, keepdim=True)

@@ -1,0 +1,177 @@
+"""LV-ViT: any input size, any state of freezing and checkpointing gives what its definition says."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmpretrain.models.utils import resize_pos_embed
+from torch import nn
+
+from mmtl.models import LVViT
+from mmtl.models.mix_token import TokenMix, mix_tokens
+
+NANO = dict(embed_dims=12, num_layers=3, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
+
+
+def nano(**options):
+    torch.manual_seed(0)
+    return LVViT(arch=NANO, **{"img_size": 16, "patch_size": 4, **options})
+
+
+def test_the_registries_of_mmpretrain_and_mmseg_find_it():
+    from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+    from mmseg.registry import MODELS as MMSEG_MODELS
+
+    for registry in (MMENGINE_MODELS, MMPRETRAIN_MODELS, MMSEG_MODELS):
+        assert isinstance(registry.build(dict(type="mmtl.LVViT", arch=NANO, img_size=16)), LVViT)
+
+
+def test_out_types_are_views_of_the_same_tokens():
+    images = torch.randn(2, 3, 16, 24)
+    (raw,) = nano().eval()(images)
+    (featmap,) = nano(out_type="featmap").eval()(images)
+    (cls_token,) = nano(out_type="cls_token").eval()(images)
+    torch.testing.assert_close(featmap.flatten(2).transpose(1, 2), raw[:, 1:])
+    torch.testing.assert_close(cls_token, raw[:, 0])
+    assert featmap.shape == (2, 12, 4, 6)
+
+
+def test_the_final_norm_touches_the_last_block_alone():
+    images = torch.randn(1, 3, 16, 16)
+    normed = nano(out_indices=[0, 2]).eval()
+    plain = nano(out_indices=[0, 2], final_norm=False).eval()
+    plain.load_state_dict({k: v for k, v in normed.state_dict().items() if not k.startswith("norm.")})
+    first, last = normed(images)
+    plain_first, plain_last = plain(images)
+    torch.testing.assert_close(first, plain_first)
+    torch.testing.assert_close(last, normed.norm(plain_last))
+
+
+def test_position_embedding_is_resized_on_the_fly_as_at_load_time():
+    small, large = nano(img_size=16).eval(), nano(img_size=32).eval()
+    large.load_state_dict(small.state_dict())
+    images = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(small(images), large(images))
+    expected = resize_pos_embed(small.pos_embed, (4, 4), (8, 8), "bicubic", 1)
+    torch.testing.assert_close(large.pos_embed, expected)
+
+
+def test_a_position_embedding_of_an_unknown_grid_is_refused():
+    state = nano(img_size=(16, 24)).state_dict()
+    with pytest.raises(ValueError, match="no square grid plus a class"):
+        nano().load_state_dict(state)
+
+
+def test_tokens_are_mixed_before_the_position_embedding():
+    model, images = nano().eval(), torch.randn(2, 3, 16, 16)
+    mask = torch.arange(16) < 5
+    mix = TokenMix(mask, torch.tensor([1, 0]))
+    tokens = model.patch_embed(images).flatten(2).transpose(1, 2)
+    expected = mix_tokens(tokens, *mix) + model.pos_embed[:, 1:]
+    torch.testing.assert_close(model.embed(images, mix)[0][:, 1:], expected)
+
+
+def test_a_block_divides_its_residual_branches():
+    model = nano(blocks=["full", "attention", "mlp"])
+    x = torch.randn(1, 5, 12)
+    full, attention, mlp = model.blocks
+    after = x + full.attn(full.norm1(x)) / 2
+    torch.testing.assert_close(full(x), after + full.mlp(full.norm2(after)) / 2)
+    torch.testing.assert_close(attention(x), x + attention.attn(attention.norm1(2 * x)) / 2)
+    torch.testing.assert_close(mlp(x), x + mlp.mlp(mlp.norm2(2 * x)) / 2)
+
+
+def test_attention_equals_softmax_attention():
+    attention = nano(head_dims=5, qkv_bias=True).blocks[0].attn
+    x = torch.randn(2, 7, 12)
+    query, key, value = attention.qkv(x).view(2, 7, 3, 2, 5).permute(2, 0, 3, 1, 4)
+    weights = (query @ key.transpose(-1, -2) / 5**0.5).softmax(-1)
+    torch.testing.assert_close(attention(x), attention.proj((weights @ value).transpose(1, 2).reshape(2, 7, 10)))
+
+
+def gradients(model, images):
+    model(images)[-1].square().sum().backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def test_recomputing_blocks_changes_no_gradient():
+    images = torch.randn(2, 3, 16, 16)
+    plain, recomputed = (gradients(nano(with_cp=with_cp).train(), images) for with_cp in (False, True))
+    torch.testing.assert_close(recomputed, plain)
+
+
+@pytest.mark.parametrize(("frozen_stages", "first_free"), [(-1, None), (0, "blocks.0"), (2, "blocks.2")])
+def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages, first_free):
+    model = nano(frozen_stages=frozen_stages).train()
+    before = model.patch_embed.bn1.running_mean.clone()
+    grads = gradients(model, torch.randn(2, 3, 16, 16))
+    free = [name for name, grad in grads.items() if grad is not None]
+    frozen_prefixes = () if first_free is None else ("cls_token", "pos_embed", "patch_embed")
+    frozen_prefixes += tuple(f"blocks.{i}" for i in range(max(frozen_stages, 0)))
+    assert not any(name.startswith(frozen_prefixes) for name in free if frozen_prefixes)
+    assert len(free) + sum(name.startswith(frozen_prefixes) for name in grads if frozen_prefixes) == len(grads)
+    assert torch.equal(before, model.patch_embed.bn1.running_mean) == (frozen_stages >= 0)
+
+
+def test_norm_eval_keeps_the_statistics_but_trains_the_weights():
+    model = nano(norm_eval=True).train()
+    grads = gradients(model, torch.randn(2, 3, 16, 16))
+    assert model.patch_embed.bn1.num_batches_tracked == 0
+    assert grads["patch_embed.bn1.weight"] is not None
+
+
+def test_drop_path_grows_linearly_or_follows_the_list():
+    rates = [block.drop_path.drop_prob for block in nano(drop_path_rate=0.2).blocks]
+    assert rates == pytest.approx([0, 0.1, 0.2])
+    assert [block.drop_path.drop_prob for block in nano(drop_path_rate=[0.3] * 3).blocks] == [0.3] * 3
+
+
+def test_initial_weights_follow_the_paper_of_vit():
+    model = nano()
+    model.init_weights()
+    assert 0.015 < model.pos_embed.std() < 0.025
+    assert model.blocks[0].attn.qkv.weight.abs().max() <= 2 * 0.02 * 50  # truncated
+    assert 0.015 < model.blocks[0].mlp.fc1.weight.std() < 0.025
+    assert all((m.bias == 0).all() for m in model.blocks.modules() if isinstance(m, nn.Linear) and m.bias is not None)
+
+
+def test_layer_depth_follows_the_data():
+    model = nano()
+    depths = [
+        model.get_layer_depth(f"backbone.{name}", "backbone.")[0]
+        for name in (
+            "pos_embed",
+            "patch_embed.proj.weight",
+            "blocks.0.norm1.bias",
+            "blocks.2.mlp.fc1.weight",
+            "norm.bias",
+        )
+    ]
+    assert depths == [0, 0, 1, 3, 4]
+    assert model.get_layer_depth("head.fc.weight", "backbone.") == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(arch="huge"), "'tiny', 'small', 'medium', 'large' or a dict, got 'huge'"),
+        (dict(arch={**NANO, "width": 3}), r"unknown \['width'\]"),
+        (dict(arch={"embed_dims": 12}), r"missing \['feedforward_channels'"),
+        (dict(img_size=18), r"multiples of the patch size 4.*\(18, 18\).*for example to \(16, 16\)"),
+        (dict(blocks=["full", "conv", "mlp"]), "full, attention, mlp"),
+        (dict(blocks=["full"]), "each of 3 layers"),
+        (dict(drop_path_rate=[0.1]), "one drop_path_rate for each of 3 layers, got 1"),
+        (dict(out_type="tokens"), "'raw', 'featmap' or 'cls_token', got 'tokens'"),
+        (dict(out_indices=[3]), "blocks 0 to 2"),
+        (dict(patch_size=5, img_size=20), "patch_size must be even"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        nano(**options) if "arch" not in options else LVViT(**options)
+
+
+def test_an_image_of_a_wrong_size_is_named():
+    with pytest.raises(
+        ValueError, match=r"got \(16, 30\) \(H, W\): resize or pad the image, for example to \(16, 32\)"
+    ):
+        nano()(torch.zeros(1, 3, 16, 30))

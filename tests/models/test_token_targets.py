@@ -1,0 +1,248 @@
+"""Token targets equal their dense definition, for every geometry and every class count."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from maps import affine_of_boxes, random_maps
+from torchvision.ops import roi_align
+
+from mmtl.models.token_targets import TokenTargets, token_targets
+
+SEEDS = st.integers(0, 2**31 - 1)
+
+
+def dense_map(values, classes, num_classes):
+    """[B, K, h, w], 0 for absent classes; equal classes of a cell add up."""
+    batch, h, w, _ = values.shape
+    dense = torch.zeros(batch, h, w, num_classes, dtype=torch.float64)
+    return dense.scatter_add_(-1, classes.long(), values.double()).permute(0, 3, 1, 2)
+
+
+def read_dense(dense, view_affine, grid_hw):
+    """Average of grid_sample over the same bins and samples, [B, N, K]; samples half a cell outside count as 0."""
+    (grid_h, grid_w), (h, w) = grid_hw, dense.shape[-2:]
+    rows = []
+    for image, affine in zip(dense, view_affine.double(), strict=True):
+        sides = affine[:, :2] * torch.tensor([[w], [h]]) / torch.tensor([grid_w, grid_h])
+        num_x, num_y = (max(1, int(np.ceil(float(side.norm()) - 1e-6))) for side in sides.T)
+        u = (torch.arange(grid_w * num_x) + 0.5) / (grid_w * num_x)
+        v = (torch.arange(grid_h * num_y) + 0.5) / (grid_h * num_y)
+        vv, uu = torch.meshgrid(v.double(), u.double(), indexing="ij")
+        xy = torch.stack((uu, vv, torch.ones_like(uu)), -1) @ affine.T
+        cells = xy * torch.tensor([w, h]) - 0.5
+        inside = ((cells >= -1 - 1e-6) & (cells <= torch.tensor([w, h]) + 1e-6)).all(-1)
+        read = F.grid_sample(image[None], (xy * 2 - 1)[None], padding_mode="border", align_corners=False)[0]
+        pooled = F.avg_pool2d(read * inside, (num_y, num_x))
+        rows.append(pooled.flatten(1).T)
+    return torch.stack(rows)
+
+
+@st.composite
+def geometries(draw):
+    """An affine of any kind: crops over the border, flips, rotations, shears, on any aspect ratio."""
+    angle = draw(st.floats(-np.pi, np.pi))
+    scale_x, scale_y = draw(st.floats(0.05, 1.5)), draw(st.floats(0.05, 1.5))
+    shear, flip = draw(st.floats(-0.5, 0.5)), draw(st.sampled_from([-1, 1]))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.array([[flip * scale_x, shear], [0, scale_y]])
+    shift = np.array([draw(st.floats(-0.3, 1.0)), draw(st.floats(-0.3, 1.0))])
+    return np.concatenate([linear, shift[:, None]], axis=1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=SEEDS,
+    map_hw=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    grid_hw=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    num_classes=st.sampled_from([1, 2, 7, 50]),
+    affines=st.lists(geometries(), min_size=1, max_size=3),
+)
+def test_sparse_targets_equal_the_dense_map_read_with_the_same_samples(seed, map_hw, grid_hw, num_classes, affines):
+    topk = min(3, num_classes)
+    scores, classes, _ = random_maps(seed, len(affines), map_hw, topk, num_classes)
+    view_affine = torch.tensor(np.stack(affines))
+    targets = token_targets(scores, classes, view_affine, grid_hw, num_classes)
+    expected = read_dense(dense_map(scores, classes, num_classes), view_affine, grid_hw).softmax(-1)
+    torch.testing.assert_close(targets.dense().double(), expected, atol=1e-5, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=SEEDS,
+    map_hw=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    grid=st.integers(1, 8),
+    corners=st.lists(st.floats(-0.4, 1.4), min_size=4, max_size=4),
+)
+def test_upright_crops_equal_roi_align(seed, map_hw, grid, corners):
+    x0, x1 = sorted(corners[:2])
+    y0, y1 = sorted(corners[2:])
+    if x1 - x0 < 0.05 or y1 - y0 < 0.05:
+        return
+    # A side of a whole number of cells per bin takes one sample more or less by a rounding error.
+    for side, cells in ((x1 - x0, map_hw[1]), (y1 - y0, map_hw[0])):
+        if abs(side * cells / grid - round(side * cells / grid)) < 1e-4:
+            return
+    scores, classes, _ = random_maps(seed, 1, map_hw, 3, 20)
+    box = torch.tensor([[x0, y0, x1, y1]], dtype=torch.float64)
+    h, w = map_hw
+    pixels = [box * torch.tensor([w, h, w, h])]
+    read = roi_align(dense_map(scores, classes, 20), pixels, grid, aligned=True)
+    expected = read.flatten(2).transpose(1, 2).softmax(-1)
+    targets = token_targets(scores, classes, affine_of_boxes(box), (grid, grid), 20)
+    torch.testing.assert_close(targets.dense().double(), expected, atol=1e-5, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=SEEDS,
+    affine=geometries(),
+    tail=st.sampled_from(["zero_logit", "probability"]),
+    num_classes=st.sampled_from([3, 4, 30]),
+)
+def test_targets_are_distributions(seed, affine, tail, num_classes):
+    scores, classes, log_norm = random_maps(seed, 1, (4, 5), 3, num_classes)
+    targets = token_targets(
+        scores, classes, torch.tensor(affine)[None], (3, 4), num_classes, tail=tail, log_norm=log_norm
+    )
+    dense = targets.dense()
+    assert dense.min() >= -1e-6
+    torch.testing.assert_close(dense.sum(-1), torch.ones(1, 12), atol=2e-6, rtol=0)
+
+
+def test_probability_tail_gives_back_the_annotators_distribution():
+    logits = 4 * torch.randn(1, 1, 1, 50, generator=torch.Generator().manual_seed(0)).double()
+    scores, classes = logits.topk(5)
+    identity = torch.eye(3)[None, :2]
+    targets = token_targets(
+        scores, classes, identity, (1, 1), 50, tail="probability", log_norm=logits.logsumexp(-1)
+    ).dense()
+    probabilities = logits.softmax(-1).flatten(2)
+    named = classes.flatten()
+    torch.testing.assert_close(targets[0, 0, named].double(), probabilities[0, 0, named], atol=1e-6, rtol=0)
+    absent = [c for c in range(50) if c not in named]
+    rest = 1 - probabilities[0, 0, named].sum()
+    torch.testing.assert_close(targets[0, 0, absent].double(), (rest / 45).expand(45), atol=1e-6, rtol=0)
+
+
+def test_probability_tail_is_linear_in_the_cells():
+    scores, classes, log_norm = random_maps(3, 1, (1, 2), 2, 9)
+    halves = [[[0.5, 0, 0.0], [0, 1, 0]], [[0.5, 0, 0.5], [0, 1, 0]], [[0.5, 0, 0.25], [0, 1, 0]]]
+    left, right, middle = (
+        token_targets(scores, classes, torch.tensor([half]), (1, 1), 9, tail="probability", log_norm=log_norm).dense()
+        for half in halves
+    )
+    torch.testing.assert_close(middle, (left + right) / 2)
+
+
+def test_convention_xy_order():
+    # Only the right half of the map, seen through a crop of the right half, names class 1.
+    classes = torch.tensor([[[[0], [1]], [[0], [1]]]])
+    right_half = torch.tensor([[[0.5, 0, 0.5], [0, 1, 0]]])
+    targets = token_targets(torch.full((1, 2, 2, 1), 9.0), classes, right_half, (1, 1), 5)
+    assert targets.dense().argmax(-1).item() == 1
+
+
+def test_convention_row_major_and_cell_centres():
+    classes = torch.arange(6).view(1, 2, 3, 1)
+    targets = token_targets(torch.full((1, 2, 3, 1), 9.0), classes, torch.eye(3)[None, :2], (2, 3), 6)
+    assert targets.dense().argmax(-1).flatten().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_convention_outside_uniform():
+    beside = torch.tensor([[[1.0, 0, 3.0], [0, 1, 0]]])
+    scores, classes, log_norm = random_maps(0, 1, (3, 3), 2, 10)
+    for tail in ("zero_logit", "probability"):
+        targets = token_targets(scores, classes, beside, (2, 2), 10, tail=tail, log_norm=log_norm)
+        torch.testing.assert_close(targets.dense(), torch.full((1, 4, 10), 0.1))
+        ignored = token_targets(scores, classes, beside, (2, 2), 10, tail=tail, log_norm=log_norm, outside="ignore")
+        assert ignored.row_weights.tolist() == [[0.0] * 4]
+
+
+def test_one_pass_over_many_classes():
+    scores, classes, _ = random_maps(1, 2, (3, 3), 1, 65_535)
+    targets = token_targets(scores.half(), classes, torch.eye(3).expand(2, 3, 3)[:, :2], (3, 3), 65_535)
+    torch.testing.assert_close(targets.dense().sum(-1), torch.ones(2, 9), atol=1e-4, rtol=0)
+    assert (targets.dense().argmax(-1) == classes.flatten(1)).all()
+
+
+def test_smoothing_is_the_released_formula():
+    scores, classes, _ = random_maps(1, 2, (3, 3), 2, 12)
+    identity = torch.eye(3).expand(2, 3, 3)[:, :2]
+    plain = token_targets(scores, classes, identity, (2, 2), 12).dense()
+    smooth = token_targets(scores, classes, identity, (2, 2), 12, smoothing=0.1).dense()
+    torch.testing.assert_close(smooth, plain * (1 - 0.1 + 0.1 / 12) + 0.1 / 12)
+
+
+def make_targets(seed, batch=4, num_classes=11):
+    scores, classes, _ = random_maps(seed, batch, (3, 4), 2, num_classes)
+    return token_targets(scores, classes, torch.eye(3).expand(batch, 3, 3)[:, :2], (3, 4), num_classes)
+
+
+def test_linear_mixing_equals_mixing_the_dense_targets():
+    a, b = make_targets(0), make_targets(1)
+    index = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close((0.3 * a + 0.7 * b[index, :]).dense(), 0.3 * a.dense() + 0.7 * b.dense()[index])
+    shares = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    torch.testing.assert_close((a * shares).dense(), a.dense() * shares.view(-1, 1, 1))
+
+
+def test_indexing_by_classes_is_refused():
+    with pytest.raises(ValueError, match="indexed by images only"):
+        make_targets(0)[:, 1:]
+
+
+def test_repr_says_what_is_inside():
+    assert "4 images x 12 tokens (3x4 grid)" in repr(make_targets(0))
+
+
+def test_ground_truth_blends():
+    scores, classes = torch.full((2, 1, 1, 1), 9.0), torch.tensor([3, 5]).view(2, 1, 1, 1)
+    pooled = token_targets(scores, classes, torch.eye(3).expand(2, 3, 3)[:, :2], (1, 1), 8)
+    labels = torch.tensor([3, 4])  # the map agrees with the first label only
+    one_hot = F.one_hot(labels, 8)[:, None].float()
+    torch.testing.assert_close(pooled.ground_truth(labels, "label").dense(), one_hot)
+    torch.testing.assert_close(pooled.ground_truth(labels, "map").dense(), pooled.dense())
+    share = torch.tensor([0.5, 0.9]).view(2, 1, 1)
+    expected = share * pooled.dense() + (1 - share) * one_hot
+    torch.testing.assert_close(pooled.ground_truth(labels, "released").dense(), expected)
+    with pytest.raises(ValueError, match="'label', 'map' or 'released'"):
+        pooled.ground_truth(labels, "both")
+
+
+def bad_inputs():
+    scores, classes, log_norm = random_maps(0, 2, (3, 4), 2, 10)
+    good = dict(
+        scores=scores,
+        classes=classes,
+        view_affine=torch.eye(3).expand(2, 3, 3)[:, :2].clone(),
+        grid_hw=(2, 2),
+        num_classes=10,
+    )
+    nan, collapsed, high, negative = scores.clone(), good["view_affine"].clone(), classes.clone(), classes.clone()
+    nan[1, 2, 3, 0], collapsed[1, 0] = float("nan"), 0
+    high[0, 1, 2, 1], negative[1, 0, 0, 0] = 10, -1
+    yield good | dict(scores=nan), r"scores must be finite, got nan at \(1, 2, 3, 0\)"
+    yield good | dict(classes=high), r"class 10 at \(0, 1, 2, 1\) is not within the 10 classes"
+    yield good | dict(classes=negative), r"class -1 at \(1, 0, 0, 0\)"
+    yield good | dict(view_affine=collapsed), "view_affine of image 1 has no area"
+    yield good | dict(view_affine=collapsed[:1]), r"view_affine must be \[2, 2, 3\]"
+    yield good | dict(classes=classes[:1]), r"both be \[B, h, w, k\]"
+    yield good | dict(grid_hw=(0, 3)), "grid_hw must be two positive"
+    yield good | dict(tail="zero"), "tail 'zero_logit' or 'probability'"
+    yield good | dict(tail="probability"), "needs log_norm"
+    yield good | dict(outside="drop"), "outside 'uniform' or 'ignore'"
+    yield good | dict(log_norm=log_norm[:, :1], tail="probability"), r"log_norm must be \(2, 3, 4\)"
+
+
+@pytest.mark.parametrize(("arguments", "message"), list(bad_inputs()))
+def test_bad_input_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        token_targets(**arguments)
+
+
+def test_labels_out_of_range_are_named():
+    with pytest.raises(ValueError, match=r"label 7 at \(1,\) is not within the 5 classes"):
+        TokenTargets.from_labels(torch.tensor([0, 7]), 5)
