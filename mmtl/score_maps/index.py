@@ -39,9 +39,7 @@ def build_index(keys_of_shards: Iterable[Iterable[bytes]]) -> bytes:
     all_locations = np.concatenate(locations or [np.empty(0, np.uint64)])[order]
     hash_bytes = all_hashes[order].astype("<u4").tobytes()
     padding = b"\0" * (-len(hash_bytes) % 8)
-    return (
-        INDEX_MAGIC.ljust(HEADER_BYTES, b"\0") + hash_bytes + padding + all_locations.astype("<u8").tobytes()
-    )
+    return INDEX_MAGIC.ljust(HEADER_BYTES, b"\0") + hash_bytes + padding + all_locations.astype("<u8").tobytes()
 
 
 def index_bytes(num_maps: int) -> int:

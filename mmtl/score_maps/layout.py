@@ -158,9 +158,7 @@ class RecordLayout:
             records["scores"] = scores
             if log_norm is not None:
                 records["log_norm"] = log_norm
-        records["classes"] = (
-            pack_12_bits(classes.reshape(len(classes), -1)) if self.packs_classes else classes
-        )
+        records["classes"] = pack_12_bits(classes.reshape(len(classes), -1)) if self.packs_classes else classes
         words = records.view("<u8").reshape(len(records), -1)
         records["check"] = (words * self.weights).sum(axis=1, dtype=np.uint64) - CHECK_SUM
         return records
@@ -176,8 +174,7 @@ class RecordLayout:
             )
         if classes.size and (classes.min() < 0 or classes.max() >= self.num_classes):
             raise ValueError(
-                f"Class indices from {classes.min()} to {classes.max()}:"
-                f" this store has {self.num_classes} classes."
+                f"Class indices from {classes.min()} to {classes.max()}: this store has {self.num_classes} classes."
             )
         if self.log_norm and (log_norm is None or log_norm.shape != scores.shape[:3]):
             raise ValueError(f"log_norm of shape [h, w] = {list(self.grid_hw)} is wanted, one per map.")

@@ -50,9 +50,7 @@ class Manifest:
         return sum(shard.records for shard in self.shards)
 
 
-def make_settings(
-    layout: RecordLayout, annotator: dict | None, preprocessing: dict | None, **extra: Any
-) -> dict:
+def make_settings(layout: RecordLayout, annotator: dict | None, preprocessing: dict | None, **extra: Any) -> dict:
     """Settings as they are stored, in plain JSON types."""
     settings = {
         "num_classes": layout.num_classes,

@@ -13,7 +13,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,21 @@ class ShardWriter:
         """Hand what was added to the operating system (others read progress off the file's size)."""
         self._file.flush()
 
-    def finish(self, settings: dict[str, Any], unit: int, undecodable: list[str]) -> None:
-        """Add keys, footer and checksum, and let the shard appear."""
+    def finish(
+        self,
+        settings: dict[str, Any],
+        unit: int,
+        undecodable: Sequence[str] = (),
+        counts: dict[str, int] | None = None,
+    ) -> None:
+        """Add keys, footer and checksum, and let the shard appear.
+
+        Args:
+            settings: What all shards of the store agree on.
+            unit: Number of the work unit; shards are ordered by it.
+            undecodable: Keys of the unit's images that could not be decoded.
+            counts: Further numbers to keep, such as how often the annotator was right.
+        """
         offsets = np.zeros(len(self.keys) + 1, "<u4")
         np.cumsum([len(key) for key in self.keys], out=offsets[1:])
         key_bytes = offsets.tobytes() + b"".join(self.keys)
@@ -92,7 +105,8 @@ class ShardWriter:
             "record_bytes": self.layout.record_bytes,
             "key_bytes": int(offsets[-1]),
             "unit": unit,
-            "undecodable": undecodable,
+            "undecodable": list(undecodable),
+            "counts": counts or {},
         }
         text = json.dumps(footer, sort_keys=True).encode()
         self._write(text + len(text).to_bytes(8, "little"))
@@ -135,9 +149,7 @@ def read_footer(path: Path) -> dict[str, Any]:
             footer = json.loads(file.read(length))
         _check_footer(footer, size, length)
     except (ValueError, RecursionError) as error:
-        raise ScoreMapStoreError(
-            f"{path}: damaged shard, {error}. Restore or delete it and make it again."
-        ) from None
+        raise ScoreMapStoreError(f"{path}: damaged shard, {error}. Restore or delete it and make it again.") from None
     return footer | {"bytes": size, "sha256": sha256}
 
 
@@ -150,6 +162,9 @@ def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
     undecodable = footer.get("undecodable")
     if not isinstance(undecodable, list) or not all(isinstance(key, str) for key in undecodable):
         raise ValueError("its footer lacks the list of undecodable images")
+    counts = footer.get("counts")
+    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
+        raise ValueError("its footer lacks the counts")
     records, record_bytes, key_bytes, _ = numbers
     keys = 4 * (records + 1) + key_bytes
     wanted = HEADER_BYTES + records * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
@@ -173,8 +188,7 @@ class Shard:
         footer = read_footer(path)
         if footer["record_bytes"] != layout.record_bytes:
             raise ScoreMapStoreError(
-                f"{path}: records of {footer['record_bytes']} bytes,"
-                f" the store's layout has {layout.record_bytes}."
+                f"{path}: records of {footer['record_bytes']} bytes, the store's layout has {layout.record_bytes}."
             )
         self.records: int = footer["records"]
         self.sha256: str = footer["sha256"]

@@ -62,16 +62,10 @@ def _record_problems(path: Path, start: int, records: np.ndarray, layout: Record
         bad["scores are not sorted"] = (flat[..., 1:] > flat[..., :-1]).any(axis=(1, 2))
     if not layout.packs_classes:
         bad["a class is out of range"] = (records["classes"] >= layout.num_classes).any(axis=(1, 2, 3))
-    return [
-        f"{path}: record {start + row}: {reason}."
-        for reason, rows in bad.items()
-        for row in np.flatnonzero(rows)
-    ]
+    return [f"{path}: record {start + row}: {reason}." for reason, rows in bad.items() for row in np.flatnonzero(rows)]
 
 
-def _index_problems(
-    folder: Path, manifest: Manifest, layout: RecordLayout, shards_are_whole: bool
-) -> list[str]:
+def _index_problems(folder: Path, manifest: Manifest, layout: RecordLayout, shards_are_whole: bool) -> list[str]:
     path = folder / INDEX_NAME
     if not path.is_file():
         return [f"{path} is missing."]

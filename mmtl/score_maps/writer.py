@@ -70,18 +70,14 @@ def finish_store(folder: Path) -> None:
     _refuse_duplicates(opened)
     index = build_index(shard.all_key_bytes() for shard in opened)
     write_atomically(folder / INDEX_NAME, index)
-    entries = [
-        ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards
-    ]
+    entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
     undecodable = [key for _, footer in shards for key in footer["undecodable"]]
     write_manifest(folder, Manifest(settings, entries, hashlib.sha256(index).hexdigest(), undecodable))
     remove_temporaries(folder)
 
 
 def _refuse_duplicates(shards: list[Shard]) -> None:
-    hashes = np.concatenate(
-        [np.fromiter(map(key_hash, shard.all_key_bytes()), np.uint32) for shard in shards]
-    )
+    hashes = np.concatenate([np.fromiter(map(key_hash, shard.all_key_bytes()), np.uint32) for shard in shards])
     values, counts = np.unique(hashes, return_counts=True)
     suspects = set(values[counts > 1].tolist())
     seen: set[bytes] = set()
@@ -149,8 +145,7 @@ class ScoreMapWriter:
         for shard_path, footer in shards:
             if difference := setting_difference(footer["settings"], self._settings):
                 raise ScoreMapStoreError(
-                    f"{shard_path} was made with other settings: {difference}."
-                    " Choose another folder or delete it."
+                    f"{shard_path} was made with other settings: {difference}. Choose another folder or delete it."
                 )
             self._keys.update(Shard(shard_path, self._layout).keys())
 
@@ -186,9 +181,7 @@ class ScoreMapWriter:
         """Add maps stacked in arrays [B, h, w, k] and log_norm [B, h, w]; see `add`."""
         for key in keys:
             if not isinstance(key, str) or not key or key in self._keys:
-                raise ValueError(
-                    f"Key {key!r}: a new image path is wanted, and this one is empty or there already."
-                )
+                raise ValueError(f"Key {key!r}: a new image path is wanted, and this one is empty or there already.")
         if self._layout is None:
             self._set_layout(log_norm is not None)
         records = self._layout.encode(np.asarray(scores), np.asarray(classes), log_norm)
@@ -214,7 +207,7 @@ class ScoreMapWriter:
             self.path.rmdir()
 
     def _finish_shard(self) -> None:
-        self._shard.finish(self._settings, self._next_unit, undecodable=[])
+        self._shard.finish(self._settings, self._next_unit)
         self._shard = None
         self._next_unit += 1
 

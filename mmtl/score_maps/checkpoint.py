@@ -1,0 +1,84 @@
+"""Loading a checkpoint that has to fit, without running code from it."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class _Ignored:
+    """Stands for objects of a training log inside a checkpoint; nothing of them is needed."""
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _harmless_globals() -> list:
+    """Names in the training log of an MMEngine checkpoint, mapped to what cannot do harm."""
+    core = np._core if hasattr(np, "_core") else np.core
+    modules = ("numpy._core.multiarray", "numpy.core.multiarray")
+    arrays = [(core.multiarray._reconstruct, f"{name}._reconstruct") for name in modules]
+    arrays += [(core.multiarray.scalar, f"{name}.scalar") for name in modules]
+    dtypes = [type(np.dtype(kind)) for kind in (bool, "f4", "f8", "i4", "i8", "u1", "u4", "u8")]
+    log = [(_Ignored, "mmengine.logging.history_buffer.HistoryBuffer"), (_Ignored, "builtins.getattr")]
+    return [np.ndarray, np.dtype, *dtypes, *arrays, *log]
+
+
+def load_weights(model: nn.Module, path: Path) -> list[str] | None:
+    """Load a checkpoint that has to fit, and give the class names that it knows.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint, or does not fit the model.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint. Give a file, or `random` for random weights.")
+    checkpoint = read_checkpoint(path)
+    state = checkpoint.get("state_dict", checkpoint)
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"{path} does not fit the config: {reason}") from None
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        examples = ", ".join((missing + unexpected)[:3])
+        raise ValueError(
+            f"{path} does not fit the config: {len(missing)} weights are missing and {len(unexpected)} have"
+            f" no place, such as {examples}. Give the config that the checkpoint was trained with."
+        )
+    meta = checkpoint.get("meta") or {}
+    return (meta.get("dataset_meta") or {}).get("classes") or meta.get("CLASSES")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Contents of a checkpoint, without running code from it.
+
+    Raises:
+        ValueError: It is no checkpoint of tensors and plain values.
+    """
+    try:
+        with torch.serialization.safe_globals(_harmless_globals()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from None
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, a dictionary of weights is wanted.")
+    return checkpoint
+
+
+def state_sha256(model: nn.Module) -> str:
+    """SHA-256 over the names and values of all weights and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
