@@ -8,7 +8,6 @@
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
 # Quoted:    83.3 % top-1 (paper)
 # Measured:  not yet run
-# Not yet:   RandAugment (rand-m9-mstd0.5-inc1 in the released recipe) that moves the score map along
 _base_ = [
     "../_base_/models/lvvit/small.py",
     "../_base_/datasets/imagenet_score_maps.py",

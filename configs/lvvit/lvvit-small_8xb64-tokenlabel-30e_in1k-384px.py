@@ -19,9 +19,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[2].update(scale=img_size)
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(
-        type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"
-    ),
+    dict(type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"),
     dict(type="CenterCrop", crop_size=img_size),
     dict(type="PackInputs"),
 ]

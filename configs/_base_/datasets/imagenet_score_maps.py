@@ -12,7 +12,16 @@ train_pipeline = [
     dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="pillow", interpolation="random"),
     dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),
     dict(
-        type="RandomErasing",
+        type="mmtl.RandAugment",  # rand-m9-mstd0.5-inc1
+        policies="timm_increasing",
+        num_policies=2,
+        total_level=10,
+        magnitude_level=9,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation="bicubic"),
+    ),
+    dict(
+        type="mmtl.RandomErasing",
         erase_prob=0.25,
         mode="rand",
         min_area_ratio=0.02,
@@ -25,9 +34,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     # The crop is 0.9 of the resized edge: 224 / 0.9 = 248 pixels.
-    dict(
-        type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"
-    ),
+    dict(type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"),
     dict(type="CenterCrop", crop_size=img_size),
     dict(type="PackInputs"),
 ]

@@ -10,6 +10,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,
+        smoothing=0.1,
         batch_augments=dict(augments=[dict(type="mmtl.MixToken")]),
     ),
 )
