@@ -10,7 +10,7 @@ The hash only narrows the search; the key itself, stored in the shard, decides.
 import mmap
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +66,13 @@ class KeyIndex:
         self._hashes = view[HEADER_BYTES:hashes_end].cast("I")
         self._locations = view[hashes_end + (-4 * num_maps % 8) :].cast("Q")
 
-    def candidates(self, key: bytes) -> Iterator[tuple[int, int]]:
-        """(shard, row) of every record whose key has this key's hash."""
+    def locations(self, key: bytes) -> list[int]:
+        """Locations (shard << 32 | row) of the records whose key has this key's hash; mostly one or none."""
         wanted = key_hash(key)
         hashes = self._hashes
         place = bisect_left(hashes, wanted)
+        found = []
         while place < len(hashes) and hashes[place] == wanted:
-            location = self._locations[place]
-            yield location >> 32, location & 0xFFFFFFFF
+            found.append(self._locations[place])
             place += 1
+        return found

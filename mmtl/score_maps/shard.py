@@ -191,6 +191,7 @@ class Shard:
                 f"{path}: records of {footer['record_bytes']} bytes, the store's layout has {layout.record_bytes}."
             )
         self.records: int = footer["records"]
+        self._record_bytes = layout.record_bytes
         self.sha256: str = footer["sha256"]
         with path.open("rb") as file:
             self._view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -225,20 +226,15 @@ class Shard:
             except UnicodeDecodeError:
                 raise ScoreMapStoreError(f"{self.path}: the key of record {row} is damaged.") from None
 
-    def record(self, row: int) -> bytearray:
-        """A private copy of a record's bytes."""
-        size = self.layout.record_bytes
-        start = HEADER_BYTES + row * size
-        return bytearray(self._view[start : start + size])
-
     def read(self, row: int) -> ScoreMap:
         """One score map.
 
         Raises:
             ScoreMapStoreError: The record is damaged.
         """
+        start = HEADER_BYTES + row * self._record_bytes
         try:
-            return self.layout.decode(self.record(row))
+            return self.layout.decode(bytearray(self._view[start : start + self._record_bytes]))
         except ScoreMapStoreError as error:
             raise ScoreMapStoreError(
                 f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store,"

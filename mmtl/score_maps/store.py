@@ -1,13 +1,11 @@
 """Reading a store of score maps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmtl.score_maps.index import INDEX_NAME, KeyIndex
-from mmtl.score_maps.manifest import layout_of, read_manifest
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
-from mmtl.score_maps.shard import Shard
+from mmtl.score_maps.store_folder import StoreFolder
 
 
 class ScoreMapStore(Mapping[str, ScoreMap]):
@@ -18,22 +16,28 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
     Shards that are not there (a store hosted in parts) are left out of `len`, iteration and `in`.
 
     Args:
-        path: Folder of the store.
+        path: Folder of the store, or several folders that are read as one store.
 
     Raises:
         FileNotFoundError: There is no finished store.
-        ScoreMapStoreError: The manifest or the index is damaged.
+        ScoreMapStoreError: A manifest or index is damaged, or the folders hold maps of different kinds.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._manifest = read_manifest(self.path)
-        self._layout = layout_of(self._manifest.settings)
-        self._index = KeyIndex(self.path / INDEX_NAME, self._manifest.num_maps)
-        self._shards: list[Shard | None] = [None] * len(self._manifest.shards)
+    def __init__(self, path: str | Path | Sequence[str | Path]) -> None:
+        paths = [path] if isinstance(path, str | Path) else list(path)
+        if not paths:
+            raise ValueError("No folder of a score map store is given.")
+        self.path = Path(paths[0])
+        self.folders = [StoreFolder(Path(each)) for each in paths]
+        self._layout = self.folders[0].layout
+        for folder in self.folders[1:]:
+            if folder.layout != self._layout:
+                raise ScoreMapStoreError(
+                    f"{folder.path} and {self.path} hold different maps: {folder.layout}, {self._layout}."
+                )
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.path,)
+        return type(self), ([folder.path for folder in self.folders],)
 
     @property
     def num_classes(self) -> int:
@@ -56,82 +60,56 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         return self._layout.log_norm
 
     @property
+    def score_bits(self) -> int:
+        """16, or 8 for the compact form."""
+        return self._layout.score_bits
+
+    @property
     def annotator(self) -> dict[str, Any]:
         """Name, config and weights hash of the annotator, as far as the maker of the store knew them."""
-        return self._manifest.settings["annotator"]
+        return self.folders[0].manifest.settings["annotator"]
 
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Input size, interpolation and normalisation that the annotator saw."""
-        return self._manifest.settings["preprocessing"]
+        return self.folders[0].manifest.settings["preprocessing"]
 
     @property
     def undecodable(self) -> list[str]:
         """Keys of images that could not be decoded when the store was made."""
-        return self._manifest.undecodable
+        return [key for folder in self.folders for key in folder.manifest.undecodable]
 
     @property
     def missing_shards(self) -> list[str]:
-        """File names of shards that are not in the folder."""
-        return [shard.file for shard in self._manifest.shards if not (self.path / shard.file).is_file()]
+        """Shard files that are not in their folder."""
+        return [str(folder.path / name) for folder in self.folders for name in folder.missing_shards]
 
     def __getitem__(self, key: str) -> ScoreMap:
-        shard, row = self._find(key)
-        return self._open(shard).read(row)
+        encoded = key.encode()
+        for folder in self.folders:
+            if (found := folder.find(encoded)) is not None:
+                shard, row = found
+                return shard.read(row)
+        raise KeyError(self._why_absent(key))
 
     def __contains__(self, key: object) -> bool:
-        try:
-            self._find(key)
-        except KeyError:
-            return False
-        return True
+        return isinstance(key, str) and any(folder.find(key.encode()) is not None for folder in self.folders)
 
     def __len__(self) -> int:
-        missing = set(self.missing_shards)
-        return sum(shard.records for shard in self._manifest.shards if shard.file not in missing)
+        return sum(folder.num_maps for folder in self.folders)
 
     def __iter__(self) -> Iterator[str]:
-        missing = set(self.missing_shards)
-        for number, entry in enumerate(self._manifest.shards):
-            shard = self._open(number) if entry.file not in missing else None
-            if shard is not None:
+        for folder in self.folders:
+            for shard in folder.shards():
                 yield from shard.keys()
 
     def verify(self) -> list[str]:
         """Read everything and compare it with the checksums; the list of problems, empty when whole."""
         from mmtl.score_maps.verify import find_problems
 
-        return find_problems(self.path)
-
-    def _find(self, key: str) -> tuple[int, int]:
-        """Shard number and row of a key; KeyError says why there is none."""
-        if not isinstance(key, str):
-            raise KeyError(f"{key!r}: keys are image paths under the image root, as strings.")
-        encoded = key.encode()
-        for number, row in self._index.candidates(encoded):
-            shard = self._shards[number] if number < len(self._shards) else None
-            if shard is None:
-                shard = self._open(number)
-            if shard is not None and shard.key_bytes(row) == encoded:
-                return number, row
-        raise KeyError(self._why_absent(key))
+        return [problem for folder in self.folders for problem in find_problems(folder.path)]
 
     def _why_absent(self, key: str) -> str:
         if missing := self.missing_shards:
-            return f"{key!r}: no score map in {self.path}, which lacks {', '.join(missing)}: fetch the rest."
+            return f"{key!r}: no score map in {self.path}; not there are {', '.join(missing)}: fetch them."
         return f"{key!r}: no score map in {self.path}; make one with `mim run mmtl make_score_maps`."
-
-    def _open(self, number: int) -> Shard | None:
-        """Map a shard; None when its file is not there."""
-        if number >= len(self._shards):
-            raise ScoreMapStoreError(f"{self.path / INDEX_NAME} is damaged: there is no shard {number}.")
-        if self._shards[number] is None:
-            entry = self._manifest.shards[number]
-            path = self.path / entry.file
-            if not path.is_file():
-                return None
-            shard = Shard(path, self._layout)
-            if (shard.records, shard.sha256) != (entry.records, entry.sha256):
-                raise ScoreMapStoreError(f"{path} is not the shard that the manifest names.")
-            self._shards[number] = shard
-        return self._shards[number]

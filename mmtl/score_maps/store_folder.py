@@ -1,0 +1,74 @@
+"""One folder of a store: its manifest, its index and those of its shards that are there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmtl.score_maps.index import INDEX_NAME, KeyIndex
+from mmtl.score_maps.manifest import layout_of, read_manifest
+from mmtl.score_maps.score_map import ScoreMapStoreError
+from mmtl.score_maps.shard import Shard
+
+
+class StoreFolder:
+    """Finds keys in a folder; opens nothing before it is needed.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        FileNotFoundError: There is no finished store.
+        ScoreMapStoreError: The manifest or the index is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = read_manifest(path)
+        self.layout = layout_of(self.manifest.settings)
+        self._index = KeyIndex(path / INDEX_NAME, self.manifest.num_maps)
+        self._shards: list[Shard | None] = [None] * len(self.manifest.shards)
+
+    @property
+    def missing_shards(self) -> list[str]:
+        """File names of shards that are not in the folder."""
+        return [shard.file for shard in self.manifest.shards if not (self.path / shard.file).is_file()]
+
+    @property
+    def num_maps(self) -> int:
+        """Maps in the shards that are there."""
+        missing = set(self.missing_shards)
+        return sum(shard.records for shard in self.manifest.shards if shard.file not in missing)
+
+    def shards(self) -> Iterator[Shard]:
+        """The shards that are there, in order."""
+        for number in range(len(self._shards)):
+            if (shard := self._open(number)) is not None:
+                yield shard
+
+    def find(self, key: bytes) -> tuple[Shard, int] | None:
+        """Shard and row of a key, None when it is not here.
+
+        Raises:
+            ScoreMapStoreError: The index or the shard is damaged.
+        """
+        for location in self._index.locations(key):
+            number = location >> 32
+            shard = self._shards[number] if number < len(self._shards) else None
+            shard = shard or self._open(number)
+            if shard is not None and shard.key_bytes(location & 0xFFFFFFFF) == key:
+                return shard, location & 0xFFFFFFFF
+        return None
+
+    def _open(self, number: int) -> Shard | None:
+        """Map a shard; None when its file is not there."""
+        if number >= len(self._shards):
+            raise ScoreMapStoreError(f"{self.path / INDEX_NAME} is damaged: there is no shard {number}.")
+        if self._shards[number] is None:
+            entry = self.manifest.shards[number]
+            path = self.path / entry.file
+            if not path.is_file():
+                return None
+            shard = Shard(path, self.layout)
+            if (shard.records, shard.sha256) != (entry.records, entry.sha256):
+                raise ScoreMapStoreError(f"{path} is not the shard that the manifest names.")
+            self._shards[number] = shard
+        return self._shards[number]
