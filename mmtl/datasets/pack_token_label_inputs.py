@@ -15,7 +15,9 @@ class PackTokenLabelInputs(PackInputs):
 
     A sample with a ``score_map`` gets these data fields: ``score_map_scores`` float16 [h, w, k],
     ``score_map_classes`` int32 [h, w, k], ``score_map_log_norm`` float16 [h, w] (when the annotator gave it)
-    and ``view_affine`` float32 [2, 3]. Without one it packs what PackInputs packs.
+    ``view_affine`` float32 [2, 3], and, when a warp or a pad left places without picture, ``frame_affines`` float32
+    [n, 2, 3]: a place of the network's input shows picture where all of them put it into the unit square. Without
+    a score map it packs what PackInputs packs.
 
     ``mmtl.RandomErasing(mask_labels=True)`` adds ``erased_boxes_xyxy`` float32 [n, 4] in the unit square of
     the network's input, one box for each such transform, of zero area when it did not erase. A box that was
@@ -43,6 +45,8 @@ class PackTokenLabelInputs(PackInputs):
         if score_map.log_norm is not None:
             sample.score_map_log_norm = _tensor(score_map.log_norm, np.float16)
         sample.view_affine = _tensor(view_affine(results), np.float32)
+        if len(results.get("frame_affines", ())):
+            sample.frame_affines = _tensor(results["frame_affines"], np.float32)
         return packed
 
 

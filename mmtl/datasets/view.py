@@ -1,8 +1,16 @@
 """The view of a sample: which part of the original image its current image shows, and whether that is known.
 
-Three keys of the results dictionary carry it, written here and nowhere else: ``view_affine`` (float64 [2, 3],
-unit square of the current image -> unit square of the original), ``view_hw`` (the image size for which it
-holds) and ``view_problem`` (what an untracked transform did, kept until somebody needs the view).
+These keys of the results dictionary carry it, written here and nowhere else but where noted:
+
+- ``view_affine``: float64 [2, 3], unit square of the current image -> unit square of the original.
+- ``view_hw``: the image size for which it holds.
+- ``frame_affines``: float64 [n, 2, 3], unit square of the current image -> unit squares that a place must lie in
+  to show picture. A rotation after a crop fills its corners with padding; the view alone would take them for the
+  part of the original image that the crop threw away.
+- ``erased_affines``: float64 [n, 2, 3], unit square of each erased box -> unit square of the current image
+  (begun by RandomErasing).
+- ``view_flip``: receipt of RandomFlip for ``flip`` and ``flip_direction``.
+- ``view_problem``: what an untracked transform did, kept until somebody needs the view.
 """
 
 from typing import Any
@@ -10,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmtl.datasets.geometry import compose, identity_affine, invert
+from mmtl.datasets.geometry import box_bounds, compose, identity_affine, invert
 
 REMEDY = (
     "use the transforms of mmtl for everything that moves pixels (mmtl.RandomResizedCrop, mmtl.RandomFlip, "
@@ -37,7 +45,9 @@ def move_view(results: dict[str, Any], input_hw: tuple[int, int], local: np.ndar
     _note_untracked_size(results, input_hw)
     results["view_affine"] = compose(view_affine(results), local)
     results["view_hw"] = image_hw(results)
-    if "erased_affines" in results:  # boxes of RandomErasing, placed in the image: they move the other way
+    frames = compose(np.stack([*results.get("frame_affines", ()), identity_affine()]), local)
+    results["frame_affines"] = frames[_reach_outside(frames)]
+    if "erased_affines" in results:  # these point the other way
         results["erased_affines"] = compose(invert(local), results["erased_affines"])
 
 
@@ -58,6 +68,12 @@ def check_view(results: dict[str, Any]) -> None:
         results.setdefault("view_problem", "the image went through a RandomFlip that the score map did not see")
     if "view_problem" in results:
         raise ValueError(f"{results['view_problem']} (image {results.get('img_path')!r}); {REMEDY}")
+
+
+def _reach_outside(affines: np.ndarray) -> np.ndarray:
+    """Whether each of [n, 2, 3] places some of its unit square outside the unit square, bool [n]."""
+    bounds = box_bounds(affines)
+    return ((bounds < -1e-6) | (bounds > 1 + 1e-6)).any(axis=-1)
 
 
 def _note_untracked_size(results: dict[str, Any], found_hw: tuple[int, int]) -> None:

@@ -43,11 +43,16 @@ def seen_positions(image):
     return positions, np.abs(image[..., 2].astype(int) - INSIDE) <= 1
 
 
+def pixel_centres(image):
+    """Unit-square (x, y) of every pixel centre, [H * W, 2]."""
+    height, width = image.shape[:2]
+    x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
+    return np.stack([x.ravel(), y.ravel()], axis=-1)
+
+
 def worst_error(results):
     """The largest distance between where the view says that a pixel is from and where its colour says."""
-    height, width = results["img"].shape[:2]
-    x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
-    told = apply_affine(results["view_affine"], np.stack([x.ravel(), y.ravel()], axis=-1))
+    told = apply_affine(results["view_affine"], pixel_centres(results["img"]))
     seen, trusted = seen_positions(results["img"])
     interior = trusted.ravel() & (np.abs(told - 0.5) < 0.47).all(axis=-1)
     assert interior.sum() > 20

@@ -3,11 +3,11 @@ import pickle
 import numpy as np
 import pytest
 from mmpretrain.registry import TRANSFORMS
+from samples import cell_score_map
 from torch.utils.data import DataLoader
 
 from mmtl.datasets.load_score_map import score_map_key
 from mmtl.score_maps import ScoreMapWriter
-from tests.datasets.samples import cell_score_map
 
 MAPS = {"a/b.png": cell_score_map((3, 4))}
 

@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms.utils import cache_random_params
 from mmpretrain.registry import TRANSFORMS
-
-from tests.datasets.samples import ramp_sample, worst_error
+from samples import ramp_sample, worst_error
 
 sizes = st.tuples(st.integers(40, 130), st.integers(40, 130))
 seeds = st.integers(0, 2**32 - 1)

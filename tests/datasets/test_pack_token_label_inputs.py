@@ -3,8 +3,7 @@ import pytest
 import torch
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
-
-from tests.datasets.samples import ramp_sample
+from samples import ramp_sample
 
 PACK = dict(type="mmtl.PackTokenLabelInputs")
 UNTRACKED_CROP = dict(type="RandomCrop", crop_size=20)

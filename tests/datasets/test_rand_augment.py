@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmpretrain.datasets.transforms.auto_augment import RANDAUG_POLICIES
 from mmpretrain.registry import TRANSFORMS
+from samples import ramp_sample, worst_error
 
 from mmtl.datasets.geometry import apply_affine, rotate_affine, shear_affine, translate_affine
-from tests.datasets.samples import ramp_sample, worst_error
 
 TIMM = dict(policies="timm_increasing", num_policies=2, magnitude_level=9, magnitude_std=0.5, total_level=10)
 COMMON = dict(prob=1.0, pad_val=0)

@@ -4,8 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
-
-from tests.datasets.samples import ramp_sample
+from samples import ramp_sample
 
 ERASED = (255, 0, 255)
 MARGIN = 4  # pixels: two nearest-neighbour resizes, one of them enlarging a small crop

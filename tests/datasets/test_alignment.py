@@ -6,10 +6,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
+from samples import cell_of, ramp_sample, seen_positions
 
 from mmtl.datasets import geometry, moving, rand_augment, view
 from mmtl.models.token_targets import token_targets
-from tests.datasets.samples import cell_of, ramp_sample, seen_positions
 
 PATCH = 8
 BORDER = 0.15  # cells; resampling 8-bit images several times moves the picture by up to this much
