@@ -31,9 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--to-released", action="store_true", help="from mmtl's names to the released ones")

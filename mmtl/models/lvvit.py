@@ -244,7 +244,7 @@ class LVViT(BaseBackbone):
         tokens = self.patch_embed(images).flatten(2).transpose(1, 2)  # [B, N, C]
         if token_mix is not None:
             tokens = mix_tokens(tokens, *token_mix)
-        tokens = torch.cat((self.cls_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens), dim=1)
+        tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens), dim=1)
         tokens = tokens + self._pos_embed_for(self.pos_embed, self.grid_hw, grid_hw)
         return self.drop_after_pos(tokens), grid_hw
 
