@@ -1,8 +1,8 @@
+import golden
 import pytest
 import torch
 
 from mmtl.checkpoints import convert_released, convert_to_released
-from tests import golden
 
 CLASSIFIERS = ("lvvit_nano_64", "lvvit_nano_order_64", "vit_plain_nano_64", "lvvit_t_224")
 SEGMENTORS = ("seg_pyramid_nano", "seg_fcn_nano", "seg_plain_nano")

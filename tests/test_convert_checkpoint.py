@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import golden
 import pytest
 import torch
-
-from tests import golden
 
 PATH = Path(__file__).parents[1] / "tools" / "convert_checkpoint.py"
 TOOL = SimpleNamespace(**runpy.run_path(str(PATH)))

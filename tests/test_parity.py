@@ -1,5 +1,6 @@
 """The same numbers as the authors' released code, from the same weights (tests/data/golden)."""
 
+import golden
 import pytest
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -8,7 +9,6 @@ from torch import Tensor, nn
 from mmtl.checkpoints import convert_released
 from mmtl.models.mix_token import TokenMix, box_mask, mix_tokens
 from mmtl.registry import MODELS
-from tests import golden
 
 NANO = dict(
     embed_dims=48,
