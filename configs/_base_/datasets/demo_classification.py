@@ -1,6 +1,6 @@
 # The data set of tools/make_demo_data.py for classification: whole images of 64 x 80 pixels (H x W).
 data_root = "data/demo/classification"
-num_classes = 12
+num_classes = 8
 image_hw = (64, 80)
 mean_rgb = [123.675, 116.28, 103.53]
 std_rgb = [58.395, 57.12, 57.375]

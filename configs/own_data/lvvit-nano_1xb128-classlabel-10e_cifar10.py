@@ -1,0 +1,12 @@
+# What token labels are compared with: the same model and recipe on class labels alone, no MixToken.
+#
+# Command:   mim train mmpretrain configs/own_data/lvvit-nano_1xb128-classlabel-10e_cifar10.py --gpus 0
+# Measured:  docs/own_data.md
+_base_ = ["lvvit-nano_1xb128-tokenlabel-10e_cifar10.py"]
+work_dir = "work_dirs/cifar10/class_labels"
+score_maps = None
+
+train_pipeline = {{_base_.train_pipeline}}
+train_pipeline[1].update(store=score_maps)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+model = dict(head=dict(beta=0.0), data_preprocessor=dict(batch_augments=None))

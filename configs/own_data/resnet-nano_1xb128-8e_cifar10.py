@@ -1,0 +1,32 @@
+# Annotator for CIFAR-10: a narrow ResNet-18 that keeps an 8 x 8 map of a 32 x 32 image.
+#
+# Command:  mim train mmpretrain configs/own_data/resnet-nano_1xb128-8e_cifar10.py --gpus 0
+# Length:   8 epochs x 25000 / 128 images = 1568 steps
+_base_ = ["../_base_/pretrain_runtime.py", "../_base_/datasets/cifar10_folders.py"]
+work_dir = "work_dirs/cifar10/annotator"
+
+model = dict(
+    type="ImageClassifier",
+    data_preprocessor=dict(
+        num_classes={{_base_.num_classes}}, mean={{_base_.mean_rgb}}, std={{_base_.std_rgb}}, to_rgb=True
+    ),
+    backbone=dict(
+        type="ResNet_CIFAR",
+        depth=18,
+        num_stages=3,
+        strides=(2, 1, 2),
+        dilations=(1, 1, 1),
+        out_indices=(2,),
+        stem_channels=20,
+        base_channels=20,
+    ),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LinearClsHead", num_classes={{_base_.num_classes}}, in_channels=80),
+)
+
+epochs, max_lr = 8, 3e-3
+optim_wrapper = dict(optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05))
+param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
+train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
