@@ -6,6 +6,7 @@ Keep this file free of other imports: mmengine swallows an ImportError raised he
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
@@ -15,3 +16,9 @@ BATCH_AUGMENTS = Registry("batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, sco
 DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="mmtl", locations=["mmtl.datasets"])
 TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    "optim wrapper constructor",
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope="mmtl",
+    locations=["mmtl.models.layer_decay"],
+)

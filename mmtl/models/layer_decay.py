@@ -1,0 +1,40 @@
+from collections.abc import Callable
+
+from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor
+from torch import nn
+
+from mmtl.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor):
+    """MMPretrain's layer-wise learning-rate decay for any model with a ``backbone``, such as a segmentor.
+
+    A classifier knows the depth of its parameters, a segmentor leaves that to its backbone. MMSegmentation's own
+    constructor knows ConvNeXt, BEiT and MAE by their class names only. ``paramwise_cfg`` is MMPretrain's, with
+    ``layer_decay_rate``; necks and heads learn at the full rate.
+    """
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = "",
+        get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Add a module's parameters as groups of their own rate.
+
+        Args:
+            params: groups, extended in place.
+            module: the model, then its parts.
+            prefix: name of the part in the model.
+            get_layer_depth: depth and number of depths of a parameter's name; None asks the model's backbone.
+            **kwargs: of the parent.
+        """
+        if get_layer_depth is None and not hasattr(module, "get_layer_depth"):
+
+            def get_layer_depth(name: str) -> tuple[int, int]:
+                return module.backbone.get_layer_depth(name, "backbone.")
+
+        super().add_params(params, module, prefix, get_layer_depth, **kwargs)
