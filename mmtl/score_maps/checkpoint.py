@@ -37,33 +37,51 @@ def load_weights(model: nn.Module, path: Path) -> list[str] | None:
         FileNotFoundError: There is no such file.
         ValueError: It is no checkpoint, or does not fit the model.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint. Give a file, or `random` for random weights.")
     checkpoint = read_checkpoint(path)
+    fit_weights(model, _state_of(checkpoint), str(path))
+    meta = checkpoint.get("meta") or {}
+    return (meta.get("dataset_meta") or {}).get("classes") or meta.get("CLASSES")
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint; see `load_weights`."""
+    return _state_of(read_checkpoint(path))
+
+
+def _state_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     state = checkpoint.get("state_dict", checkpoint)
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def fit_weights(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Load weights that have to fit.
+
+    Raises:
+        ValueError: A weight is missing, left over or of another shape.
+    """
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except (RuntimeError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{path} does not fit the config: {reason}") from None
+        raise ValueError(f"{source} does not fit the model: {reason}") from None
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         examples = ", ".join((missing + unexpected)[:3])
         raise ValueError(
-            f"{path} does not fit the config: {len(missing)} weights are missing and {len(unexpected)} have"
+            f"{source} does not fit the model: {len(missing)} weights are missing and {len(unexpected)} have"
             f" no place, such as {examples}. Give the config that the checkpoint was trained with."
         )
-    meta = checkpoint.get("meta") or {}
-    return (meta.get("dataset_meta") or {}).get("classes") or meta.get("CLASSES")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Contents of a checkpoint, without running code from it.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: It is no checkpoint of tensors and plain values.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint. Give a weights file, or `random`.")
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -89,6 +89,8 @@ class DenseImageClassifier(nn.Module):
     def _cell_logits(self, cells: torch.Tensor) -> torch.Tensor:
         if len(self.cell_neck):
             cells = self.cell_neck(cells[..., None] if self._pools_sequences() else cells[..., None, None])
+        if hasattr(self.head, "token_fc"):  # a model trained with token labels has a classifier of patches
+            return self.head.token_fc(cells) if self.head.beta else self.head.fc(cells)
         feature = (cells, cells) if hasattr(getattr(self.head, "layers", None), "head_dist") else cells
         logits = self.head((feature,))
         if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(cells):

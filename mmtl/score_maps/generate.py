@@ -82,13 +82,13 @@ class _Unit:
     counts: dict[str, int] = field(default_factory=lambda: {"top1": 0, "top5": 0, "labelled": 0})
 
 
-def run_job(job: Job, units: Iterable[int], on_unit: Callable[[], None] = lambda: None) -> None:
+def run_job(job: Job, units: Iterable[int], count_undecodable: Callable[[int], int]) -> None:
     """Annotate work units one after another, decoding ahead and writing behind.
 
     Args:
         job: What to do.
         units: Numbers of the units, drawn as they are needed.
-        on_unit: Called after a shard has appeared.
+        count_undecodable: Adds to the number of undecodable images of all processes and gives the sum.
 
     Raises:
         ValueError: Too many images could not be decoded.
@@ -102,7 +102,7 @@ def run_job(job: Job, units: Iterable[int], on_unit: Callable[[], None] = lambda
         pin_memory=torch.cuda.is_available(),
     )
     written: queue.Queue = queue.Queue(QUEUED_BATCHES)
-    writer = _WriterThread(job, written, on_unit)
+    writer = _WriterThread(job, written, count_undecodable)
     writer.start()
     try:
         for wanted, indices, images in batches:
@@ -138,11 +138,10 @@ def _batches(job: Job, units: Iterable[int]) -> Iterator[list[int]]:
 class _WriterThread(threading.Thread):
     """Encodes and writes while the next batch is computed; after an error it only empties the queue."""
 
-    def __init__(self, job: Job, batches: queue.Queue, on_unit: Callable[[], None]) -> None:
+    def __init__(self, job: Job, batches: queue.Queue, count_undecodable: Callable[[int], int]) -> None:
         super().__init__(daemon=True)
-        self.job, self.batches, self.on_unit = job, batches, on_unit
+        self.job, self.batches, self.count_undecodable = job, batches, count_undecodable
         self.unit: _Unit | None = None
-        self.undecodable = 0
         self.error: Exception | None = None
 
     def run(self) -> None:
@@ -171,7 +170,6 @@ class _WriterThread(threading.Thread):
         if unit.left == 0:
             unit.writer.finish(self.job.settings, unit.number, unit.undecodable, unit.counts)
             self.unit = None
-            self.on_unit()
 
     def _start(self, number: int) -> _Unit:
         writer = ShardWriter(self.job.folder / shard_name(number), self.job.layout)
@@ -179,11 +177,13 @@ class _WriterThread(threading.Thread):
         return self.unit
 
     def _note_undecodable(self, unit: _Unit, indices: list[int]) -> None:
+        if not indices:
+            return
         unit.undecodable += [self.job.plan.keys[index] for index in indices]
-        self.undecodable += len(indices)
-        if self.undecodable > self.job.allowed_undecodable:
-            first = self.job.images.root / (unit.undecodable or [""])[-1]
+        count = self.count_undecodable(len(indices))
+        if count > self.job.allowed_undecodable:
             raise ValueError(
-                f"{first} cannot be decoded, and more such images than allowed were met ({self.undecodable} of"
-                f" {len(self.job.plan.keys)} so far). Repair or remove them, or raise --max-undecodable."
+                f"{self.job.images.root / unit.undecodable[-1]} cannot be decoded, and more such images than allowed"
+                f" were met ({count} of {len(self.job.plan.keys)} so far). Repair or remove them, or raise"
+                " --max-undecodable."
             )

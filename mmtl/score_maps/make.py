@@ -1,5 +1,6 @@
 """From a classifier and an image folder to a finished store."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from mmtl.score_maps.annotator import Annotator
 from mmtl.score_maps.generate import Job, run_job
 from mmtl.score_maps.images import SquashedImages, class_folders, decode, list_images
 from mmtl.score_maps.layout import RecordLayout
-from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest
+from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest, write_atomically
 from mmtl.score_maps.plan import Plan, unit_size
 from mmtl.score_maps.progress import watch_progress
 from mmtl.score_maps.score_map import ScoreMapStoreError
+from mmtl.score_maps.team import Alone
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
+    UNDECODABLE_NAME,
     finish_store,
     prepare_folder,
     remove_temporaries,
@@ -35,6 +38,7 @@ class Options:
         input_hw: Input size in pixels; None takes the annotator's own.
         max_undecodable: Share of images that may be undecodable.
         shard_images: Images per shard; None chooses.
+        score_bits: 16, or 8 for the compact form.
     """
 
     topk: int = 5
@@ -43,6 +47,7 @@ class Options:
     input_hw: tuple[int, int] | None = None
     max_undecodable: float = 0.001
     shard_images: int | None = None
+    score_bits: int = 16
 
 
 def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options) -> Job:
@@ -55,7 +60,7 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
     keys = list_images(root)
     size_hw = options.input_hw or annotator.size_hw or _first_image_size(root, keys)
     grid_hw, num_classes = annotator.output_shape(size_hw)
-    layout = RecordLayout(num_classes, grid_hw, options.topk)
+    layout = RecordLayout(num_classes, grid_hw, options.topk, score_bits=options.score_bits)
     plan = Plan(keys, options.shard_images or unit_size(len(keys), layout.record_bytes, SHARD_BYTES))
     squash = annotator.squash(size_hw)
     preprocessing = {
@@ -63,6 +68,7 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         "interpolation": squash.interpolation,
         "backend": squash.backend,
         **annotator.normalisation,
+        **annotator.inference.describe(),
     }
     return Job(
         annotator=annotator,
@@ -127,29 +133,50 @@ def is_finished(job: Job) -> bool:
     return True
 
 
-def make_store(job: Job) -> None:
-    """Make what is missing of a store in this process, and finish it.
+def make_store(job: Job, team: Alone) -> None:
+    """Make what is missing of a store, together with the team's other processes, and finish it.
 
     Raises:
         ValueError: Too many undecodable images, or the folder holds something else.
         OSError: The disk is full or the folder cannot be written.
+        TeamFailure: Another process failed.
     """
-    if is_finished(job):
-        print(f"{job.folder} is finished: nothing to do.")
-        return
-    created = prepare_folder(job.folder)
+    leads = team.rank == 0
+    existed = job.folder.exists()
     try:
-        remove_temporaries(job.folder)
-        units = missing_units(job)
-        if len(units) < job.plan.num_units:
-            print(f"Resuming: {job.plan.num_units - len(units)} of {job.plan.num_units} shards are whole.")
-        with watch_progress(job.folder, job.layout.record_bytes, len(job.plan.keys)):
-            run_job(job, units)
-        finish_store(job.folder)
+        units = team.share(_prepare(job, team) if leads else None)
+        if units is None:
+            return
+        progress = watch_progress(job.folder, job.layout.record_bytes, len(job.plan.keys))
+        with progress if leads else nullcontext():
+            run_job(job, team.draw(units), lambda count: team.add("undecodable", count))
+            team.wait_for_all()
+        if leads:
+            _finish(job.folder)
     except BaseException:
-        if created and not any(job.folder.iterdir()):
+        if not existed and leads and job.folder.exists() and not any(job.folder.iterdir()):
             job.folder.rmdir()
         raise
+
+
+def _prepare(job: Job, team: Alone) -> list[int] | None:
+    """Units to be made, None when the store is finished; says what was found."""
+    if is_finished(job):
+        print(f"{job.folder} is finished: nothing to do.")
+        return None
+    prepare_folder(job.folder)
+    remove_temporaries(job.folder)
+    units = missing_units(job)
+    if found := job.plan.num_units - len(units):
+        print(f"Resuming {job.folder}: {found} of {job.plan.num_units} shards are whole.")
+    team.add("undecodable", sum(len(footer["undecodable"]) for _, footer in whole_shards(job.folder)))
+    return units
+
+
+def _finish(folder: Path) -> None:
+    finish_store(folder)
+    if undecodable := read_manifest(folder).undecodable:
+        write_atomically(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.shard import TEMPORARY_SUFFIX, Shard, ShardWriter, read_footer, shard_name
 
 SHARD_BYTES = 256 * 2**20
+UNDECODABLE_NAME = "undecodable.txt"
 
 
 def whole_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -228,7 +229,7 @@ def prepare_folder(folder: Path) -> bool:
         )
     created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    known = ("shard-", INDEX_NAME, MANIFEST_NAME, "undecodable.txt")
+    known = ("shard-", INDEX_NAME, MANIFEST_NAME, UNDECODABLE_NAME)
     others = [path.name for path in folder.iterdir() if not path.name.startswith(known)]
     if others:
         raise FileExistsError(f"{folder} holds other files ({others[0]}): give a new or empty folder.")
