@@ -18,8 +18,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from mmtl.score_maps.annotator import Annotator, Inference
-from mmtl.score_maps.load_mmpretrain import RANDOM_WEIGHTS, load_mmpretrain
-from mmtl.score_maps.load_timm import PREFIX, PRETRAINED, load_timm
+from mmtl.score_maps.load import load_annotator
+from mmtl.score_maps.load_timm import PRETRAINED
 from mmtl.score_maps.make import Options, make_store, prepare_job, summary
 from mmtl.score_maps.team import Alone, TeamFailure, join_team
 
@@ -77,11 +77,11 @@ def read_options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def load_annotator(arguments: argparse.Namespace, options: Options, team: Alone) -> Annotator:
+def read_annotator(arguments: argparse.Namespace, options: Options, team: Alone) -> Annotator:
     """The annotator that the command line names.
 
     Raises:
-        ValueError: Weights are named twice or not at all.
+        ValueError: Weights are named twice.
     """
     own_gpu = f"cuda:{team.local_rank}" if torch.cuda.is_available() else "cpu"
     device = arguments.device or own_gpu
@@ -90,12 +90,7 @@ def load_annotator(arguments: argparse.Namespace, options: Options, team: Alone)
     weights = [each for each in given if each is not None]
     if len(weights) > 1:
         raise ValueError(f"Weights are named {len(weights)} times: {', '.join(weights)}.")
-    if arguments.config.startswith(PREFIX):
-        name = weights[0] if weights else RANDOM_WEIGHTS
-        return load_timm(arguments.config, name, device, inference, options.input_hw)
-    if not weights or arguments.pretrained:
-        raise ValueError("CONFIG CHECKPOINT IMAGES OUT are wanted; --pretrained is for timm models.")
-    return load_mmpretrain(arguments.config, weights[0], device, inference)
+    return load_annotator(arguments.config, weights[0] if weights else None, device, inference, options.input_hw)
 
 
 def start_processes(count: int | None) -> int:
@@ -109,7 +104,7 @@ def annotate(arguments: argparse.Namespace, team: Alone) -> None:
     """Make the store and say how good the annotator is."""
     options = read_options(arguments)
     MMLogger.get_current_instance().setLevel("WARNING")  # weight initialisation is told line by line
-    annotator = load_annotator(arguments, options, team)
+    annotator = read_annotator(arguments, options, team)
     job = prepare_job(annotator, arguments.images, arguments.out, options)
     make_store(job, team)
     if team.rank == 0:

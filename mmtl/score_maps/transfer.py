@@ -1,0 +1,126 @@
+"""Merging stores into one and splitting one into parts."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.manifest import layout_of
+from mmtl.score_maps.score_map import ScoreMapStoreError
+from mmtl.score_maps.shard import HEADER_BYTES, Shard, ShardWriter, shard_name
+from mmtl.score_maps.store import ScoreMapStore
+from mmtl.score_maps.writer import (
+    SHARD_BYTES,
+    finish_store,
+    prepare_folder,
+    remove_temporaries,
+    setting_difference,
+    whole_shards,
+)
+
+RECORDS_AT_ONCE = 4096
+
+
+def split_store(path: Path, targets: Sequence[Path]) -> None:
+    """Deal a store's shards out to new folders, each a store of its own (files are linked where they can be).
+
+    Raises:
+        ScoreMapStoreError: There are fewer shards than folders, or a shard is missing.
+        FileExistsError: A folder is not empty.
+    """
+    store = ScoreMapStore(path)
+    shards = [path / shard.file for shard in store.folders[0].manifest.shards]
+    _want_whole(store)
+    if len(shards) < len(targets):
+        raise ScoreMapStoreError(f"{path} has {len(shards)} shards: {len(targets)} parts are too many.")
+    for target, part in zip(targets, np.array_split(np.arange(len(shards)), len(targets)), strict=True):
+        with _new_store(target):
+            for number in part:
+                _link(shards[number], target / shards[number].name)
+            finish_store(target)
+
+
+def merge_stores(paths: Sequence[Path], target: Path) -> None:
+    """One store of the maps of several.
+
+    Parts of one store become that store again, shard for shard. Stores of different images made in the same way
+    are packed anew, in the order given.
+
+    Raises:
+        ScoreMapStoreError: The stores hold different kinds of maps, or a key twice, or a shard is missing.
+        FileExistsError: The target is not empty.
+    """
+    for path in paths:
+        _want_whole(ScoreMapStore(path))
+    shards = [shard for path in paths for shard in whole_shards(path)]
+    settings = shards[0][1]["settings"]
+    units = [footer["unit"] for _, footer in shards]
+    one_plan = all(footer["settings"] == settings for _, footer in shards) and len(set(units)) == len(units)
+    with _new_store(target):
+        if one_plan:
+            for shard, footer in shards:
+                _link(shard, target / shard_name(footer["unit"]))
+        else:
+            _pack_anew(shards, target)
+        finish_store(target)
+
+
+def _pack_anew(shards: list[tuple[Path, dict]], target: Path) -> None:
+    settings = {name: value for name, value in shards[0][1]["settings"].items() if name != "plan"}
+    layout = layout_of(settings)
+    writer, unit, undecodable = None, 0, []
+    for path, footer in shards:
+        own = {name: value for name, value in footer["settings"].items() if name != "plan"}
+        if difference := setting_difference(settings, own):
+            raise ScoreMapStoreError(f"{path} holds other maps than {shards[0][0]}: {difference}.")
+        undecodable += footer["undecodable"]
+        keys, records = _keys_and_records(path, footer, layout)
+        for start in range(0, len(keys), RECORDS_AT_ONCE):
+            writer = writer or ShardWriter(target / shard_name(unit), layout)
+            writer.add(keys[start : start + RECORDS_AT_ONCE], records[start : start + RECORDS_AT_ONCE])
+            if len(writer.keys) * layout.record_bytes >= SHARD_BYTES:
+                writer.finish(settings, unit, undecodable)
+                writer, unit, undecodable = None, unit + 1, []
+    if writer is not None:
+        writer.finish(settings, unit, undecodable)
+
+
+def _keys_and_records(path: Path, footer: dict, layout: RecordLayout) -> tuple[list[str], np.ndarray]:
+    if not footer["records"]:
+        return [], np.empty(0, layout.dtype)
+    records = np.memmap(path, layout.dtype, "r", HEADER_BYTES, (footer["records"],))
+    return list(Shard(path, layout).keys()), records
+
+
+def _want_whole(store: ScoreMapStore) -> None:
+    if store.missing_shards:
+        raise ScoreMapStoreError(f"Shards are missing: {', '.join(store.missing_shards)}. Fetch them first.")
+
+
+@contextmanager
+def _new_store(folder: Path) -> Iterator[None]:
+    """A new folder to fill, emptied again when that fails."""
+    prepare_folder(folder)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: give a new folder.")
+    try:
+        yield
+    except BaseException:
+        remove_temporaries(folder)
+        for path in folder.glob("shard-*.bin"):
+            path.unlink()
+        with suppress(OSError):
+            folder.rmdir()
+        raise
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link costs no space; across file systems the shard is copied."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
