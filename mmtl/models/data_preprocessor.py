@@ -115,6 +115,9 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         return image_hw[0] // self.token_stride, image_hw[1] // self.token_stride
 
 
+NO_FRAME = torch.tensor([[[0.0, 0.0, 0.5], [0.0, 0.0, 0.5]]])
+
+
 def erased_tokens(boxes_xyxy: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     """Tokens whose centre lies in an erased box.
 
@@ -148,4 +151,13 @@ def _stack_fields(data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
     except RuntimeError as error:
         shapes = sorted({tuple(s.score_map_scores.shape) for s in data_samples if "score_map_scores" in s})
         raise ValueError(f"the score maps of a batch must be of one shape [h, w, k], got {shapes}") from error
+    frames = [sample.get("frame_affines", NO_FRAME) for sample in data_samples]
+    if any(frame is not NO_FRAME for frame in frames):
+        stacked["frame_affines"] = _pad_frames(frames)
     return {name.removeprefix("score_map_"): value for name, value in stacked.items()}
+
+
+def _pad_frames(frames: Sequence[Tensor]) -> Tensor:
+    """Frames [n, 2, 3] of each image as [B, F, 2, 3], filled up with frames that everything lies in."""
+    most = max(map(len, frames))
+    return torch.stack([torch.cat((frame, NO_FRAME.expand(most - len(frame), 2, 3))) for frame in frames])

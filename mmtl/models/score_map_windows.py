@@ -34,6 +34,7 @@ def map_windows(
     map_hw: tuple[int, int],
     grid_hw: tuple[int, int],
     device: torch.device | str | None = None,
+    frame_affines: Tensor | None = None,
 ) -> MapWindows:
     """Bins of the token grid, read by RoIAlign's rule through an affine.
 
@@ -47,6 +48,8 @@ def map_windows(
         map_hw: cells of the score map (h, w); the map covers the whole image.
         grid_hw: token grid (h, w).
         device: where the windows are wanted; None means where ``view_affine`` is.
+        frame_affines: [B, F, 2, 3], from the unit square of the network's input to unit squares that a sample must
+            lie in to count, as :class:`mmtl.PackTokenLabelInputs` packs them.
 
     Returns:
         MapWindows: with N = product of ``grid_hw``.
@@ -60,11 +63,14 @@ def map_windows(
     bins = bins._replace(
         to_cells=bins.to_cells.to(device, non_blocking=True), counts=bins.counts.to(device, non_blocking=True)
     )
-    xy, used = _sample_points(bins, grid_hw)  # [B, N, S, 2] in cells, bool [B, 1, S]
+    uv1, used = _sample_points(bins, grid_hw)  # [B, N, S, 3] in the network's input, bool [B, 1, S]
+    xy = _map_points(uv1, bins.to_cells) - 0.5  # cell (0, 0) has its centre at 0
     h, w = map_hw
     x, y = xy.unbind(-1)
     edge = 1 + 1e-6  # a sample right on the edge counts, whatever the rounding
     inside = (x >= -edge) & (x <= w + edge - 1) & (y >= -edge) & (y <= h + edge - 1) & used
+    for frame in frame_affines.double().to(device, non_blocking=True).unbind(1) if frame_affines is not None else ():
+        inside &= ((_map_points(uv1, frame) - 0.5).abs() <= 0.5).all(-1)
     row_weights, rows = _axis_weights(y.clamp(0, h - 1), bins.window_hw[0], h)
     column_weights, columns = _axis_weights(x.clamp(0, w - 1), bins.window_hw[1], w)
     sample_weights = inside / used.sum(-1, keepdim=True)
@@ -88,7 +94,7 @@ def _plan_bins(view_affine: Tensor, map_hw: tuple[int, int], grid_hw: tuple[int,
 
 
 def _sample_points(bins: _Bins, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Samples [B, N, S, 2] of every bin in map cells, and which of the S an image uses, bool [B, 1, S].
+    """Samples (x, y, 1) of every bin, unit square, [B, N, S, 3], and which of the S an image uses, bool [B, 1, S].
 
     The samples that an image does not use repeat its last one.
     """
@@ -103,10 +109,14 @@ def _sample_points(bins: _Bins, grid_hw: tuple[int, int]) -> tuple[Tensor, Tenso
     shape = (batch, grid_h, grid_w, most_y, most_x)
     u = u.view(batch, 1, grid_w, 1, most_x).expand(shape)
     v = v.view(batch, grid_h, 1, most_y, 1).expand(shape)
-    uv1 = torch.stack((u, v, torch.ones_like(u)), dim=-1).view(batch, -1, 3)
-    xy = uv1 @ bins.to_cells.transpose(1, 2) - 0.5  # cell (0, 0) has its centre at 0
+    uv1 = torch.stack((u, v, torch.ones_like(u)), dim=-1).view(batch, grid_h * grid_w, most_y * most_x, 3)
     used = (steps_y < counts_y).unsqueeze(2) & (steps_x < counts_x).unsqueeze(1)  # [B, most_y, most_x]
-    return xy.view(batch, grid_h * grid_w, most_y * most_x, 2), used.view(batch, 1, -1)
+    return uv1, used.view(batch, 1, -1)
+
+
+def _map_points(uv1: Tensor, affine: Tensor) -> Tensor:
+    """Points [B, N, S, 3] moved by an affine [B, 2, 3] for each image."""
+    return (uv1.flatten(1, 2) @ affine.transpose(1, 2)).unflatten(1, uv1.shape[1:3])
 
 
 def _axis_weights(position: Tensor, window: int, size: int) -> tuple[Tensor, Tensor]:

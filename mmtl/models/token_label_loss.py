@@ -52,7 +52,7 @@ def token_label_loss(logits: Tensor, targets: TokenTargets, token_weights: Tenso
 
 
 class _SparseSoftCrossEntropy(torch.autograd.Function):
-    """Weighted sum of the rows' losses, with the gradient made in the forward pass."""
+    """Weighted sum of the rows' losses; each row's gradient is made with its loss and kept for one backward pass."""
 
     @staticmethod
     def forward(
@@ -61,43 +61,38 @@ class _SparseSoftCrossEntropy(torch.autograd.Function):
         """Logits [R, K], entries [R, M], tail [R], row weights [R]."""
         grad = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         mass = tail * logits.shape[-1] + weights.sum(-1)
-        loss = logits.new_zeros((), dtype=torch.float32)
+        losses = torch.empty_like(tail)
         rows = max(1, _CHUNK_LOGITS.get(logits.device.type, 2**25) // logits.shape[-1])
         for start in range(0, len(logits), rows):
             chunk = slice(start, start + rows)
-            inputs = (x[chunk] for x in (logits, classes, weights, tail, mass, row_weights))
-            chunk_loss, chunk_grad = _loss_and_gradient(*inputs, with_gradient=grad is not None)
-            loss = loss + chunk_loss
+            inputs = (x[chunk] for x in (logits, classes, weights, tail, mass))
+            losses[chunk], row_grads = _row_losses(*inputs)
             if grad is not None:
-                grad[chunk] = chunk_grad
-        ctx.save_for_backward(grad)
-        return loss
+                grad[chunk] = row_grads
+        ctx.grad = grad
+        ctx.save_for_backward(row_weights)
+        return (row_weights * losses).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_loss: Tensor) -> tuple:
-        (grad,) = ctx.saved_tensors
-        return grad * grad_loss.to(grad.dtype), None, None, None, None
+        """The kept gradient, scaled in place: a second one of the logits' size is never held."""
+        if ctx.grad is None:
+            raise RuntimeError("token_label_loss keeps its gradient for one backward pass, this is the second")
+        (row_weights,) = ctx.saved_tensors
+        # Rows are weighted here, not before: float16 would lose gradients that no loss scale has been applied to.
+        grad, ctx.grad = ctx.grad.mul_((row_weights * grad_loss).unsqueeze(-1)), None
+        return grad, None, None, None, None
 
 
-def _loss_and_gradient(
-    logits: Tensor,
-    classes: Tensor,
-    weights: Tensor,
-    tail: Tensor,
-    mass: Tensor,
-    row_weights: Tensor,
-    with_gradient: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Loss of some rows and its gradient mass * softmax - tail - weights, times the row's weight."""
+def _row_losses(logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [R] and their gradients mass * softmax - tail - weights, [R, K]."""
     logits = logits.float()
     peak = logits.amax(-1, keepdim=True)
     exps = (logits - peak).exp_()
     norm = exps.sum(-1, keepdim=True)
     log_norm = (norm.log() + peak).squeeze(-1)
     named = (weights * logits.gather(-1, classes)).sum(-1)
-    loss = (row_weights * (mass * log_norm - tail * logits.sum(-1) - named)).sum()
-    if not with_gradient:
-        return loss, None
-    grad = exps.mul_((row_weights * mass).unsqueeze(-1) / norm).sub_((row_weights * tail).unsqueeze(-1))
-    return loss, grad.scatter_add_(-1, classes, -row_weights.unsqueeze(-1) * weights)
+    losses = mass * log_norm - tail * logits.sum(-1) - named
+    grad = exps.mul_(mass.unsqueeze(-1) / norm).sub_(tail.unsqueeze(-1))
+    return losses, grad.scatter_add_(-1, classes, -weights)

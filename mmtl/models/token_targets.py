@@ -199,6 +199,7 @@ def token_targets(
     log_norm: Tensor | None = None,
     outside: str = "uniform",
     device: torch.device | str | None = None,
+    frame_affines: Tensor | None = None,
 ) -> TokenTargets:
     """Labels of the tokens of a batch, exact for any chain of crops, flips, rotations and shears.
 
@@ -219,6 +220,8 @@ def token_targets(
             gives them no weight in the loss.
         device: where the targets are wanted; None means where ``scores`` are. Inputs on the CPU are checked there
             and cost no synchronisation.
+        frame_affines: floating [B, F, 2, 3], from the unit square of the network's input to unit squares that a
+            place must lie in to show picture; elsewhere counts as outside the image.
 
     Returns:
         TokenTargets: N = product of ``grid_hw`` tokens per image.
@@ -238,8 +241,8 @@ def token_targets(
     _check_values(scores, classes, view_affine, log_norm, num_classes)
     device = scores.device if device is None else device
     map_hw = tuple(scores.shape[1:3])
-    windows = map_windows(view_affine, map_hw, grid_hw, device)
-    scores, classes = (x.to(device, non_blocking=True).flatten(1, 2) for x in (scores.float(), classes.long()))
+    windows = map_windows(view_affine, map_hw, grid_hw, device, frame_affines)
+    scores, classes = (x.to(device, non_blocking=True).flatten(1, 2) for x in (scores.float(), classes.int()))
     read_classes = _read(classes, windows.cells)  # [B, N, W, k]
     coverage = windows.weights.sum(-1)  # [B, N]
     if tail == "zero_logit":
@@ -249,7 +252,7 @@ def token_targets(
     else:
         log_norm = log_norm.float().to(device, non_blocking=True).flatten(1, 2)
         cell_weights, cell_tail = _cell_probabilities(scores, log_norm, num_classes)
-        merged_classes = read_classes.flatten(2)
+        merged_classes = read_classes.flatten(2).long()
         weights = (_read(cell_weights, windows.cells) * windows.weights.unsqueeze(-1)).flatten(2)
         tails = (_read(cell_tail, windows.cells) * windows.weights).sum(-1) + (1 - coverage) / num_classes
     row_weights = torch.ones_like(tails) if outside == "uniform" else (coverage > 0).to(tails)
@@ -268,16 +271,27 @@ def _merge(classes: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Sum the logits of equal classes of a token: each class then stands once, the freed entries hold logit 0.
 
     Args:
-        classes: int64 [B, N, M].
+        classes: integer [B, N, M].
         logits: float32 [B, N, M].
     """
-    classes, order = classes.sort(dim=-1)
-    starts = torch.ones_like(classes, dtype=torch.bool)
-    starts[..., 1:] = classes[..., 1:] != classes[..., :-1]
-    slots = starts.cumsum(-1) - 1
-    merged = torch.zeros_like(logits).scatter_add_(-1, slots, logits.gather(-1, order))
+    classes, order = _sort(classes)
+    logits = logits.gather(-1, order)
+    slots = order.zero_()  # its memory serves again: these tensors are the largest of a training step's targets
+    slots[..., 1:] = (classes[..., 1:] != classes[..., :-1]).cumsum(-1)
+    merged = torch.zeros_like(logits).scatter_add_(-1, slots, logits)
     # A freed entry has logit 0, as every absent class: whichever class it names, it adds nothing.
-    return torch.zeros_like(classes).scatter_(-1, slots, classes), merged
+    return torch.zeros_like(slots).scatter_(-1, slots, classes), merged
+
+
+def _sort(classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes in ascending order along the last axis, int64, and where each came from."""
+    bits = classes.shape[-1].bit_length()
+    keys = (classes.long() << bits).add_(torch.arange(classes.shape[-1], device=classes.device))
+    if keys.is_cpu:
+        keys.numpy().sort(axis=-1)  # in place, and more than ten times as fast as torch.sort on short rows
+    else:
+        keys = keys.sort(dim=-1).values
+    return keys >> bits, keys.bitwise_and_((1 << bits) - 1)
 
 
 def _softmax_over_tail(logits: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """The law of alignment: whatever happened to the image, a token has the label of what its patch shows."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -9,6 +10,7 @@ from mmpretrain.registry import TRANSFORMS
 from samples import cell_of, ramp_sample, seen_positions
 
 from mmtl.datasets import geometry, moving, rand_augment, view
+from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.token_targets import token_targets
 
 PATCH = 8
@@ -48,8 +50,8 @@ samples = st.fixed_dictionaries(
 )
 
 
-def compare(image_hw, map_hw, grid_hw, steps, ends_with_crop, seed, spoil=lambda affine: affine):
-    """Runs one chain; of all clear tokens the class ranked first and the class seen, and the number of tokens."""
+def run_chain(image_hw, map_hw, grid_hw, steps, ends_with_crop, seed, spoil=lambda affine: affine):
+    """The network's input [H, W, 3] and the targets [N, K] of one chain."""
     np.random.seed(seed)
     height, width = PATCH * grid_hw[0], PATCH * grid_hw[1]
     crop = dict(type="mmtl.RandomResizedCrop", scale=(height, width), crop_ratio_range=(0.4, 1))
@@ -58,10 +60,17 @@ def compare(image_hw, map_hw, grid_hw, steps, ends_with_crop, seed, spoil=lambda
     packed = chain(ramp_sample(image_hw, map_hw))
     data = packed["data_samples"]
     scores, classes = data.score_map_scores[None], data.score_map_classes[None]
-    targets = token_targets(scores, classes, spoil(data.view_affine)[None], grid_hw, map_hw[0] * map_hw[1])
-    first = targets.dense()[0].argmax(dim=-1).numpy()
-    seen, clear = seen_cells(packed["inputs"].permute(1, 2, 0).numpy(), map_hw)
-    return first[clear], seen[clear], clear.size
+    frames = data.frame_affines[None] if "frame_affines" in data else None
+    view_affine, num_classes = spoil(data.view_affine)[None], map_hw[0] * map_hw[1]
+    targets = token_targets(scores, classes, view_affine, grid_hw, num_classes, frame_affines=frames)
+    return packed["inputs"].permute(1, 2, 0).numpy(), targets.dense()[0].numpy()
+
+
+def compare(map_hw, **sample):
+    """Runs one chain; of all clear tokens the class ranked first and the class seen, and the number of tokens."""
+    image, targets = run_chain(map_hw=map_hw, **sample)
+    seen, clear = seen_cells(image, map_hw)
+    return targets.argmax(axis=-1)[clear], seen[clear], clear.size
 
 
 def seen_cells(image, map_hw):
@@ -102,6 +111,31 @@ def test_every_token_has_the_label_of_what_its_patch_shows():
     clear, total = search(max_examples=700).T
     assert (clear > 0).sum() >= 500  # chains; some end with no clear token
     assert clear.sum() > 0.2 * total.sum()
+
+
+@settings(max_examples=200, deadline=None)
+@given(samples)
+def test_token_that_shows_only_padding_has_the_uniform_label(sample):
+    sample["steps"] = [step for step in sample["steps"] if step["type"] != "mmtl.RandomErasing"]
+    image, targets = run_chain(**sample)
+    padding = cv2.erode((image == 0).all(axis=-1).astype(np.uint8), np.ones((3, 3)))  # resizing blurs its edge
+    patches = padding.reshape(image.shape[0] // PATCH, PATCH, image.shape[1] // PATCH, PATCH)
+    empty = patches.all(axis=(1, 3)).ravel()
+    np.testing.assert_allclose(targets[empty], 1 / targets.shape[1], atol=1e-6)
+
+
+def test_padding_of_one_image_leaves_the_other_images_of_a_batch_alone():
+    turn = dict(type="mmtl.Rotate", angle=30.0, prob=1.0, pad_val=0)
+    chains = [[turn, dict(type="mmtl.Translate", magnitude=0.2, prob=1.0)], [], [turn]]
+    last = [dict(type="mmtl.Resize", scale=(48, 48)), dict(type="mmtl.PackTokenLabelInputs")]
+    batch = [
+        Compose([TRANSFORMS.build(c) for c in (*chain, *last)])(ramp_sample((90, 120)))["data_samples"]
+        for chain in chains
+    ]
+    preprocessor = TokenLabelDataPreprocessor(num_classes=12, token_stride=PATCH)
+    together = preprocessor.build_targets(batch, (48, 48)).patch_tokens.dense()
+    alone = [preprocessor.build_targets([sample], (48, 48)).patch_tokens.dense()[0] for sample in batch]
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-6)
 
 
 def test_law_is_broken_by_swapping_x_and_y():

@@ -1,0 +1,118 @@
+"""Token targets and their loss: sparse, in closed form, against the dense way.
+
+python benchmarks/token_targets.py                               # B = 32, K = 1000, grid 14; then K = 21,841, grid 24
+python benchmarks/token_targets.py --device cuda --batch 128
+
+The dense way scatters the maps to [B, K, h, w], takes RoIAlign, a softmax over K, and a product with the log-softmax
+of the logits. Both ways get the same maps, upright crops and logits, and take turns in one process. The memory of the
+loss is given beyond the logits' gradient, which both ways have to return.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from measure import alternate, peak_mib
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from mmtl.models.token_label_loss import token_label_loss
+from mmtl.models.token_targets import token_targets
+
+MAP_HW, TOPK = (18, 18), 5
+
+
+def draw_batch(batch: int, num_classes: int) -> dict[str, Tensor]:
+    """Score maps and random-resized crops (area 0.08 to 1, ratio 3/4 to 4/3) as fractions of the image."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(num_classes - TOPK, (batch, *MAP_HW, 1), generator=generator) + torch.arange(TOPK)
+    scores = torch.randn(batch, *MAP_HW, TOPK, generator=generator).mul(3).sort(descending=True).values
+    area = torch.empty(batch).uniform_(0.08, 1, generator=generator)
+    ratio = torch.empty(batch).uniform_(-0.2877, 0.2877, generator=generator).exp()
+    size = torch.stack(((area * ratio).sqrt(), (area / ratio).sqrt()), dim=1).clamp(max=1)
+    corner = torch.rand(batch, 2, generator=generator) * (1 - size)
+    return dict(scores=scores.half(), classes=classes.int(), boxes_xyxy=torch.cat((corner, corner + size), dim=1))
+
+
+def sparse_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: str) -> object:
+    """Our way, from tensors as a data loader leaves them."""
+    x0, y0, x1, y1 = maps["boxes_xyxy"].unbind(1)
+    zero = torch.zeros_like(x0)
+    affine = torch.stack((x1 - x0, zero, x0, zero, y1 - y0, y0), dim=1).unflatten(1, (2, 3))
+    return token_targets(maps["scores"], maps["classes"], affine, (grid, grid), num_classes, device=device)
+
+
+def dense_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: str) -> Tensor:
+    """The plain way, [B, N, K]."""
+    scores, classes, boxes = (maps[name].to(device) for name in ("scores", "classes", "boxes_xyxy"))
+    dense = torch.zeros(len(scores), num_classes, *MAP_HW, device=device)
+    dense.scatter_(1, classes.long().permute(0, 3, 1, 2), scores.float().permute(0, 3, 1, 2))
+    read = roi_align(dense, list((MAP_HW[0] * boxes).split(1)), grid, aligned=True)
+    return read.softmax(1).flatten(2).transpose(1, 2)
+
+
+def sparse_loss(logits: Tensor, targets: object) -> Tensor:
+    """Our way."""
+    return token_label_loss(logits, targets)
+
+
+def dense_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The plain way."""
+    return -(targets * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def measure(batch: int, num_classes: int, grid: int, rounds: int, device: str) -> None:
+    """Print the table of one setting."""
+    maps = draw_batch(batch, num_classes)
+    logits = torch.randn(batch, grid * grid, num_classes, device=device, requires_grad=True)
+
+    def step(targets_of: Callable, loss_of: Callable) -> Tensor:
+        logits.grad = None
+        loss = loss_of(logits, targets_of(maps, grid, num_classes, device))
+        loss.backward()
+        return loss.detach()
+
+    ours = dict(targets_of=sparse_targets, loss_of=sparse_loss)
+    plain = dict(targets_of=dense_targets, loss_of=dense_loss)
+    difference = float(step(**ours) - step(**plain))
+    gradient_mib = logits.numel() * logits.element_size() / 2**20
+    print(f"\nB = {batch}, K = {num_classes}, grid {grid} x {grid}, map {MAP_HW[0]} x {MAP_HW[1]} x {TOPK}, {device}")
+    print(f"losses differ by {difference:.1e}; the logits' gradient takes {gradient_mib:.0f} MiB\n")
+    print("| what | ours, ms | plain, ms | ratio | ours, MiB | plain, MiB | ratio |\n|---|---|---|---|---|---|---|")
+    for what, beyond_mib, ways in (
+        (
+            "targets",
+            0.0,
+            [lambda way=way: way["targets_of"](maps, grid, num_classes, device) for way in (ours, plain)],
+        ),
+        ("targets + loss, both passes", gradient_mib, [lambda way=way: step(**way) for way in (ours, plain)]),
+    ):
+        seconds = alternate(dict(zip(("ours", "plain"), ways, strict=True)), rounds, device)
+        logits.grad = None
+        mib = []
+        for way in ways:
+            mib.append(peak_mib(way, device) - beyond_mib)
+            logits.grad = None
+        milliseconds = [1e3 * seconds[name] for name in ("ours", "plain")]
+        print(
+            f"| {what} | {milliseconds[0]:.1f} | {milliseconds[1]:.1f} | {milliseconds[0] / milliseconds[1]:.3f} "
+            f"| {mib[0]:.1f} | {mib[1]:.1f} | {mib[0] / mib[1]:.3f} |"
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(f"torch {torch.__version__}, {args.threads} threads, median of {args.rounds} rounds")
+    measure(args.batch, 1000, 14, args.rounds, args.device)
+    measure(max(1, args.batch // 4), 21841, 24, args.rounds, args.device)
+
+
+if __name__ == "__main__":
+    main()
