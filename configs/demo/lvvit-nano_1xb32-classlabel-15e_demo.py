@@ -1,0 +1,11 @@
+# What token labels are compared with: the same nano LV-ViT and recipe, trained on class labels alone, no MixToken.
+#
+# Command:  mim train mmpretrain configs/demo/lvvit-nano_1xb32-classlabel-15e_demo.py --gpus 0
+_base_ = ["lvvit-nano_1xb32-tokenlabel-15e_demo.py"]
+work_dir = "work_dirs/demo/class_labels"
+score_maps = None
+
+train_pipeline = {{_base_.train_pipeline}}
+train_pipeline[1].update(store=score_maps)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+model = dict(head=dict(beta=0.0), data_preprocessor=dict(batch_augments=None))
