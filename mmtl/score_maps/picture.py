@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from mmtl.score_maps.images import decode
 from mmtl.score_maps.score_map import ScoreMap
@@ -17,7 +18,8 @@ from mmtl.score_maps.store import ScoreMapStore
 
 LEGEND_CLASSES = 10
 CELLS_WITH_NUMBERS = 200  # beyond so many cells, numbers would not be readable
-PANEL_INCHES = 4.2
+PANEL_INCHES = 5.5
+OUTLINE = [withStroke(linewidth=1.5, foreground="black")]  # readable on any ground
 
 
 def draw_maps(
@@ -83,11 +85,11 @@ def draw_cells(
     axes.set_aspect("equal" if image is not None else "auto")
     if height * width > CELLS_WITH_NUMBERS:
         return
-    fontsize = min(9, 60 / max(height, width))
+    fontsize = min(9, 80 / max(height, width))
     for row, column in np.ndindex(height, width):
         x, y = (column + 0.5) * size_hw[1] / width, (row + 0.5) * size_hw[0] / height
         text = f"{first[row, column]}\n{100 * probability[row, column]:.0f}%"
-        axes.text(x, y, text, ha="center", va="center", fontsize=fontsize)
+        axes.text(x, y, text, ha="center", va="center", fontsize=fontsize, color="white", path_effects=OUTLINE)
 
 
 def _draw_legend(axes: Axes, score_map: ScoreMap, colours: dict[int, tuple], names: Sequence[str] | None) -> None:

@@ -1,0 +1,110 @@
+"""Any damage to a store ends in one of the documented errors and is found by verify."""
+
+import json
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from score_map_makers import write_store
+
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+
+FILES = ("shard-00000.bin", "shard-00001.bin", "index.bin", "manifest.json")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sound") / "s"
+    return path, write_store(path, 12, shard_bytes=300, grid_hw=(2, 2))
+
+
+def read_everything(path, maps):
+    """Keys that could be read; the documented errors are swallowed, a wrong map is not."""
+    try:
+        store = ScoreMapStore(path)
+    except (ScoreMapStoreError, FileNotFoundError):
+        return
+    for key, score_map in maps.items():
+        try:
+            read = store[key]
+        except (ScoreMapStoreError, KeyError):
+            continue
+        assert (read.scores == score_map.scores).all() and (read.classes == score_map.classes).all()
+    try:
+        list(store)
+    except ScoreMapStoreError:
+        pass
+
+
+@pytest.fixture
+def copy(sound, tmp_path):
+    def fresh():
+        shutil.rmtree(tmp_path / "s", ignore_errors=True)
+        shutil.copytree(sound[0], tmp_path / "s")
+        return tmp_path / "s"
+
+    return fresh
+
+
+fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+
+
+@fuzz
+@given(name=st.sampled_from(FILES[:3]), place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_any_flipped_byte_is_found_and_never_read_as_a_map(sound, copy, name, place, flip):
+    path = copy()
+    data = bytearray((path / name).read_bytes())
+    data[int(place * len(data))] ^= flip
+    (path / name).write_bytes(data)
+    problems = ScoreMapStore(path).verify() if _opens(path) else ["does not open"]
+    assert problems and (problems == ["does not open"] or name in problems[0])
+    read_everything(path, sound[1])
+
+
+def _opens(path):
+    try:
+        ScoreMapStore(path)
+    except ScoreMapStoreError:
+        return False
+    return True
+
+
+@fuzz
+@given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), tail=st.binary(max_size=40))
+def test_a_cut_or_lengthened_file_is_found(sound, copy, name, place, tail):
+    path = copy()
+    data = (path / name).read_bytes()
+    changed = data[: int(place * len(data))] + tail
+    (path / name).write_bytes(changed)
+    problems = ScoreMapStore(path).verify() if _opens(path) else ["does not open"]
+    assert problems or changed == data
+    read_everything(path, sound[1])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@fuzz
+@given(data=st.data())
+def test_a_changed_manifest_is_refused_or_harmless(sound, copy, data):
+    path = copy()
+    manifest = json.loads((path / "manifest.json").read_text())
+    target = data.draw(st.sampled_from([manifest, manifest["shards"][0], manifest["shards"][-1]]))
+    name = data.draw(st.sampled_from(sorted(target)))
+    target[name] = data.draw(json_values | st.sampled_from([2, "../x.bin", "shard-00001.bin", [2, 3], 2**40]))
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    read_everything(path, sound[1])
+
+
+@fuzz
+@given(content=st.binary(max_size=200))
+def test_rubbish_in_place_of_the_manifest_is_refused(copy, content):
+    path = copy()
+    (path / "manifest.json").write_bytes(content)
+    with pytest.raises(ScoreMapStoreError, match=r"manifest.json"):
+        ScoreMapStore(path)

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from score_map_makers import random_map
+
+from mmtl.score_maps import ScoreMap, ScoreMapStoreError
+from mmtl.score_maps.layout import RecordLayout, pack_12_bits, unpack_12_bits
+
+
+def encode(layout: RecordLayout, score_map: ScoreMap) -> bytearray:
+    norm = None if score_map.log_norm is None else score_map.log_norm[None]
+    return bytearray(layout.encode(score_map.scores[None], score_map.classes[None], norm)[0].tobytes())
+
+
+layouts = st.builds(
+    RecordLayout,
+    num_classes=st.sampled_from([7, 1000, 4096, 4097, 65535, 65536, 100_000]),
+    grid_hw=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    topk=st.integers(1, 5),
+    log_norm=st.booleans(),
+    score_bits=st.sampled_from([8, 16]),
+)
+
+
+@given(layout=layouts, seed=st.integers(0, 2**32 - 1))
+def test_decoding_undoes_encoding(layout, seed):
+    form = (layout.grid_hw, layout.topk, layout.num_classes, layout.log_norm)
+    score_map = random_map(np.random.default_rng(seed), *form)
+    read = layout.decode(encode(layout, score_map))
+    np.testing.assert_array_equal(read.classes, score_map.classes)
+    assert read.classes.dtype == (np.uint16 if layout.num_classes <= 65535 else np.uint32)
+    assert (read.log_norm is None) == (score_map.log_norm is None)
+    if layout.score_bits == 16:
+        np.testing.assert_array_equal(read.scores, score_map.scores)
+    else:
+        scores = score_map.scores.astype(float)
+        bound = (scores.max() - scores.min()) / 510 + np.abs(scores).max() * 2**-11
+        assert np.abs(read.scores - scores).max() <= bound * 1.001
+        assert (np.diff(read.scores.astype(float), axis=-1) <= 0).all()
+
+
+@given(layout=layouts, seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_any_changed_byte_is_noticed(layout, seed, data):
+    form = (layout.grid_hw, layout.topk, layout.num_classes, layout.log_norm)
+    record = encode(layout, random_map(np.random.default_rng(seed), *form))
+    place = data.draw(st.integers(0, len(record) - 1))
+    record[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ScoreMapStoreError, match="damaged record"):
+        layout.decode(record)
+
+
+def test_a_record_of_zeros_is_damaged():
+    layout = RecordLayout(10, (2, 2), 2)
+    with pytest.raises(ScoreMapStoreError):
+        layout.decode(bytearray(layout.record_bytes))
+
+
+@given(values=st.lists(st.integers(0, 4095), min_size=1, max_size=33))
+def test_unpacking_undoes_packing_of_12_bits(values):
+    packed = pack_12_bits(np.array([values]))
+    assert packed.shape[1] == 3 * ((len(values) + 1) // 2)
+    assert unpack_12_bits(packed[0], len(values)).tolist() == values
+
+
+def test_the_compact_form_of_an_18_x_18_x_5_map_takes_at_most_4900_bytes():
+    assert RecordLayout(1000, (18, 18), 5, log_norm=True, score_bits=8).record_bytes <= 4900
+    assert RecordLayout(21841, (18, 18), 5, log_norm=False, score_bits=8).record_bytes <= 4900
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(num_classes=3, grid_hw=(2, 2), topk=4), "topk=4 of 3 classes"),
+        (dict(num_classes=0, grid_hw=(2, 2), topk=1), "num_classes=0"),
+        (dict(num_classes=3, grid_hw=(0, 2), topk=1), "grid_hw"),
+        (dict(num_classes=3, grid_hw=(2, 2), topk=1, score_bits=4), "score_bits=4"),
+    ],
+)
+def test_impossible_layouts_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        RecordLayout(**fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m._replace(classes=m.classes + 10), "Class indices"),
+        (lambda m: m._replace(scores=m.scores * np.float16(np.nan)), "NaN"),
+        (lambda m: m._replace(scores=m.scores.astype(np.float32) + 1e6), "65504"),
+        (lambda m: m._replace(scores=m.scores[..., ::-1]), "not sorted"),
+        (lambda m: m._replace(scores=m.scores[:1]), "this store holds"),
+        (lambda m: m._replace(log_norm=None), "log_norm"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(change, message):
+    layout = RecordLayout(10, (3, 5), 2)
+    with pytest.raises(ValueError, match=message):
+        encode(layout, change(random_map(np.random.default_rng(0))))

@@ -1,0 +1,128 @@
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from score_map_makers import write_store
+
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps import index as index_module
+
+
+def assert_same(read, written):
+    for ours, theirs in zip(read, written, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_store_gives_back_what_was_written(tmp_path):
+    maps = write_store(tmp_path / "s", 40, shard_bytes=2000)
+    store = ScoreMapStore(tmp_path / "s")
+    assert len(list((tmp_path / "s").glob("shard-*"))) > 2
+    assert list(store) == list(maps) and len(store) == 40
+    assert (store.num_classes, store.grid_hw, store.topk) == (10, (3, 5), 2)
+    for key, score_map in maps.items():
+        assert_same(store[key], score_map)
+    assert store.verify() == []
+
+
+def test_maps_without_log_norm_have_none(tmp_path):
+    write_store(tmp_path / "s", 1, log_norm=False)
+    assert ScoreMapStore(tmp_path / "s")["a/0.png"].log_norm is None
+
+
+def test_a_pickled_store_reads_the_same(tmp_path):
+    maps = write_store(tmp_path / "s", 5)
+    store = ScoreMapStore(tmp_path / "s")
+    store["a/0.png"]
+    assert_same(pickle.loads(pickle.dumps(store))["a/3.png"], maps["a/3.png"])
+    assert len(pickle.dumps(store)) < 1000
+
+
+def test_what_is_read_may_be_changed_without_changing_the_store(tmp_path):
+    maps = write_store(tmp_path / "s", 1)
+    store = ScoreMapStore(tmp_path / "s")
+    store["a/0.png"].scores[:] = 0
+    assert_same(store["a/0.png"], maps["a/0.png"])
+
+
+def test_an_absent_key_is_named_with_the_store(tmp_path):
+    write_store(tmp_path / "s", 3)
+    store = ScoreMapStore(tmp_path / "s")
+    assert "b/0.png" not in store and 3 not in store
+    with pytest.raises(KeyError, match=r"b/0.png.*no score map in .*make_score_maps"):
+        store["b/0.png"]
+
+
+def test_keys_with_equal_hashes_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_module, "key_hash", lambda key: len(key))
+    monkeypatch.setattr("mmtl.score_maps.writer.key_hash", lambda key: len(key))
+    maps = write_store(tmp_path / "s", 12, shard_bytes=1000)
+    store = ScoreMapStore(tmp_path / "s")
+    for key, score_map in maps.items():
+        assert_same(store[key], score_map)
+    assert "a/x.png" not in store
+
+
+def test_a_store_without_some_shards_gives_the_rest(tmp_path):
+    maps = write_store(tmp_path / "s", 30, shard_bytes=2000)
+    (tmp_path / "s" / "shard-00001.bin").unlink()
+    store = ScoreMapStore(tmp_path / "s")
+    assert store.missing_shards == [str(tmp_path / "s" / "shard-00001.bin")]
+    present = list(store)
+    assert 0 < len(present) == len(store) < len(maps)
+    for key in present:
+        assert_same(store[key], maps[key])
+    gone = next(key for key in maps if key not in store)
+    with pytest.raises(KeyError, match="shard-00001.bin"):
+        store[gone]
+    assert any("shard-00001.bin is missing" in problem for problem in store.verify())
+
+
+def test_several_folders_are_one_store(tmp_path):
+    maps = write_store(tmp_path / "s", 3) | write_store(tmp_path / "t", 3, seed=1, prefix="b")
+    store = ScoreMapStore([tmp_path / "s", tmp_path / "t"])
+    assert list(store) == list(maps)
+    assert_same(pickle.loads(pickle.dumps(store))["b/2.png"], maps["b/2.png"])
+
+
+def test_folders_of_different_maps_are_refused(tmp_path):
+    write_store(tmp_path / "s", 1)
+    write_store(tmp_path / "t", 1, topk=3)
+    with pytest.raises(ScoreMapStoreError, match="different maps"):
+        ScoreMapStore([tmp_path / "s", tmp_path / "t"])
+
+
+def test_no_store_and_an_unfinished_store_are_told_apart(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no score map store"):
+        ScoreMapStore(tmp_path)
+    write_store(tmp_path / "s", 1)
+    (tmp_path / "s" / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match="unfinished"):
+        ScoreMapStore(tmp_path / "s")
+
+
+def test_reading_a_damaged_record_names_the_shard(tmp_path):
+    write_store(tmp_path / "s", 1)
+    shard = tmp_path / "s" / "shard-00000.bin"
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(ScoreMapStoreError, match=r"shard-00000.bin: record 0 is damaged"):
+        ScoreMapStore(tmp_path / "s")["a/0.png"]
+
+
+def test_a_shard_of_another_store_is_not_read(tmp_path):
+    write_store(tmp_path / "s", 2)
+    write_store(tmp_path / "t", 2, seed=1)
+    shutil.copy(tmp_path / "t" / "shard-00000.bin", tmp_path / "s" / "shard-00000.bin")
+    with pytest.raises(ScoreMapStoreError, match="not the shard that the manifest names"):
+        ScoreMapStore(tmp_path / "s")["a/0.png"]
+
+
+def test_a_later_format_version_is_refused(tmp_path):
+    write_store(tmp_path / "s", 1)
+    path = tmp_path / "s" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    with pytest.raises(ScoreMapStoreError, match="version 2"):
+        ScoreMapStore(tmp_path / "s")

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from score_map_makers import contents, random_map, write_store
+
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, ScoreMapWriter
+
+FORM = dict(num_classes=10, grid_hw=(3, 5), topk=2)
+
+
+def test_a_writer_that_was_stopped_continues_after_the_last_whole_shard(tmp_path):
+    maps = write_store(tmp_path / "whole", 30, shard_bytes=1500)
+    writer = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1500)
+    for key in list(maps)[:25]:
+        writer.add(key, maps[key])
+    del writer  # killed: the shard in hand stays behind, half-written
+    assert list((tmp_path / "s").glob("*.part"))
+    with ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1500) as writer:
+        assert 0 < len(writer) < 25
+        for key in maps:
+            if key not in writer:
+                writer.add(key, maps[key])
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+def test_nothing_is_left_of_a_failed_first_shard(tmp_path):
+    with pytest.raises(RuntimeError), ScoreMapWriter(tmp_path / "s", **FORM) as writer:
+        writer.add("a.png", random_map(np.random.default_rng(0)))
+        raise RuntimeError
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_key_is_added_once(tmp_path):
+    with ScoreMapWriter(tmp_path / "s", **FORM) as writer:
+        writer.add("a.png", random_map(np.random.default_rng(0)))
+        with pytest.raises(ValueError, match="there already"):
+            writer.add("a.png", random_map(np.random.default_rng(0)))
+    assert len(ScoreMapStore(tmp_path / "s")) == 1
+
+
+def test_a_finished_store_is_not_written_to(tmp_path):
+    write_store(tmp_path / "s", 1)
+    with pytest.raises(FileExistsError, match="finished"):
+        ScoreMapWriter(tmp_path / "s", **FORM)
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(FileExistsError, match="thesis.tex"):
+        ScoreMapWriter(tmp_path, **FORM)
+
+
+def test_continuing_with_other_settings_is_refused(tmp_path):
+    writer = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1)
+    writer.add("a.png", random_map(np.random.default_rng(0)))
+    with pytest.raises(ScoreMapStoreError, match="topk"):
+        ScoreMapWriter(tmp_path / "s", **(FORM | {"topk": 3}))
+
+
+def test_an_empty_store_is_refused(tmp_path):
+    with pytest.raises(ScoreMapStoreError, match="no score map"):
+        ScoreMapWriter(tmp_path / "s", **FORM).close()
