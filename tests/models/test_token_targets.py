@@ -112,6 +112,12 @@ def test_targets_are_distributions(seed, affine, tail, num_classes):
     torch.testing.assert_close(dense.sum(-1), torch.ones(1, 12), atol=2e-6, rtol=0)
 
 
+def test_classes_that_are_all_named_with_low_logits_keep_their_ratio():
+    scores = torch.tensor([-20.0, -21.0]).view(1, 1, 1, 2)
+    targets = token_targets(scores, torch.tensor([1, 0]).view(1, 1, 1, 2), torch.eye(3)[None, :2], (1, 1), 2)
+    torch.testing.assert_close(targets.dense().flatten(), torch.tensor([-21.0, -20.0]).softmax(0))
+
+
 def test_probability_tail_gives_back_the_annotators_distribution():
     logits = 4 * torch.randn(1, 1, 1, 50, generator=torch.Generator().manual_seed(0)).double()
     scores, classes = logits.topk(5)
