@@ -20,6 +20,14 @@ class MapWindows(NamedTuple):
     weights: Tensor
 
 
+class _Samples(NamedTuple):
+    """Where the bins are sampled, in the unit square of the network's input."""
+
+    u: Tensor  # float64 [B, 1, grid w, 1, most x]
+    v: Tensor  # float64 [B, grid h, 1, most y, 1]
+    used: Tensor  # bool [B, 1, S], S = most y * most x
+
+
 class _Bins(NamedTuple):
     """How the bins of a batch are sampled; everything that needs a number on the host is settled here."""
 
@@ -63,20 +71,20 @@ def map_windows(
     bins = bins._replace(
         to_cells=bins.to_cells.to(device, non_blocking=True), counts=bins.counts.to(device, non_blocking=True)
     )
-    uv1, used = _sample_points(bins, grid_hw)  # [B, N, S, 3] in the network's input, bool [B, 1, S]
-    xy = _map_points(uv1, bins.to_cells) - 0.5  # cell (0, 0) has its centre at 0
+    samples = _sample_points(bins, grid_hw)
     h, w = map_hw
-    x, y = xy.unbind(-1)
+    x, y = (cells - 0.5 for cells in _project(bins.to_cells, samples))  # cell (0, 0) has its centre at 0
     edge = 1 + 1e-6  # a sample right on the edge counts, whatever the rounding
-    inside = (x >= -edge) & (x <= w + edge - 1) & (y >= -edge) & (y <= h + edge - 1) & used
-    for frame in frame_affines.double().to(device, non_blocking=True).unbind(1) if frame_affines is not None else ():
-        inside &= ((_map_points(uv1, frame) - 0.5).abs() <= 0.5).all(-1)
-    row_weights, rows = _axis_weights(y.clamp(0, h - 1), bins.window_hw[0], h)
-    column_weights, columns = _axis_weights(x.clamp(0, w - 1), bins.window_hw[1], w)
-    sample_weights = inside / used.sum(-1, keepdim=True)
-    weights = (row_weights * sample_weights.unsqueeze(-1)).transpose(-1, -2) @ column_weights
+    inside = samples.used & (x >= -edge) & (x <= w + edge - 1) & (y >= -edge) & (y <= h + edge - 1)
+    for frame in () if frame_affines is None else frame_affines.double().to(device, non_blocking=True).unbind(1):
+        for side in _project(frame, samples):
+            inside &= (side - 0.5).abs() <= 0.5
+    row_weights, rows = _axis_weights(y.clamp_(0, h - 1), bins.window_hw[0], h)
+    column_weights, columns = _axis_weights(x.clamp_(0, w - 1), bins.window_hw[1], w)
+    sample_weights = inside / samples.used.sum(-1, keepdim=True)
+    weights = row_weights.mul_(sample_weights.unsqueeze(-1)).transpose(-1, -2) @ column_weights
     cells = rows.unsqueeze(-1) * w + columns.unsqueeze(-2)  # [B, N, window rows, window columns]
-    return MapWindows(cells.flatten(2), weights.flatten(2).float())
+    return MapWindows(cells.flatten(2), weights.flatten(2))
 
 
 def _plan_bins(view_affine: Tensor, map_hw: tuple[int, int], grid_hw: tuple[int, int]) -> _Bins:
@@ -93,35 +101,35 @@ def _plan_bins(view_affine: Tensor, map_hw: tuple[int, int], grid_hw: tuple[int,
     return _Bins(to_cells, counts, (most_x, most_y), (min(window_h, map_hw[0]), min(window_w, map_hw[1])))
 
 
-def _sample_points(bins: _Bins, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Samples (x, y, 1) of every bin, unit square, [B, N, S, 3], and which of the S an image uses, bool [B, 1, S].
-
-    The samples that an image does not use repeat its last one.
-    """
-    batch, (grid_h, grid_w), (most_x, most_y) = len(bins.counts), grid_hw, bins.most_xy
-    counts_x, counts_y = bins.counts[:, :1], bins.counts[:, 1:]  # [B, 1]
-    steps_x = torch.arange(most_x, device=counts_x.device)
-    steps_y = torch.arange(most_y, device=counts_x.device)
-    columns = torch.arange(grid_w, device=counts_x.device).view(1, -1, 1)
-    rows = torch.arange(grid_h, device=counts_x.device).view(1, -1, 1)
-    u = (columns + ((torch.minimum(steps_x, counts_x - 1) + 0.5) / counts_x).unsqueeze(1)) / grid_w
-    v = (rows + ((torch.minimum(steps_y, counts_y - 1) + 0.5) / counts_y).unsqueeze(1)) / grid_h
-    shape = (batch, grid_h, grid_w, most_y, most_x)
-    u = u.view(batch, 1, grid_w, 1, most_x).expand(shape)
-    v = v.view(batch, grid_h, 1, most_y, 1).expand(shape)
-    uv1 = torch.stack((u, v, torch.ones_like(u)), dim=-1).view(batch, grid_h * grid_w, most_y * most_x, 3)
-    used = (steps_y < counts_y).unsqueeze(2) & (steps_x < counts_x).unsqueeze(1)  # [B, most_y, most_x]
-    return uv1, used.view(batch, 1, -1)
+def _sample_points(bins: _Bins, grid_hw: tuple[int, int]) -> _Samples:
+    """Samples of every bin; those that an image does not use repeat its last one."""
+    (most_x, most_y), (grid_h, grid_w) = bins.most_xy, grid_hw
+    u, used_x = _axis_samples(bins.counts[:, :1], most_x, grid_w)
+    v, used_y = _axis_samples(bins.counts[:, 1:], most_y, grid_h)
+    used = used_y.unsqueeze(2) & used_x.unsqueeze(1)  # [B, most_y, most_x]
+    return _Samples(u[:, None, :, None, :], v[:, :, None, :, None], used.flatten(1).unsqueeze(1))
 
 
-def _map_points(uv1: Tensor, affine: Tensor) -> Tensor:
-    """Points [B, N, S, 3] moved by an affine [B, 2, 3] for each image."""
-    return (uv1.flatten(1, 2) @ affine.transpose(1, 2)).unflatten(1, uv1.shape[1:3])
+def _axis_samples(counts: Tensor, most: int, bins: int) -> tuple[Tensor, Tensor]:
+    """Places [B, bins, most] of the samples along an axis of the unit square, and which are used, bool [B, most]."""
+    steps = torch.arange(most, device=counts.device)
+    starts = torch.arange(bins, device=counts.device).view(1, -1, 1)
+    within_bin = (torch.minimum(steps, counts - 1) + 0.5) / counts
+    return (starts + within_bin.unsqueeze(1)) / bins, steps < counts
+
+
+def _project(affine: Tensor, samples: _Samples) -> tuple[Tensor, Tensor]:
+    """Places (x, y), each [B, N, S], of the samples taken through an affine [B, 2, 3]."""
+    affine = affine[..., None, None, None, None]
+    sides = (affine[:, i, 0] * samples.u + (affine[:, i, 1] * samples.v + affine[:, i, 2]) for i in range(2))
+    return tuple(side.flatten(3).flatten(1, 2) for side in sides)
 
 
 def _axis_weights(position: Tensor, window: int, size: int) -> tuple[Tensor, Tensor]:
     """Linear interpolation weights [B, N, S, window] along one axis, and the cells [B, N, window] they belong to."""
-    first = position.amin(-1).floor().clamp(0, size - window)
-    cells = first.unsqueeze(-1) + torch.arange(window, device=position.device)
-    weights = (1 - (position.unsqueeze(-1) - cells.unsqueeze(2)).abs()).clamp(min=0)
-    return weights, cells.long()
+    first = position.amin(-1).floor_().clamp_(0, size - window)
+    steps = torch.arange(window, device=position.device)
+    # Measured from the window's first cell the places are small numbers, which float32 holds exactly enough.
+    offsets = (position - first.unsqueeze(-1)).float()
+    weights = (offsets.unsqueeze(-1) - steps).abs_().neg_().add_(1).clamp_(min=0)
+    return weights, first.long().unsqueeze(-1) + steps
