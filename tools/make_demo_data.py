@@ -29,6 +29,7 @@ import numpy as np
 MARKER = "demo.json"
 SPLITS = {"train": "training", "val": "validation"}  # ImageNet's name -> ADE20K's name
 LEAD = 1.5  # the labelled object shows at least this many times the pixels of any other
+NOISE = 6.0  # standard deviation over the whole image, in grey levels
 
 Grid = tuple[np.ndarray, np.ndarray]  # x and y of every pixel, in units of the object's radius
 
@@ -173,7 +174,7 @@ def draw_scene(rng: np.random.Generator, label: int, height: int, width: int) ->
             image[inside], mask[inside] = colours[inside], each + 1
         visible = np.bincount(mask.ravel(), minlength=len(CLASSES) + 1)[1:]
         if visible[label] >= LEAD * max(visible[others]):
-            image += rng.normal(0, 6, image.shape)
+            image += rng.normal(0, NOISE, image.shape)
             return Scene(np.clip(image, 0, 255).astype(np.uint8), mask, label)
 
 
@@ -233,9 +234,7 @@ def make_demo_data(out: Path, settings: Settings) -> bool:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}")

@@ -9,7 +9,7 @@ _base_ = [
     "../_base_/models/lvvit/nano_demo.py",
 ]
 work_dir = "work_dirs/demo/token_labels"
-score_maps = "work_dirs/demo/score_maps"  # None trains on the class labels alone
+score_maps = "work_dirs/demo/score_maps"
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -36,7 +36,7 @@ model = dict(
     ),
 )
 
-epochs, max_lr = 15, 2e-3
+epochs, warmup_epochs, max_lr = 15, 3, 2e-3
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05),
     paramwise_cfg=dict(
@@ -45,7 +45,10 @@ optim_wrapper = dict(
         custom_keys={".cls_token": dict(decay_mult=0.0), ".pos_embed": dict(decay_mult=0.0)},
     ),
 )
-param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.04, end=warmup_epochs, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=warmup_epochs, end=epochs, convert_to_iter_based=True),
+]
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=3)
 val_cfg = dict()
 test_cfg = dict()

@@ -25,9 +25,12 @@ model = dict(
     head=dict(type="LinearClsHead", num_classes={{_base_.num_classes}}, in_channels=96),
 )
 
-epochs, max_lr = 10, 4e-3
+epochs, warmup_epochs, max_lr = 10, 3, 4e-3
 optim_wrapper = dict(optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05))
-param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.04, end=warmup_epochs, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=warmup_epochs, end=epochs, convert_to_iter_based=True),
+]
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()
