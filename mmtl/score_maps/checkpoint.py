@@ -10,7 +10,7 @@ from torch import nn
 
 
 class _Ignored:
-    """Stands for objects of a training log inside a checkpoint; nothing of them is needed."""
+    """Stands for whatever a checkpoint holds beside tensors and plain values; nothing of it is needed, or run."""
 
     def __init__(self, *args: Any) -> None:
         pass
@@ -19,15 +19,19 @@ class _Ignored:
         pass
 
 
-def _harmless_globals() -> list:
-    """Names in the training log of an MMEngine checkpoint, mapped to what cannot do harm."""
+def _harmless_globals(path: Path) -> list:
+    """What stands for the names in a checkpoint that are not tensors: NumPy's own, and nothing at all for the rest.
+
+    Training checkpoints of MMEngine hold its log and its schedulers beside the weights.
+    """
     core = np._core if hasattr(np, "_core") else np.core
     modules = ("numpy._core.multiarray", "numpy.core.multiarray")
     arrays = [(core.multiarray._reconstruct, f"{name}._reconstruct") for name in modules]
     arrays += [(core.multiarray.scalar, f"{name}.scalar") for name in modules]
     dtypes = [type(np.dtype(kind)) for kind in (bool, "f4", "f8", "i4", "i8", "u1", "u4", "u8")]
-    log = [(_Ignored, "mmengine.logging.history_buffer.HistoryBuffer"), (_Ignored, "builtins.getattr")]
-    return [np.ndarray, np.dtype, *dtypes, *arrays, *log]
+    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    others = [(_Ignored, name) for name in unknown if not name.startswith("numpy.")]
+    return [np.ndarray, np.dtype, *dtypes, *arrays, *others]
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str] | None:
@@ -83,7 +87,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint. Give a weights file, or `random`.")
     try:
-        with torch.serialization.safe_globals(_harmless_globals()):
+        with torch.serialization.safe_globals(_harmless_globals(path)):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
