@@ -17,7 +17,7 @@ train_pipeline = [
     dict(
         type="mmtl.LoadScoreMap",
         store=score_maps,
-        image_root={{_base_.data_root}} + "/train",
+        image_root="data/cifar10/train",
         num_classes={{_base_.num_classes}},
     ),
     dict(type="mmtl.RandomResizedCrop", scale={{_base_.img_size}}, crop_ratio_range=(0.5, 1.0)),
