@@ -6,7 +6,6 @@ _base_ = ["lvvit-nano_1xb128-tokenlabel-10e_cifar10.py"]
 work_dir = "work_dirs/cifar10/class_labels"
 score_maps = None
 
-train_pipeline = {{_base_.train_pipeline}}
-train_pipeline[1].update(store=score_maps)
+train_pipeline = [step for step in _base_.train_pipeline if step["type"] != "mmtl.LoadScoreMap"]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(head=dict(beta=0.0), data_preprocessor=dict(batch_augments=None))
