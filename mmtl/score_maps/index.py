@@ -9,7 +9,6 @@ The hash only narrows the search; the key itself, stored in the shard, decides.
 
 import mmap
 import zlib
-from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,6 +49,10 @@ def index_bytes(num_maps: int) -> int:
 class KeyIndex:
     """The memory-mapped index of a store of `num_maps` maps.
 
+    Attributes:
+        hashes: Key hashes in ascending order.
+        locations: Shard number << 32 | row of each.
+
     Raises:
         ScoreMapStoreError: The file is missing or does not have the size of such an index.
     """
@@ -63,16 +66,5 @@ class KeyIndex:
                 raise ScoreMapStoreError(f"{path} is damaged: it is no index of {num_maps} maps.")
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         hashes_end = HEADER_BYTES + 4 * num_maps
-        self._hashes = view[HEADER_BYTES:hashes_end].cast("I")
-        self._locations = view[hashes_end + (-4 * num_maps % 8) :].cast("Q")
-
-    def locations(self, key: bytes) -> list[int]:
-        """Locations (shard << 32 | row) of the records whose key has this key's hash; mostly one or none."""
-        wanted = key_hash(key)
-        hashes = self._hashes
-        place = bisect_left(hashes, wanted)
-        found = []
-        while place < len(hashes) and hashes[place] == wanted:
-            found.append(self._locations[place])
-            place += 1
-        return found
+        self.hashes = view[HEADER_BYTES:hashes_end].cast("I")
+        self.locations = view[hashes_end + (-4 * num_maps % 8) :].cast("Q")

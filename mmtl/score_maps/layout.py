@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
+from mmtl.score_maps.score_map import ScoreMap
 
 # The check word makes the weighted sum of a record's 64-bit words equal to this constant, so a record of
 # zeros is damaged too. Odd weights: changing any single word always changes the sum.
@@ -187,19 +187,13 @@ class RecordLayout:
             raise ValueError("Scores are not sorted: within a cell the best class comes first.")
         return halves, classes, norms
 
-    def is_whole(self, record: bytes | bytearray) -> bool:
-        """Whether the record's check holds."""
-        return np.frombuffer(record, "<u8").dot(self.weights) == CHECK_SUM
+    def is_whole(self, words: np.ndarray) -> bool:
+        """Whether a record's check holds; words are its uint64 [record_bytes / 8]."""
+        return words.dot(self.weights) == CHECK_SUM
 
-    def decode(self, record: bytearray) -> ScoreMap:
-        """Read one record; arrays of the 16-bit form are views of it.
-
-        Raises:
-            ScoreMapStoreError: The record is damaged.
-        """
-        if not self.is_whole(record):
-            raise ScoreMapStoreError("damaged record: its check sum does not hold")
-        fields = np.ndarray((), self.dtype, record)
+    def decode(self, words: np.ndarray) -> ScoreMap:
+        """Read one whole record, uint64 [record_bytes / 8]; arrays of the 16-bit form are views of it."""
+        fields = np.ndarray((), self.dtype, words)
         if self.score_bits == 8:
             return self._decode_compact(fields)
         return ScoreMap(fields["scores"], fields["classes"], fields["log_norm"] if self.log_norm else None)

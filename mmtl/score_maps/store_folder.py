@@ -1,8 +1,10 @@
 """One folder of a store: its manifest, its index and those of its shards that are there."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmtl.score_maps import index
 from mmtl.score_maps.index import INDEX_NAME, KeyIndex
 from mmtl.score_maps.manifest import layout_of, read_manifest
 from mmtl.score_maps.score_map import ScoreMapStoreError
@@ -25,7 +27,7 @@ class StoreFolder:
         self.manifest = read_manifest(path)
         self.layout = layout_of(self.manifest.settings)
         self._index = KeyIndex(path / INDEX_NAME, self.manifest.num_maps)
-        self._shards: list[Shard | None] = [None] * len(self.manifest.shards)
+        self._opened: dict[int, Shard] = {}
 
     @property
     def missing_shards(self) -> list[str]:
@@ -40,7 +42,7 @@ class StoreFolder:
 
     def shards(self) -> Iterator[Shard]:
         """The shards that are there, in order."""
-        for number in range(len(self._shards)):
+        for number in range(len(self.manifest.shards)):
             if (shard := self._open(number)) is not None:
                 yield shard
 
@@ -50,25 +52,29 @@ class StoreFolder:
         Raises:
             ScoreMapStoreError: The index or the shard is damaged.
         """
-        for location in self._index.locations(key):
-            number = location >> 32
-            shard = self._shards[number] if number < len(self._shards) else None
-            shard = shard or self._open(number)
-            if shard is not None and shard.key_bytes(location & 0xFFFFFFFF) == key:
-                return shard, location & 0xFFFFFFFF
+        wanted, hashes = index.key_hash(key), self._index.hashes
+        place = bisect_left(hashes, wanted)
+        while place < len(hashes) and hashes[place] == wanted:
+            location = self._index.locations[place]
+            number, row = location >> 32, location & 0xFFFFFFFF
+            shard = self._opened.get(number) or self._open(number)
+            if shard is not None and shard.key_bytes(row) == key:
+                return shard, row
+            place += 1
         return None
 
     def _open(self, number: int) -> Shard | None:
         """Map a shard; None when its file is not there."""
-        if number >= len(self._shards):
+        if number in self._opened:
+            return self._opened[number]
+        if number >= len(self.manifest.shards):
             raise ScoreMapStoreError(f"{self.path / INDEX_NAME} is damaged: there is no shard {number}.")
-        if self._shards[number] is None:
-            entry = self.manifest.shards[number]
-            path = self.path / entry.file
-            if not path.is_file():
-                return None
-            shard = Shard(path, self.layout)
-            if (shard.records, shard.sha256) != (entry.records, entry.sha256):
-                raise ScoreMapStoreError(f"{path} is not the shard that the manifest names.")
-            self._shards[number] = shard
-        return self._shards[number]
+        entry = self.manifest.shards[number]
+        path = self.path / entry.file
+        if not path.is_file():
+            return None
+        shard = Shard(path, self.layout)
+        if (shard.records, shard.sha256) != (entry.records, entry.sha256):
+            raise ScoreMapStoreError(f"{path} is not the shard that the manifest names.")
+        self._opened[number] = shard
+        return shard
