@@ -10,6 +10,7 @@ import argparse
 import multiprocessing
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,21 +54,22 @@ def _save_released_form(path: Path, scores: np.ndarray, classes: np.ndarray) -> 
     torch.save(torch.from_numpy(both.copy()), path.with_suffix(".pt"))
 
 
-def reads_per_second(read: object, keys: list[str], rounds: int = 3) -> float:
-    """Best of some rounds over all keys; the first round warms the cache."""
-    best = 0.0
+def reads_per_second(reads: dict[str, Callable], keys: list[str], rounds: int = 5) -> dict[str, float]:
+    """Best of some rounds over all keys, by turns; the first round warms the cache."""
+    best = dict.fromkeys(reads, 0.0)
     for _ in range(rounds):
-        start = time.perf_counter()
-        for key in keys:
-            read(key)
-        best = max(best, len(keys) / (time.perf_counter() - start))
+        for name, read in reads.items():
+            start = time.perf_counter()
+            for key in keys:
+                read(key)
+            best[name] = max(best[name], len(keys) / (time.perf_counter() - start))
     return best
 
 
 def private_megabytes() -> float:
-    """Private memory of this process (Linux)."""
+    """Memory of this process that no file backs (Linux); mapped pages of the store are shared by all."""
     fields = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in fields if line.startswith("Private_")) / 1024
+    return sum(int(line.split()[1]) for line in fields if line.startswith("Private_Dirty")) / 1024
 
 
 def opening_cost(path: Path, keys: list[str], results: object = None) -> tuple[float, float]:
@@ -108,7 +110,7 @@ def lookup_cost(folder: Path, count: int) -> tuple[float, float, float]:
     del writer
     keys = [key_of(number) for number in np.random.default_rng(0).permutation(count)[:READS]]
     seconds, megabytes = opening_cost(folder, keys)
-    rate = reads_per_second(ScoreMapStore(folder).__getitem__, keys)
+    rate = reads_per_second({"store": ScoreMapStore(folder).__getitem__}, keys)["store"]
     return 1e6 / rate, seconds, megabytes
 
 
@@ -134,10 +136,16 @@ def _report(folder: Path, count: int, files: int, lookups: int) -> None:
     keys = [key_of(number) for number in order]
     seconds, megabytes = opening_cost(folder / "store", keys)
     worker_seconds, worker_megabytes = opening_cost_in_workers(folder / "store", keys, workers=8)
-    ours = reads_per_second(ScoreMapStore(folder / "store").__getitem__, keys)
-    paths = {key: (folder / "files" / key).with_suffix(".pt") for key in keys}
-    plain = reads_per_second(lambda key: torch.load(paths[key], weights_only=True), keys)
-    unsafe = reads_per_second(lambda key: torch.load(paths[key], weights_only=False), keys)
+    paths = {key: str((folder / "files" / key).with_suffix(".pt")) for key in keys}
+    rates = reads_per_second(
+        {
+            "store": ScoreMapStore(folder / "store").__getitem__,
+            "plain": lambda key: torch.load(paths[key], weights_only=True),
+            "unsafe": lambda key: torch.load(paths[key], weights_only=False),
+        },
+        keys,
+    )
+    ours, plain, unsafe = rates.values()
     lookup, open_seconds, open_megabytes = lookup_cost(folder / "lookup", lookups)
     rows = [
         (f"random reads/s, {count:,} maps of 18 x 18 x 5", f"{ours:,.0f}", f"{plain:,.0f}", f"{ours / plain:.1f} x"),

@@ -16,7 +16,7 @@ import torch
 from mmtl.score_maps.images import list_images
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore
-from mmtl.score_maps.writer import ScoreMapWriter
+from mmtl.score_maps.writer import SHARD_BYTES, ScoreMapWriter
 
 EXACT_IN_FLOAT16 = 2048  # classes whose indices float16 holds exactly
 ENTRIES_AT_ONCE = 1024
@@ -112,6 +112,7 @@ def import_archive(
     transposed: bool = False,
     jobs: int = 1,
     score_bits: int = 16,
+    shard_bytes: int = SHARD_BYTES,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> int:
     """Turn a released archive into a store, without unpacking it to disk; continues an unfinished import.
@@ -124,6 +125,7 @@ def import_archive(
         transposed: Whether the files' last two axes are (w, h).
         jobs: Processes that decode.
         score_bits: 16, or 8 for the compact form.
+        shard_bytes: Size at which a shard is closed.
         on_batch: Told how many more entries are done.
 
     Returns:
@@ -145,7 +147,7 @@ def import_archive(
         try:
             while chunk := list(islice(entries, ENTRIES_AT_ONCE)):
                 if writer is None:
-                    writer = _open_writer(target, num_classes, decode(chunk[0])[1], score_bits)
+                    writer = _open_writer(target, num_classes, decode(chunk[0])[1], score_bits, shard_bytes)
                     found = len(writer)
                 new = [entry for entry in chunk if key_of(entry[0].removesuffix(SUFFIX)) not in writer]
                 for stem, score_map in run(decode, new):
@@ -161,7 +163,7 @@ def import_archive(
     return found
 
 
-def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: int) -> ScoreMapWriter:
+def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: int, shard_bytes: int) -> ScoreMapWriter:
     height, width, topk = first.scores.shape
     return ScoreMapWriter(
         target,
@@ -171,6 +173,7 @@ def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: in
         log_norm=False,
         score_bits=score_bits,
         annotator={"name": "imported archive"},
+        shard_bytes=shard_bytes,
     )
 
 

@@ -1,0 +1,155 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from score_map_makers import contents, write_store
+
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps.archive import export_archive, image_keys, import_archive
+
+PNG = image_keys(None, ".png")
+
+
+@pytest.fixture
+def exported(tmp_path):
+    maps = write_store(tmp_path / "s", 12, log_norm=False)
+    export_archive(ScoreMapStore(tmp_path / "s"), tmp_path / "files")
+    return tmp_path / "files", maps
+
+
+def pack(folder, path, mode="w:gz", prefix="."):
+    with tarfile.open(path, mode) as archive:
+        archive.add(folder, prefix)
+    return path
+
+
+def assert_holds(store, maps):
+    assert sorted(store) == sorted(maps)
+    for key, score_map in maps.items():
+        np.testing.assert_array_equal(store[key].scores, score_map.scores)
+        np.testing.assert_array_equal(store[key].classes, score_map.classes)
+
+
+def test_an_exported_file_has_the_released_layout(exported):
+    folder, maps = exported
+    both = torch.load(folder / "a" / "3.pt", weights_only=True)
+    assert both.shape == (2, 2, 3, 5) and both.dtype == torch.float16
+    np.testing.assert_array_equal(both[0].permute(1, 2, 0), maps["a/3.png"].scores)
+    np.testing.assert_array_equal(both[1].permute(1, 2, 0), maps["a/3.png"].classes)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_importing_undoes_exporting_from_a_folder_and_from_archives(exported, tmp_path, jobs):
+    folder, maps = exported
+    sources = [folder, pack(folder, tmp_path / "x.tar.gz"), pack(folder, tmp_path / "x.tar", "w", "labels/train")]
+    for number, source in enumerate(sources):
+        import_archive(source, tmp_path / f"t{number}", 10, key_of=PNG, jobs=jobs)
+        assert_holds(ScoreMapStore(tmp_path / f"t{number}"), maps)
+
+
+def test_transposed_archives_are_turned(exported, tmp_path):
+    folder, maps = exported
+    for path in folder.rglob("*.pt"):
+        torch.save(torch.load(path, weights_only=True).transpose(2, 3).clone(), path)
+    import_archive(folder, tmp_path / "t", 10, key_of=PNG, transposed=True)
+    assert_holds(ScoreMapStore(tmp_path / "t"), maps)
+
+
+def test_unsorted_maps_are_sorted(exported, tmp_path):
+    folder, maps = exported
+    for path in folder.rglob("*.pt"):
+        torch.save(torch.load(path, weights_only=True).flip(1), path)
+    import_archive(folder, tmp_path / "t", 10, key_of=PNG)
+    store = ScoreMapStore(tmp_path / "t")
+    np.testing.assert_array_equal(store["a/0.png"].scores, maps["a/0.png"].scores)
+
+
+def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
+    folder, maps = exported
+    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", 4)
+    calls = []
+
+    def stop(count):
+        calls.append(count)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop, shard_bytes=500)
+    found = import_archive(folder, tmp_path / "t", 10, key_of=PNG, shard_bytes=500)
+    assert 0 < found < 12
+    import_archive(folder, tmp_path / "whole", 10, key_of=PNG, shard_bytes=500)
+    assert contents(tmp_path / "t") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["../evil.pt", "/etc/evil.pt", "a/../../evil.pt", "a\\..\\evil.pt"])
+def test_paths_that_leave_the_archive_are_refused(tmp_path, name):
+    buffer = io.BytesIO()
+    torch.save(torch.zeros(2, 2, 3, 5, dtype=torch.float16), buffer)
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = buffer.tell()
+        archive.addfile(member, io.BytesIO(buffer.getvalue()))
+    with pytest.raises(ValueError, match="leaves the archive"):
+        import_archive(tmp_path / "x.tar", tmp_path / "t", 10, key_of=PNG)
+    assert not (tmp_path / "t").exists()
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code from the archive ran",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Evil(), "cannot be read as a tensor"),
+        (torch.zeros(3, 2, 3, 5), r"tensor \[2, k, h, w\]"),
+        ([1, 2], "list"),
+        (torch.full((2, 2, 3, 5), 10.0), "beyond --num-classes 10"),
+        (torch.full((2, 2, 3, 5), 0.5), "whole numbers"),
+        (torch.full((2, 2, 3, 5), torch.nan), "finite"),
+        (torch.zeros(2, 2, 4, 5), r"b/bad.pt: Score maps of \(4, 5, 2\)"),
+    ],
+)
+def test_files_that_are_no_maps_are_named_and_nothing_is_left(exported, tmp_path, capsys, content, message):
+    folder, _ = exported
+    (folder / "b").mkdir()
+    torch.save(content, folder / "b" / "bad.pt")
+    with pytest.raises(ValueError, match=message):
+        import_archive(folder, tmp_path / "t", 10, key_of=PNG)
+    assert not (tmp_path / "t").exists() and capsys.readouterr().out == ""
+
+
+def test_a_cut_archive_is_told(exported, tmp_path):
+    path = pack(exported[0], tmp_path / "x.tar.gz")
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ValueError, match="damaged"):
+        import_archive(path, tmp_path / "t", 10, key_of=PNG)
+
+
+def test_missing_and_empty_archives_are_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder or archive"):
+        import_archive(tmp_path / "x.tar", tmp_path / "t", 10, key_of=PNG)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no .pt file"):
+        import_archive(tmp_path / "empty", tmp_path / "t", 10, key_of=PNG)
+
+
+def test_class_counts_beyond_float16_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="exact only up to 2048"):
+        import_archive(tmp_path, tmp_path / "t", 5000, key_of=PNG)
+    write_store(tmp_path / "s", 1, num_classes=5000)
+    with pytest.raises(ScoreMapStoreError, match="exact only to 2048"):
+        export_archive(ScoreMapStore(tmp_path / "s"), tmp_path / "files")
+
+
+def test_the_image_root_gives_the_extension(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.JPEG").touch()
+    key_of = image_keys(tmp_path, ".png")
+    assert key_of("a/1") == "a/1.JPEG"
+    with pytest.raises(ValueError, match="a/2.pt has no image"):
+        key_of("a/2")

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from score_map_makers import random_map, write_images, write_store
+
+from mmtl.score_maps import ScoreMap, ScoreMapStore, ScoreMapWriter
+from mmtl.score_maps.picture import draw_maps
+from mmtl.score_maps.stats import cell_probabilities, entropy, pooled_class, sample_keys, store_stats
+
+
+def full_map(logits):
+    """Every class kept: then nothing is lost."""
+    order = np.argsort(-logits, axis=-1)
+    norm = np.log(np.exp(logits).sum(axis=-1))
+    return ScoreMap(np.take_along_axis(logits, order, -1), order.astype(np.uint16), norm)
+
+
+def test_probabilities_of_all_classes_are_the_softmax():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 5))
+    score_map = full_map(logits)
+    softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    wanted = np.take_along_axis(softmax, score_map.classes.astype(int), -1)
+    np.testing.assert_allclose(cell_probabilities(score_map, 5), wanted)
+    np.testing.assert_allclose(cell_probabilities(score_map._replace(log_norm=None), 5), wanted)
+    np.testing.assert_allclose(entropy(score_map, 5), -(softmax * np.log(softmax)).sum(-1).mean())
+    assert pooled_class(score_map, 5) == softmax.mean(axis=(0, 1)).argmax()
+
+
+def test_without_log_norm_absent_classes_have_logit_zero():
+    score_map = ScoreMap(np.full((1, 1, 1), 9.0), np.zeros((1, 1, 1), int))
+    assert cell_probabilities(score_map, 1000).item() == pytest.approx(np.exp(9) / (np.exp(9) + 999))
+
+
+def test_stats_compare_with_the_class_folders(tmp_path):
+    maps = {}
+    with ScoreMapWriter(tmp_path / "s", num_classes=2, grid_hw=(1, 4), topk=1, log_norm=False) as writer:
+        for key, firsts in {"ant/0.png": [0, 0, 0, 1], "ant/1.png": [1, 1, 1, 1], "bee/0.png": [1, 1, 1, 0]}.items():
+            maps[key] = ScoreMap(np.full((1, 4, 1), 3.0), np.array(firsts).reshape(1, 4, 1))
+            writer.add(key, maps[key])
+    store = ScoreMapStore(tmp_path / "s")
+    numbers = store_stats(store, list(store))
+    assert numbers.top1 == pytest.approx(2 / 3) and numbers.agreeing_cells == pytest.approx(0.5)
+    assert numbers.confidence == pytest.approx(np.exp(3) / (np.exp(3) + 1))
+
+
+def test_without_a_folder_per_class_there_is_no_top1(tmp_path):
+    write_store(tmp_path / "s", 3)
+    assert store_stats(ScoreMapStore(tmp_path / "s"), ["a/0.png"]).top1 is None
+
+
+def test_a_sample_has_no_key_twice(tmp_path):
+    write_store(tmp_path / "s", 9)
+    keys = sample_keys(ScoreMapStore(tmp_path / "s"), 5)
+    assert len(set(keys)) == 5 and keys == sorted(keys, key=lambda key: int(key[2:-4]))
+
+
+def test_a_picture_paints_each_cell_over_its_part_of_the_image(tmp_path):
+    write_images(tmp_path / "images", 1, size_hw=(30, 60))
+    scores = np.array([[[9.0], [1.0]]])
+    with ScoreMapWriter(tmp_path / "s", num_classes=3, grid_hw=(1, 2), topk=1) as writer:
+        writer.add("ant/0.png", ScoreMap(scores, np.array([[[2], [0]]]), scores[..., 0]))
+    figure = draw_maps(ScoreMapStore(tmp_path / "s"), ["ant/0.png"], tmp_path / "images", ["ant", "bee", "cat"])
+    left, middle, legend = figure.axes
+    assert left.get_title() == "ant/0.png"
+    cells = middle.images[1]
+    assert cells.get_extent() == [0, 60, 30, 0] and cells.get_array().shape == (1, 2, 4)
+    texts = {(round(t.get_position()[0]), t.get_text().split("\n")[0]) for t in middle.texts}
+    assert texts == {(15, "2"), (45, "0")}
+    assert [t.get_text() for t in legend.get_legend().texts] == ["2 cat (50% of cells)", "0 ant (50% of cells)"]
+
+
+def test_a_missing_image_is_named(tmp_path):
+    write_store(tmp_path / "s", 1)
+    with pytest.raises(FileNotFoundError, match=r"a/0.png: no such image"):
+        draw_maps(ScoreMapStore(tmp_path / "s"), ["a/0.png"], tmp_path, None)
+
+
+def test_the_compact_form_changes_probabilities_by_little():
+    from mmtl.score_maps.layout import RecordLayout
+
+    layout = RecordLayout(1000, (18, 18), 5, score_bits=8)
+    score_map = random_map(np.random.default_rng(0), (18, 18), 5, 1000)
+    parts = (part[None] for part in score_map)
+    compact = layout.decode(layout.encode(*parts).view("<u8").reshape(-1))
+    spread = float(score_map.scores.max() - score_map.scores.min())
+    difference = np.abs(cell_probabilities(compact, 1000) - cell_probabilities(score_map, 1000))
+    assert difference.max() <= np.expm1(2 * spread / 510 + 0.02)

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from score_map_makers import contents, write_store
+
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps.transfer import merge_stores, split_store
+
+
+def test_merging_undoes_splitting(tmp_path):
+    write_store(tmp_path / "s", 30, shard_bytes=800)
+    parts = [tmp_path / f"p{number}" for number in range(3)]
+    split_store(tmp_path / "s", parts)
+    stores = [ScoreMapStore(part) for part in parts]
+    assert sum(map(len, stores)) == 30 and all(store.verify() == [] for store in stores)
+    assert list(ScoreMapStore(parts)) == list(ScoreMapStore(tmp_path / "s"))
+    merge_stores(parts[::-1], tmp_path / "m")
+    assert contents(tmp_path / "m") == contents(tmp_path / "s")
+
+
+def test_stores_of_different_images_are_packed_into_one(tmp_path):
+    maps = write_store(tmp_path / "s", 7, shard_bytes=800) | write_store(tmp_path / "t", 9, seed=1, prefix="b")
+    merge_stores([tmp_path / "s", tmp_path / "t"], tmp_path / "m")
+    store = ScoreMapStore(tmp_path / "m")
+    assert list(store) == list(maps) and store.verify() == []
+    assert len(list((tmp_path / "m").glob("shard-*"))) == 1
+    for key, score_map in maps.items():
+        np.testing.assert_array_equal(store[key].scores, score_map.scores)
+        np.testing.assert_array_equal(store[key].classes, score_map.classes)
+
+
+def test_stores_of_different_maps_or_with_a_key_twice_are_not_merged(tmp_path):
+    write_store(tmp_path / "s", 3)
+    write_store(tmp_path / "t", 3, topk=3, prefix="b")
+    with pytest.raises(ScoreMapStoreError, match="topk"):
+        merge_stores([tmp_path / "s", tmp_path / "t"], tmp_path / "m")
+    with pytest.raises(ScoreMapStoreError, match="occurs twice"):
+        merge_stores([tmp_path / "s", tmp_path / "s"], tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_parts_with_missing_shards_are_not_moved(tmp_path):
+    write_store(tmp_path / "s", 30, shard_bytes=800)
+    (tmp_path / "s" / "shard-00001.bin").unlink()
+    with pytest.raises(ScoreMapStoreError, match="shard-00001.bin"):
+        merge_stores([tmp_path / "s"], tmp_path / "m")
+    with pytest.raises(ScoreMapStoreError, match="shard-00001.bin"):
+        split_store(tmp_path / "s", [tmp_path / "a", tmp_path / "b"])
+
+
+def test_more_parts_than_shards_are_refused(tmp_path):
+    write_store(tmp_path / "s", 3)
+    with pytest.raises(ScoreMapStoreError, match="2 parts are too many"):
+        split_store(tmp_path / "s", [tmp_path / "a", tmp_path / "b"])
