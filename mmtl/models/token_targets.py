@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmtl.models.score_map_windows import map_windows
+from mmtl.models.sparse_softmax import merge_classes, softmax_over_tail
 
 TAILS = ("zero_logit", "probability")
 
@@ -246,8 +247,8 @@ def token_targets(
     coverage = windows.weights.sum(-1)  # [B, N]
     if tail == "zero_logit":
         logits = _read(scores, windows.cells).mul_(windows.weights.unsqueeze(-1))
-        read_classes, logits, firsts = _merge(_read(classes, windows.cells).flatten(2), logits.flatten(2))
-        weights, tails = _softmax_over_tail(logits, firsts, num_classes)
+        read_classes, logits, firsts = merge_classes(_read(classes, windows.cells).flatten(2), logits.flatten(2))
+        weights, tails = softmax_over_tail(logits, firsts, num_classes)
     else:
         log_norm = log_norm.float().to(device, non_blocking=True).flatten(1, 2)
         cell_weights, cell_tail = _cell_probabilities(scores, log_norm, num_classes)
@@ -264,58 +265,6 @@ def _read(cell_values: Tensor, cells: Tensor) -> Tensor:
     batch, num_cells = cell_values.shape[:2]
     offsets = torch.arange(0, batch * num_cells, num_cells, device=cells.device).view(-1, 1, 1)
     return cell_values.flatten(0, 1).index_select(0, (cells + offsets).flatten()).unflatten(0, cells.shape)
-
-
-def _merge(classes: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum the logits of equal classes of a token into the first of them.
-
-    Args:
-        classes: integer [B, N, M].
-        logits: float32 [B, N, M].
-
-    Returns:
-        tuple: classes int64 [B, N, M] in ascending order, their logits, and which entry is the first of its class,
-        bool [B, N, M].
-    """
-    classes, order = _sort(classes)
-    logits = logits.gather(-1, order)
-    firsts = torch.ones_like(classes, dtype=torch.bool)
-    torch.ne(classes[..., 1:], classes[..., :-1], out=firsts[..., 1:])
-    slots = order.copy_(firsts).cumsum_(-1).sub_(1)  # order's memory serves again: it is as large as the targets
-    merged = torch.zeros_like(logits).scatter_add_(-1, slots, logits)
-    return classes, torch.gather(merged, -1, slots, out=logits), firsts
-
-
-def _sort(classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Classes in ascending order along the last axis, int64, and where each came from."""
-    bits = classes.shape[-1].bit_length()
-    keys = classes.long().bitwise_left_shift_(bits).add_(torch.arange(classes.shape[-1], device=classes.device))
-    if keys.is_cpu:
-        keys.numpy().sort(axis=-1)  # in place, and more than ten times as fast as torch.sort on short rows
-    else:
-        keys = keys.sort(dim=-1).values
-    return keys >> bits, keys.bitwise_and_((1 << bits) - 1)
-
-
-def _softmax_over_tail(logits: Tensor, named: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Softmax over K classes, the named ones with their logits, all others with logit 0.
-
-    Args:
-        logits: float32 [B, N, M]; overwritten.
-        named: bool [B, N, M], the entries that count.
-        num_classes: K.
-
-    Returns:
-        tuple: weights [B, N, M] above the tail, 0 in entries that do not count, and the tail [B, N].
-    """
-    num_others = num_classes - named.sum(-1, keepdim=True)
-    logits.masked_fill_(~named, -torch.inf)
-    peak = logits.amax(-1, keepdim=True)
-    peak = torch.where(num_others > 0, peak.clamp(min=0), peak)
-    tail = torch.where(num_others > 0, (-peak).exp(), 0.0)
-    exps = logits.sub_(peak).exp_()
-    norm = num_others * tail + exps.sum(-1, keepdim=True)
-    return exps.sub_(tail * named).div_(norm), (tail / norm).squeeze(-1)
 
 
 def _cell_probabilities(scores: Tensor, log_norm: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
