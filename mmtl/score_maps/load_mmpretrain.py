@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine import Config
 from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmtl.score_maps.annotator import Annotator, Inference
@@ -43,11 +44,9 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         FileNotFoundError: Config or checkpoint is missing.
         ValueError: The checkpoint does not fit the config, or the classifier cannot be kept dense.
     """
-    from mmpretrain import get_model
-
     cfg = _read_config(config)
     torch.manual_seed(0)  # random weights are the same in every process
-    classifier = get_model(cfg, pretrained=None).eval()
+    classifier = _build(cfg)
     classes = None
     if checkpoint == RANDOM_WEIGHTS:
         classifier.init_weights()
@@ -85,6 +84,19 @@ def keep_dense(classifier: nn.Module) -> nn.Module:
     if type(classifier).__name__ == "TimmClassifier":
         return DenseTimmModel(classifier.model)
     return DenseImageClassifier(classifier)
+
+
+def _build(cfg: Config) -> nn.Module:
+    from mmpretrain.registry import MODELS
+
+    if "model" not in cfg:
+        raise ValueError(f"{cfg.filename or 'The config'} has no model.")
+    cfg.model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        try:
+            return MODELS.build(cfg.model).eval()
+        except (KeyError, TypeError, AssertionError) as error:
+            raise ValueError(f"{cfg.filename or 'The config'}: the model cannot be built: {error}") from error
 
 
 def _read_config(config: str) -> Config:
