@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "data" / "golden_losses.json"
 CONFIGS = {
     "pretrain": "configs/own_data/lvvit-nano_1xb128-tokenlabel-10e_cifar10.py",
-    "segment": "configs/own_data/lvvit-nano_upernet_1xb8-2k_camvid-96x96.py",
+    "segment": "configs/own_data/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py",
 }
 
 
@@ -69,7 +69,7 @@ def ten_losses(task: str, work_dir: Path) -> list[float]:
         dataset.data_root = str(data_root)
         cfg.model.backbone.init_cfg = None
     cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
-    cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=10, val_interval=1000)
+    cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=10, val_interval=500)
     cfg.param_scheduler = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
