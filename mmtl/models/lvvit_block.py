@@ -36,8 +36,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] to [B, N, C]."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # [B, N, 3, heads, head_dims]
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, N, head_dims]
+        # Cut before the heads are: the gradients of the three are then joined in the layout that qkv wants.
+        query, key, value = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, heads, N, head_dims]
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
         x = F.scaled_dot_product_attention(query, key, value)
         x = x.transpose(1, 2).flatten(2)  # [B, N, heads * head_dims]
         return self.drop(self.proj(x))
