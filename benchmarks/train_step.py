@@ -3,9 +3,11 @@
 python benchmarks/train_step.py                                                   # CPU, float32, 2 threads
 python benchmarks/train_step.py --device cuda --dtype bfloat16 --batch 128 --compile
 
-The plain way writes the attention out (softmax(q k^T / sqrt(d)) v) and makes dense targets: a [B, K, h, w] map,
-RoIAlign, a softmax over K classes, a product with the log-softmax of the logits. Both ways share weights, images
-and score maps, and take turns in one process. Memory is the peak of what the step itself allocates.
+The plain way is the step as the paper's formulas read: attention written out (softmax(q k^T / sqrt(d)) v), patches
+projected by a convolution, residual branches divided, tokens mixed and output tokens sorted back by cut and paste,
+dense targets (a [B, K, h, w] map, RoIAlign, a softmax over K classes) times the log-softmax of the logits. Both ways
+share weights, images, score maps and the mixed box, and take turns in one process. Memory is the peak of what a step
+itself allocates. ``--clock cpu --threads 1`` counts processor time, for a machine that is busy with other work.
 """
 
 import argparse
@@ -16,15 +18,18 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from mmtl.models.batch_targets import BatchTargets
-from mmtl.models.lvvit_block import Attention
+from mmtl.models.lvvit import PatchEmbed
+from mmtl.models.lvvit_block import Attention, Block
+from mmtl.models.mix_token import TokenMix, box_mask
 from mmtl.models.token_targets import TokenTargets, token_targets
 from mmtl.registry import MODELS
 
 NUM_CLASSES, SMOOTHING = 1000, 0.1
+GRID, BOX = (14, 14), (3, 2, 12, 11)  # token grid; MixToken's box (row0, column0, row1, column1)
 
 
 class PlainAttention(Attention):
@@ -37,7 +42,27 @@ class PlainAttention(Attention):
         return self.drop(self.proj((weights @ value).transpose(1, 2).flatten(2)))
 
 
-def build_model(arch: str, plain: bool) -> torch.nn.Module:
+class PlainBlock(Block):
+    """The same weights, each residual branch divided."""
+
+    def _residual(self, x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
+        return x + self.drop_path(branch(norm(x))) / (1 / self.residual_scale)
+
+
+class PlainPatchEmbed(PatchEmbed):
+    """The same weights, patches projected by the convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] to [B, C, h, w]."""
+        for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
+            x = F.relu(norm(conv(x)), inplace=True)
+        return self.proj(x)
+
+
+PLAIN = {Attention: PlainAttention, Block: PlainBlock, PatchEmbed: PlainPatchEmbed}
+
+
+def build_model(arch: str, plain: bool) -> nn.Module:
     """LV-ViT with its head, in training mode."""
     channels = {"tiny": 240, "small": 384, "medium": 512, "large": 768}[arch]
     model = MODELS.build(
@@ -48,8 +73,8 @@ def build_model(arch: str, plain: bool) -> torch.nn.Module:
         )
     )
     for module in model.modules():
-        if plain and isinstance(module, Attention):
-            module.__class__ = PlainAttention
+        if plain and type(module) in PLAIN:
+            module.__class__ = PLAIN[type(module)]
     return model.train()
 
 
@@ -69,31 +94,52 @@ def draw_batch(batch: int, device: str) -> dict[str, Tensor]:
     return {name: x.to(device) if name in ("images", "labels") else x for name, x in tensors.items()}
 
 
-def ours(model: torch.nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
+def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
     """Sparse targets, closed-form loss, fused attention."""
     x0, y0, x1, y1 = data["boxes_xyxy"].unbind(1)
     zero = torch.zeros_like(x0)
     affine = torch.stack([x1 - x0, zero, x0, zero, y1 - y0, y0], dim=1).view(-1, 2, 3)
     patches = token_targets(
-        data["scores"], data["classes"], affine, (14, 14), NUM_CLASSES, smoothing=SMOOTHING, device=device
+        data["scores"], data["classes"], affine, GRID, NUM_CLASSES, smoothing=SMOOTHING, device=device
     )
     label = TokenTargets.from_labels(data["labels"], NUM_CLASSES).smoothed(SMOOTHING)
-    samples = [DataSample()] * len(data["labels"])
-    losses = model(data["images"], samples, mode="loss", targets=BatchTargets(label, patches, (14, 14)))
+    flip = torch.arange(len(data["labels"]) - 1, -1, -1, device=device)
+    mix = TokenMix(box_mask(GRID, BOX).to(device), flip)
+    targets = BatchTargets(label, patches, GRID).mix_tokens(*mix)
+    losses = model(data["images"], [DataSample()] * len(flip), mode="loss", targets=targets, token_mix=mix)
     return losses["loss_cls"] + losses["loss_token"]
 
 
-def plain(model: torch.nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
+def plain(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
     """Dense targets, soft cross-entropy over all classes, attention written out."""
     scores, classes = (data[name].to(device).permute(0, 3, 1, 2) for name in ("scores", "classes"))
     maps = torch.zeros(len(scores), NUM_CLASSES, 18, 18, device=device).scatter_(1, classes.long(), scores.float())
-    targets = roi_align(maps, list((18 * data["boxes_xyxy"].to(device)).split(1)), 14, aligned=True)
+    targets = roi_align(maps, list((18 * data["boxes_xyxy"].to(device)).split(1)), GRID, aligned=True)
     targets = smoothed(targets.softmax(1))  # [B, K, 14, 14]
-    tokens = model.backbone(data["images"])[-1]
-    logits = model.head.token_fc(tokens[:, 1:]).float()  # [B, N, K]
-    loss_token = soft_cross_entropy(logits, targets.flatten(2).transpose(1, 2))
+    tokens = plain_tokens(model.backbone, data["images"])
+    logits = model.head.token_fc(tokens[:, 1:]).float().unflatten(1, GRID)  # [B, 14, 14, K]
+    loss_token = soft_cross_entropy(pasted(logits), targets.permute(0, 2, 3, 1))
     label = smoothed(F.one_hot(data["labels"], NUM_CLASSES).float())
+    share = (BOX[2] - BOX[0]) * (BOX[3] - BOX[1]) / (GRID[0] * GRID[1])
+    label = label * (1 - share) + label.flip(0) * share
     return soft_cross_entropy(model.head.fc(tokens[:, 0]).float(), label) + 0.5 * loss_token
+
+
+def pasted(grid: Tensor) -> Tensor:
+    """[B, 14, 14, C] with the box taken from image B-1-b; twice gives back the original."""
+    rows, columns = slice(BOX[0], BOX[2]), slice(BOX[1], BOX[3])
+    mixed = grid.clone()
+    mixed[:, rows, columns] = grid.flip(0)[:, rows, columns]
+    return mixed
+
+
+def plain_tokens(backbone: nn.Module, images: Tensor) -> Tensor:
+    """Tokens [B, 1 + N, C] of images mixed by cut and paste."""
+    patches = pasted(backbone.patch_embed(images).permute(0, 2, 3, 1)).flatten(1, 2)
+    tokens = torch.cat([backbone.cls_token.expand(len(images), -1, -1), patches], dim=1) + backbone.pos_embed
+    for block in backbone.blocks:
+        tokens = block(tokens)
+    return backbone.norm(tokens)
 
 
 def smoothed(targets: Tensor) -> Tensor:
@@ -106,7 +152,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.log_softmax(-1)).sum(-1).mean()
 
 
-def step(loss_of: Callable, model: torch.nn.Module, data: dict, args: argparse.Namespace) -> float:
+def step(loss_of: Callable, model: nn.Module, data: dict, args: argparse.Namespace) -> float:
     """Forward, loss and backward; the loss."""
     model.zero_grad(set_to_none=True)
     with torch.autocast(args.device, getattr(torch, args.dtype), enabled=args.dtype != "float32"):
@@ -142,6 +188,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     data = draw_batch(args.batch, args.device)
@@ -150,22 +197,21 @@ def main() -> None:
     runs = {}
     for name, loss_of in (("plain", plain), ("ours", ours)):
         model = models[name].to(args.device)
-        if args.compile:
-            model.backbone.compile()
+        for module in (model.backbone.patch_embed, *model.backbone.blocks) if args.compile else ():
+            module.compile()
         runs[name] = lambda loss_of=loss_of, model=model: step(loss_of, model, data, args)
     losses = {name: run() for name, run in runs.items()}  # also the warm-up
     memory = {name: peak_mib(run, args.device) for name, run in runs.items()}
+    clock = time.perf_counter if args.clock == "wall" else time.process_time
     seconds = {name: [] for name in runs}
     for _ in range(args.rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    settings = f"LV-ViT {args.arch}, 224 x 224, batch {args.batch}, {args.dtype}, {args.device}"
-    print(
-        f"{settings}, {args.threads} threads, compile {args.compile}, {args.rounds} rounds, torch {torch.__version__}"
-    )
+    print(f"LV-ViT {args.arch}, 224 x 224, batch {args.batch}, {args.dtype}, {args.device}, {args.threads} threads,")
+    print(f"{args.clock} time, compile {args.compile}, {args.rounds} rounds, torch {torch.__version__}")
     print("| way | step, ms | images/s | peak MiB | loss |\n|---|---|---|---|---|")
     for name in runs:
         rate = args.batch / median[name]
