@@ -1,12 +1,21 @@
-"""Packaging hook: configs/, tools/ and model-index.yml travel in the wheel as mmtl/.mim, where mim looks."""
+"""Packaging hooks: configs/, tools/ and model-index.yml travel in the wheel as mmtl/.mim, and mim finds them."""
 
 import shutil
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 MIM_ITEMS = ("configs", "tools", "model-index.yml")
+
+FORWARD = '''"""mim 0.5 looks for tools beside a package's first recorded file, which is here: hand over to mmtl/.mim/tools."""
+import os, sys
+from pathlib import Path
+
+tool = Path(__file__).resolve().parents[3] / "mmtl" / ".mim" / "tools" / Path(__file__).name
+os.execv(sys.executable, [sys.executable, str(tool), *sys.argv[1:]])
+'''
 
 
 class BuildPyWithMim(build_py):
@@ -27,4 +36,16 @@ class BuildPyWithMim(build_py):
                 shutil.copy2(item, target)
 
 
-setup(cmdclass={"build_py": BuildPyWithMim})
+class WheelWithMimTools(bdist_wheel):
+    """Let `mim run mmtl TOOL` find the tools of an installed wheel."""
+
+    def write_wheelfile(self, wheelfile_base: str, *args: object, **kwargs: object) -> None:
+        """Write the wheel's metadata, then a forwarder for each tool beside it."""
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        folder = Path(wheelfile_base) / ".mim" / "tools"
+        folder.mkdir(parents=True, exist_ok=True)
+        for tool in Path("tools").glob("*.py"):
+            (folder / tool.name).write_text(FORWARD)
+
+
+setup(cmdclass={"build_py": BuildPyWithMim, "bdist_wheel": WheelWithMimTools})
