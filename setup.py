@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 MIM_ITEMS = ("configs", "tools", "model-index.yml")
 
-FORWARD = '''"""mim 0.5 looks for tools beside a package's first recorded file, which is here: hand over to mmtl/.mim/tools."""
+FORWARD = '''"""mim 0.5 looks for tools beside a package's first recorded file: hand over to mmtl/.mim/tools."""
 import os, sys
 from pathlib import Path
 
