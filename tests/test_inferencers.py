@@ -1,6 +1,7 @@
 """MMPretrain's and MMSegmentation's own entry points take our configs and a converted checkpoint."""
 
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import golden
@@ -8,13 +9,24 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmpretrain import ImageClassificationInferencer, get_model
 from mmseg.apis import MMSegInferencer
+from mmseg.registry import MODELS
+
+from mmtl.checkpoints import convert_to_released
 
 ROOT = Path(__file__).parents[1]
 CLASSIFIER = ROOT / "configs/lvvit/lvvit-tiny_8xb128-tokenlabel-300e_in1k.py"
 SEGMENTOR = ROOT / "configs/lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"
 convert_file = runpy.run_path(str(ROOT / "tools/convert_checkpoint.py"))["convert_file"]
+
+
+@pytest.fixture
+def mmpretrain_scope() -> Iterator[None]:
+    """A segmentation test that ran before leaves mmseg as the default scope of the process."""
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +45,7 @@ def test_get_model_gives_the_released_numbers(checkpoint):
     torch.testing.assert_close(logits[:, ::5], golden.outputs("lvvit_t_224")["logits"], atol=2e-5, rtol=0)
 
 
-def test_image_classification_inferencer_predicts_what_the_model_predicts(checkpoint):
+def test_image_classification_inferencer_predicts_what_the_model_predicts(checkpoint, mmpretrain_scope):
     image = np.random.RandomState(0).randint(0, 255, (70, 90, 3), np.uint8)  # BGR
     inferencer = ImageClassificationInferencer(str(CLASSIFIER), pretrained=checkpoint, device="cpu")
     (result,) = inferencer([image])
@@ -63,10 +75,5 @@ def test_segmentation_inferencer_gives_a_class_for_every_pixel(tmp_path):
 
 
 def released_segmentor_of(config: Config) -> dict[str, torch.Tensor]:
-    from mmengine.registry import DefaultScope
-    from mmseg.registry import MODELS
-
-    from mmtl.checkpoints import convert_to_released
-
     with DefaultScope.overwrite_default_scope("mmseg"):
         return convert_to_released(MODELS.build(config.model).state_dict())
