@@ -73,8 +73,9 @@ class RecordLayout:
         grid_hw: Rows and columns of a map.
         topk: Classes kept per cell.
         log_norm: Whether records hold the log-sum-exp over all K logits.
-        score_bits: 16 for float16 scores; 8 for the compact form, where a map's scores (and its log_norm) are
-            8-bit codes with one scale and offset, off by at most 1/510 of the map's score range.
+        score_bits: 16 for float16 scores; 8 for the compact form, where a map's scores are 8-bit codes with one
+            scale and offset, off by at most 1/510 of the map's score range. log_norm is kept likewise, as its
+            distance from the cell's best score.
     """
 
     num_classes: int
@@ -153,7 +154,8 @@ class RecordLayout:
         if self.score_bits == 8:
             records["scores"], records["scales"][:, 0], records["scales"][:, 1] = quantise(scores)
             if log_norm is not None:
-                records["log_norm"], records["scales"][:, 2], records["scales"][:, 3] = quantise(log_norm)
+                rest = np.maximum(log_norm.astype(np.float32) - scores[..., 0], 0)
+                records["log_norm"], records["scales"][:, 2], records["scales"][:, 3] = quantise(rest)
         else:
             records["scores"] = scores
             if log_norm is not None:
@@ -205,5 +207,8 @@ class RecordLayout:
         if self.packs_classes:
             classes = unpack_12_bits(classes, int(np.prod(shape_hwk))).reshape(shape_hwk)
         scores = (fields["scores"] * scales[0] + scales[1]).astype(np.float16)
-        log_norm = (fields["log_norm"] * scales[2] + scales[3]).astype(np.float16) if self.log_norm else None
+        log_norm = None
+        if self.log_norm:
+            # Added to the score as it is given, so that the best class keeps its probability.
+            log_norm = (scores[..., 0] + fields["log_norm"] * scales[2] + scales[3]).astype(np.float16)
         return ScoreMap(scores, classes, log_norm)

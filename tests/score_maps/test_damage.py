@@ -71,7 +71,7 @@ def _opens(path):
 
 
 @fuzz
-@given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), tail=st.binary(max_size=40))
+@given(name=st.sampled_from(FILES[:3]), place=st.floats(0, 1, exclude_max=True), tail=st.binary(max_size=40))
 def test_a_cut_or_lengthened_file_is_found(sound, copy, name, place, tail):
     path = copy()
     data = (path / name).read_bytes()
