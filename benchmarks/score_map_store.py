@@ -20,6 +20,7 @@ from mmtl.score_maps import ScoreMap, ScoreMapStore, ScoreMapWriter
 
 GRID, TOPK, NUM_CLASSES = (18, 18), 5, 1000
 READS = 20_000
+BATCH = 64
 
 
 def draw_maps(count: int, seed: int) -> ScoreMap:
@@ -146,10 +147,14 @@ def _report(folder: Path, count: int, files: int, lookups: int) -> None:
         keys,
     )
     ours, plain, unsafe = rates.values()
+    store = ScoreMapStore(folder / "store")
+    batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
+    many = BATCH * reads_per_second({"store": store.read_many}, batches)["store"]
     lookup, open_seconds, open_megabytes = lookup_cost(folder / "lookup", lookups)
     rows = [
         (f"random reads/s, {count:,} maps of 18 x 18 x 5", f"{ours:,.0f}", f"{plain:,.0f}", f"{ours / plain:.1f} x"),
         ("  against torch.load(weights_only=False)", f"{ours:,.0f}", f"{unsafe:,.0f}", f"{ours / unsafe:.1f} x"),
+        (f"  read_many, {BATCH} at a time", f"{many:,.0f}", f"{plain:,.0f}", f"{many / plain:.1f} x"),
         ("opening, ms", f"{1e3 * seconds:.1f}", "", ""),
         (f"private memory after {len(keys):,} reads, MB", f"{megabytes:.1f}", "", ""),
         ("  worst of 8 processes: opening, ms", f"{1e3 * worker_seconds:.1f}", "", ""),

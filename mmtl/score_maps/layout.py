@@ -58,10 +58,11 @@ def pack_12_bits(values: np.ndarray) -> np.ndarray:
 
 
 def unpack_12_bits(packed: np.ndarray, count: int) -> np.ndarray:
-    """Inverse of `pack_12_bits` for one row: uint8 [3 * ceil(n / 2)] -> uint16 [n]."""
-    low, middle, high = packed.astype(np.uint16).reshape(-1, 3).T
+    """Inverse of `pack_12_bits`: uint8 [..., 3 * ceil(n / 2)] -> uint16 [..., n]."""
+    three = packed.astype(np.uint16).reshape(*packed.shape[:-1], -1, 3)
+    low, middle, high = three[..., 0], three[..., 1], three[..., 2]
     pairs = np.stack([low | ((middle & 0xF) << 8), (middle >> 4) | (high << 4)], axis=-1)
-    return pairs.reshape(-1)[:count]
+    return pairs.reshape(*packed.shape[:-1], -1)[..., :count]
 
 
 @dataclass(frozen=True)
@@ -194,21 +195,26 @@ class RecordLayout:
         return words.dot(self.weights) == CHECK_SUM
 
     def decode(self, words: np.ndarray) -> ScoreMap:
-        """Read one whole record, uint64 [record_bytes / 8]; arrays of the 16-bit form are views of it."""
-        fields = np.ndarray((), self.dtype, words)
+        """Read whole records; arrays of the 16-bit form are views of them.
+
+        Args:
+            words: uint64 [record_bytes / 8] for one record, [B, record_bytes / 8] for a stack of maps.
+        """
+        fields = np.ndarray(words.shape[:-1], self.dtype, words)
         if self.score_bits == 8:
             return self._decode_compact(fields)
         return ScoreMap(fields["scores"], fields["classes"], fields["log_norm"] if self.log_norm else None)
 
     def _decode_compact(self, fields: np.ndarray) -> ScoreMap:
-        scales = fields["scales"]
-        shape_hwk = (*self.grid_hw, self.topk)
+        scales = np.moveaxis(fields["scales"], -1, 0)[..., None, None, None]
+        shape_hwk = (*fields.shape, *self.grid_hw, self.topk)
         classes = fields["classes"]
         if self.packs_classes:
-            classes = unpack_12_bits(classes, int(np.prod(shape_hwk))).reshape(shape_hwk)
+            classes = unpack_12_bits(classes, int(np.prod(shape_hwk[-3:]))).reshape(shape_hwk)
         scores = (fields["scores"] * scales[0] + scales[1]).astype(np.float16)
         log_norm = None
         if self.log_norm:
             # Added to the score as it is given, so that the best class keeps its probability.
-            log_norm = (scores[..., 0] + fields["log_norm"] * scales[2] + scales[3]).astype(np.float16)
+            rest = fields["log_norm"] * scales[2][..., 0] + scales[3][..., 0]
+            log_norm = (scores[..., 0] + rest).astype(np.float16)
         return ScoreMap(scores, classes, log_norm)

@@ -238,10 +238,21 @@ class Shard:
         """
         words = self._words[row].copy()
         if not self._checked[row]:
-            if not self.layout.is_whole(words):
-                raise ScoreMapStoreError(
-                    f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store,"
-                    " then restore the shard or delete it and make it again."
-                )
-            self._checked[row] = 1
+            self._check(row, words)
         return self._decode(words)
+
+    def read_words(self, rows: list[int]) -> np.ndarray:
+        """Several records as uint64 [B, record_bytes / 8]; see `read`."""
+        words = np.take(self._words, rows, axis=0)
+        for place, row in enumerate(rows):
+            if not self._checked[row]:
+                self._check(row, words[place])
+        return words
+
+    def _check(self, row: int, words: np.ndarray) -> None:
+        if not self.layout.is_whole(words):
+            raise ScoreMapStoreError(
+                f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store,"
+                " then restore the shard or delete it and make it again."
+            )
+        self._checked[row] = 1

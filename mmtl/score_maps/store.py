@@ -4,7 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
+from mmtl.score_maps.shard import Shard
 from mmtl.score_maps.store_folder import StoreFolder
 
 
@@ -85,12 +88,28 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         return [str(folder.path / name) for folder in self.folders for name in folder.missing_shards]
 
     def __getitem__(self, key: str) -> ScoreMap:
-        encoded = key.encode()
-        for folder in self.folders:
-            if (found := folder.find(encoded)) is not None:
-                shard, row = found
-                return shard.read(row)
-        raise KeyError(self._why_absent(key))
+        shard, row = self._find(key)
+        return shard.read(row)
+
+    def read_many(self, keys: Sequence[str]) -> ScoreMap:
+        """Maps of several keys stacked along a new first axis B, faster than one by one.
+
+        Raises:
+            KeyError: A key has no map.
+            ScoreMapStoreError: A record is damaged.
+        """
+        of_shard: dict[Shard, tuple[list[int], list[int]]] = {}
+        for place, key in enumerate(keys):
+            shard, row = self._find(key)
+            places, rows = of_shard.setdefault(shard, ([], []))
+            places.append(place)
+            rows.append(row)
+        if len(of_shard) == 1:
+            return self._layout.decode(shard.read_words(rows))
+        words = np.empty((len(keys), self._layout.record_bytes // 8), np.uint64)
+        for shard, (places, rows) in of_shard.items():
+            words[places] = shard.read_words(rows)
+        return self._layout.decode(words)
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and any(folder.find(key.encode()) is not None for folder in self.folders)
@@ -108,6 +127,13 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         from mmtl.score_maps.verify import find_problems
 
         return [problem for folder in self.folders for problem in find_problems(folder.path)]
+
+    def _find(self, key: str) -> tuple[Shard, int]:
+        encoded = key.encode()
+        for folder in self.folders:
+            if (found := folder.find(encoded)) is not None:
+                return found
+        raise KeyError(self._why_absent(key))
 
     def _why_absent(self, key: str) -> str:
         if missing := self.missing_shards:
