@@ -81,14 +81,22 @@ def test_the_mask_is_exact_to_the_pixel(tool, monkeypatch):
 def test_a_shape_keeps_its_area_wherever_it_is_turned(tool, shape, area):
     grid = np.meshgrid(np.arange(300) + 0.5, np.arange(200) + 0.5)
     for angle in (0.0, 0.7, 2.5):
-        inside = tool.SHAPES[shape](*tool.turned(grid, (150.3, 99.8), angle, 50.0))
+        inside = getattr(tool, shape)(*tool.turned(grid, (150.3, 99.8), angle, 50.0))
         assert inside.sum() == pytest.approx(area * 50**2, rel=0.02)
 
 
-def test_every_texture_and_every_shape_comes_twice(tool):
+def test_classes_differ_in_their_texture_and_every_shape_comes_twice(tool):
     textures, shapes = zip(*(name.split("-") for name in tool.CLASSES), strict=True)
-    assert {textures.count(name) for name in tool.TEXTURES} == {2}
-    assert {shapes.count(name) for name in tool.SHAPES} == {2}
+    assert len(set(textures)) == len(tool.CLASSES) == 8
+    assert {shapes.count(shape.__name__) for shape in tool.SHAPES} == {2}
+
+
+def test_no_two_textures_are_alike_or_each_others_negative(tool):
+    x, y = np.meshgrid(np.arange(0.005, 3, 0.01), np.arange(0.005, 3, 0.01))
+    patterns = [np.asarray(texture(x, y)).astype(bool) for texture in tool.TEXTURES]
+    for index, pattern in enumerate(patterns):
+        for other in patterns[:index]:
+            assert 0.05 < (pattern ^ other).mean() < 0.95
 
 
 def test_the_configs_know_the_classes_by_the_same_names(tool):

@@ -76,13 +76,20 @@ def train_step(name: str, title: str, codebase: str, config: str) -> Step:
 
 def make_steps() -> list[Step]:
     """The demo's steps in order; each needs what those before it made."""
-    annotator = config_path("resnet-nano_1xb32-10e_demo")
+    annotator = config_path("resnet-nano_1xb32-12e_demo")
     segmentation = config_path("lvvit-nano_upernet_1xb16-600i_demo-64x80")
     images, score_maps = DATA / "classification" / "train", WORK / "score_maps"
     predictions = WORK / "predictions"
-    last = {"annotator": "epoch_10.pth", "segmentation": "iter_600.pth"}
+    last = {"annotator": "epoch_12.pth", "segmentation": "iter_600.pth"}
     make_maps = ("mim", "run", "mmtl", "make_score_maps", annotator, str(WORK / "annotator" / last["annotator"]))
-    test = ("mim", "test", "mmsegmentation", segmentation, str(WORK / "segmentation" / last["segmentation"]))
+    test = (
+        "mim",
+        "test",
+        "mmsegmentation",
+        segmentation,
+        "--checkpoint",
+        str(WORK / "segmentation" / last["segmentation"]),
+    )
     return [
         Step("data", "Draw the data set", ("mim", "run", "mmtl", "make_demo_data", str(DATA)), DATA),
         train_step("annotator", "Train the annotator, a small CNN", "mmpretrain", annotator),
@@ -91,13 +98,13 @@ def make_steps() -> list[Step]:
             "token_labels",
             "Pretrain LV-ViT with token labels and MixToken",
             "mmpretrain",
-            config_path("lvvit-nano_1xb32-tokenlabel-15e_demo"),
+            config_path("lvvit-nano_1xb32-tokenlabel-12e_demo"),
         ),
         train_step(
             "class_labels",
             "For comparison: the same with class labels alone",
             "mmpretrain",
-            config_path("lvvit-nano_1xb32-classlabel-15e_demo"),
+            config_path("lvvit-nano_1xb32-classlabel-12e_demo"),
         ),
         train_step("segmentation", "Fine-tune UperNet for segmentation", "mmsegmentation", segmentation),
         Step(

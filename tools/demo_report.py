@@ -99,8 +99,8 @@ def map_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
 
 
 def evenly(items: list, count: int) -> list:
-    """So many items, spread evenly over the list."""
-    return [items[index * len(items) // count] for index in range(count)]
+    """So many items, spread over the list at a stride that does not keep step with the classes' turns."""
+    return [items[(index * len(items) // count + index) % len(items)] for index in range(count)]
 
 
 def charts(work: Path) -> str:
@@ -235,12 +235,12 @@ def segmentation_section(work: Path, data: Path, metainfo: dict) -> str:
 
 def reproduce_section(work: Path, seed: int) -> str:
     """The commands of all steps with their times, and what they ran on."""
-    rows = [[step["command"], f"{step['seconds']:.0f} s"] for step in read_steps(work).values() if step["finished"]]
+    rows = [[step["command"], round(step["seconds"])] for step in read_steps(work).values() if step["finished"]]
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     where = f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, {versions}"
     return section(
         "Every step by hand",
-        table(["command", "took"], rows, code_column=0),
+        table(["command", "seconds"], rows, code_column=0),
         paragraph(
             f"{time.strftime('%Y-%m-%d')}, {where}. Seed {seed}. Other machines round differently and may end "
             "a few tenths of a percent away."

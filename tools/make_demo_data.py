@@ -3,9 +3,9 @@
     python tools/make_demo_data.py data/demo
     mim run mmtl make_demo_data data/demo
 
-A class is a shape *and* a texture ("striped-disc"); colours and grounds are random and tell nothing. Each
-image holds one large object, which is its class label, and smaller objects of other classes. OUT holds every
-image twice:
+A class is a texture on a shape ("striped-ring"); two classes share each shape, and colours and grounds are random
+and tell nothing. An image holds one large object, which is its class label, among smaller ones of other classes.
+OUT holds every image twice:
 
     OUT/classification/{train,val}/<class>/<name>.png         ImageNet layout
     OUT/segmentation/images/{training,validation}/<name>.png  ADE20K layout
@@ -16,6 +16,7 @@ image twice:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
@@ -28,7 +29,8 @@ import numpy as np
 
 MARKER = "demo.json"
 SPLITS = {"train": "training", "val": "validation"}  # ImageNet's name -> ADE20K's name
-LEAD = 1.5  # the labelled object shows at least this many times the pixels of any other
+LEAD = 1.3  # the labelled object shows at least this many times the pixels of any other
+SEEN = 20  # every object shows at least so many pixels
 NOISE = 6.0  # standard deviation over the whole image, in grey levels
 
 Grid = tuple[np.ndarray, np.ndarray]  # x and y of every pixel, in units of the object's radius
@@ -56,36 +58,57 @@ def ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return abs(np.hypot(x, y) - 0.78) < 0.27
 
 
-def striped(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return a 0 / 1 pattern of parallel stripes; the unit of x and y is one period."""
-    return (x % 1) < 0.5
+# A texture is a 0 / 1 pattern whose unit of x and y is one period.
+
+
+def banded(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return stripes from side to side."""
+    return (y % 1) < 0.5
 
 
 def checked(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return a 0 / 1 checkerboard; the unit of x and y is one period."""
+    """Return a checkerboard."""
     return ((x % 1) < 0.5) ^ ((y % 1) < 0.5)
 
 
 def dotted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return a 0 / 1 pattern of dots on a square lattice; the unit of x and y is one period."""
-    return np.hypot(x % 1 - 0.5, y % 1 - 0.5) < 0.3
+    """Return dots on a square lattice."""
+    return np.hypot(x % 1 - 0.5, y % 1 - 0.5) < 0.33
+
+
+def latticed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the lines of a square lattice."""
+    return ((x % 1) < 0.3) | ((y % 1) < 0.3)
 
 
 def plain(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return a pattern that is 0 everywhere."""
+    """Return 0 everywhere."""
     return np.zeros(x.shape)
 
 
+def slanted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return diagonal stripes."""
+    return ((x + y) * np.sqrt(0.5) % 1) < 0.5
+
+
+def striped(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return stripes from top to bottom."""
+    return (x % 1) < 0.5
+
+
+def zigzag(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return bands that go up and down."""
+    return ((y + 1.2 * abs(x / 1.5 % 1 - 0.5)) % 1) < 0.5
+
+
 Pattern = Callable[[np.ndarray, np.ndarray], np.ndarray]
-SHAPES: dict[str, Pattern] = {"cross": cross, "disc": disc, "ring": ring, "triangle": triangle}
-TEXTURES: dict[str, Pattern] = {"checked": checked, "dotted": dotted, "plain": plain, "striped": striped}
-# Every texture comes in two shapes and every shape in two textures: half of the answer is in either.
-CLASSES = sorted(
-    f"{texture}-{shape}"
-    for row, texture in enumerate(TEXTURES)
-    for column, shape in enumerate(SHAPES)
-    if (column - row) % 4 < 2
-)
+SHAPES: tuple[Pattern, ...] = (cross, disc, ring, triangle)
+TEXTURES: tuple[Pattern, ...] = (banded, checked, dotted, latticed, plain, slanted, striped, zigzag)
+LOOKS: dict[str, tuple[Pattern, Pattern]] = {
+    f"{texture.__name__}-{shape.__name__}": (texture, shape)
+    for texture, shape in zip(TEXTURES, itertools.cycle(SHAPES), strict=False)
+}
+CLASSES = sorted(LOOKS)
 
 
 @dataclass(frozen=True)
@@ -126,54 +149,56 @@ def turned(grid: Grid, centre_xy: tuple[float, float], angle: float, unit: float
     return cos * x + sin * y, cos * y - sin * x
 
 
-def two_colours(rng: np.random.Generator, contrast: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return two random colours [3] whose distance is at least `contrast` (0 to 255)."""
+def two_colours(rng: np.random.Generator, contrast: float) -> np.ndarray:
+    """Return two random colours [2, 3] whose distance is at least `contrast`, in grey levels of 0 to 255."""
     while True:
-        first, second = rng.uniform(0, 255, (2, 3))
-        if np.linalg.norm(first - second) > contrast:
-            return first, second
+        colours = rng.uniform(0, 255, (2, 3))
+        if np.linalg.norm(colours[0] - colours[1]) > contrast:
+            return colours
 
 
-def blend(colours: tuple[np.ndarray, np.ndarray], weight_hw: np.ndarray) -> np.ndarray:
-    """Mix two colours [3] by a weight [H, W] between 0 and 1 into an image [H, W, 3]."""
-    return colours[0] + (colours[1] - colours[0]) * weight_hw[..., None]
+def blend(first: np.ndarray, second: np.ndarray, weight_hw: np.ndarray) -> np.ndarray:
+    """Mix two colours [3] by a weight [H, W], 0 for the first and 1 for the second, into an image [H, W, 3]."""
+    return first + (second - first) * weight_hw[..., None]
 
 
 def draw_ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Return a ground [H, W, 3] of clouds of random size and direction between two random colours."""
-    cells = rng.integers(2, 9, 2)  # unequal counts give clouds with a direction
+    """Return a ground [H, W, 3] of grainy clouds of random size and direction between two random colours."""
+    cells = rng.integers(2, 7, 2)  # unequal counts give clouds with a direction
     clouds = cv2.resize(rng.random(tuple(cells)), (width, height), interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, rng.uniform(0, 0.25), (height, width))
-    return blend(two_colours(rng, 60), np.clip(clouds + grain, 0, 1))
+    grain = rng.normal(0, rng.uniform(0, 0.2), (height, width))
+    return blend(*two_colours(rng, 50), np.clip(clouds + grain, 0, 1))
 
 
 def draw_object(rng: np.random.Generator, label: int, radius: float, height: int, width: int) -> Grid:
-    """Return one object: its colours [H, W, 3] and where it is [H, W]; its centre keeps inside the image."""
-    texture, shape = CLASSES[label].split("-")
+    """Return an object: its colours [H, W, 3] and where it is [H, W]; its centre is well inside."""
+    texture, shape = LOOKS[CLASSES[label]]
     margin = min(0.8 * radius, 0.4 * height)
     centre = (rng.uniform(margin, width - margin), rng.uniform(margin, height - margin))
     grid = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    inside = SHAPES[shape](*turned(grid, centre, rng.uniform(0, 2 * np.pi), radius))
-    pattern = TEXTURES[texture](*turned(grid, centre, rng.uniform(0, 2 * np.pi), rng.uniform(6, 8)))
-    return blend(two_colours(rng, 150), pattern), inside
+    angle = rng.uniform(-0.3, 0.3)  # the texture is painted on the shape and turns with it
+    inside = shape(*turned(grid, centre, angle, radius))
+    pattern = texture(*turned(grid, centre, angle, rng.uniform(6, 8)))
+    return blend(*two_colours(rng, 150), pattern), inside
 
 
 def draw_scene(rng: np.random.Generator, label: int, height: int, width: int) -> Scene:
-    """Draw one large object of class `label` among one to three smaller ones of other classes.
+    """Draw one large object of class `label` among two to four smaller ones of other classes.
 
-    Objects hide one another in random order; a scene where the large one does not lead by far is drawn again.
+    Objects hide one another in random order; a scene is drawn again when the large one does not lead by far or
+    a small one cannot be seen.
     """
     scale = height / 64
     while True:
-        others = rng.choice(np.delete(np.arange(len(CLASSES)), label), rng.integers(1, 4), replace=False)
+        others = rng.choice(np.delete(np.arange(len(CLASSES)), label), rng.integers(2, 5), replace=False)
         labels = rng.permutation([label, *others])
         image, mask = draw_ground(rng, height, width), np.zeros((height, width), np.uint8)
         for each in labels:
-            radius = scale * (rng.uniform(20, 26) if each == label else rng.uniform(8, 12))
+            radius = scale * (rng.uniform(18, 24) if each == label else rng.uniform(9, 14))
             colours, inside = draw_object(rng, each, radius, height, width)
             image[inside], mask[inside] = colours[inside], each + 1
         visible = np.bincount(mask.ravel(), minlength=len(CLASSES) + 1)[1:]
-        if visible[label] >= LEAD * max(visible[others]):
+        if visible[label] >= LEAD * max(visible[others]) and min(visible[others]) >= SEEN:
             image += rng.normal(0, NOISE, image.shape)
             return Scene(np.clip(image, 0, 255).astype(np.uint8), mask, label)
 

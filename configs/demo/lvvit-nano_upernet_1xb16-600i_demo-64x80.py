@@ -1,7 +1,7 @@
 # UperNet on the nano LV-ViT that token labels pretrained, fine-tuned on the demo's masks.
 #
 # Command:  mim train mmsegmentation configs/demo/lvvit-nano_upernet_1xb16-600i_demo-64x80.py --gpus 0
-# Needs:    work_dirs/demo/token_labels/epoch_15.pth
+# Needs:    work_dirs/demo/token_labels/epoch_12.pth
 # Length:   600 steps x 16 images = 3.2 epochs of 3000 images
 _base_ = [
     "../_base_/segment_runtime.py",
@@ -9,7 +9,7 @@ _base_ = [
     "../_base_/models/lvvit/nano_demo.py",
 ]
 work_dir = "work_dirs/demo/segmentation"
-pretrained = "work_dirs/demo/token_labels/epoch_15.pth"
+pretrained = "work_dirs/demo/token_labels/epoch_12.pth"
 
 norm_cfg = dict(type="BN")
 model = dict(

@@ -1,17 +1,17 @@
-# The data set of tools/make_demo_data.py for segmentation: 64 x 80 pixels (H x W), the ground and eight kinds of object.
+# The data set of tools/make_demo_data.py for segmentation: 64 x 80 pixels (H x W), ground and eight kinds of object.
 data_root = "data/demo/segmentation"
 image_hw = (64, 80)
 metainfo = dict(
     classes=(
         "ground",
-        "checked-cross",
+        "banded-cross",
         "checked-disc",
-        "dotted-disc",
         "dotted-ring",
-        "plain-ring",
-        "plain-triangle",
-        "striped-cross",
-        "striped-triangle",
+        "latticed-triangle",
+        "plain-cross",
+        "slanted-disc",
+        "striped-ring",
+        "zigzag-triangle",
     ),
     palette=[
         [222, 222, 216],

@@ -1,8 +1,8 @@
 # Nano LV-ViT trained with token labels and MixToken on the demo's data set.
 #
-# Command:  mim train mmpretrain configs/demo/lvvit-nano_1xb32-tokenlabel-15e_demo.py --gpus 0
+# Command:  mim train mmpretrain configs/demo/lvvit-nano_1xb32-tokenlabel-12e_demo.py --gpus 0
 # Needs:    work_dirs/demo/score_maps, made by the annotator (tools/demo.py shows the command)
-# Length:   15 epochs x 3000 / 32 images = 1410 steps
+# Length:   12 epochs x 3000 / 32 images = 1128 steps
 _base_ = [
     "../_base_/pretrain_runtime.py",
     "../_base_/datasets/demo_classification.py",
@@ -23,7 +23,13 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(
     type="mmtl.TokenLabelClassifier",
     backbone={{_base_.nano}},
-    head=dict(type="mmtl.TokenLabelHead", num_classes={{_base_.num_classes}}, in_channels=96, beta=0.5),
+    head=dict(
+        type="mmtl.TokenLabelHead",
+        num_classes={{_base_.num_classes}},
+        in_channels=96,
+        beta=0.5,
+        predict_weight=0.0,  # an image holds several classes, so the best patch token may well be of another one
+    ),
     data_preprocessor=dict(
         type="mmtl.TokenLabelDataPreprocessor",
         num_classes={{_base_.num_classes}},
@@ -32,11 +38,11 @@ model = dict(
         to_rgb=True,
         tail="probability",
         smoothing=0.1,
-        batch_augments=dict(augments=[dict(type="mmtl.MixToken")]),
+        batch_augments=dict(augments=[dict(type="mmtl.MixToken")], probs=[0.5]),  # of batches: the run is short
     ),
 )
 
-epochs, warmup_epochs, max_lr = 15, 3, 2e-3
+epochs, warmup_epochs, max_lr = 12, 2, 1e-3
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05),
     paramwise_cfg=dict(
