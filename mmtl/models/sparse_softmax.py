@@ -47,8 +47,9 @@ def softmax_over_tail(logits: Tensor, named: Tensor, num_classes: int) -> tuple[
 
 def _sort(classes: Tensor) -> tuple[Tensor, Tensor]:
     """Classes in ascending order along the last axis, int64, and where each came from."""
-    bits = classes.shape[-1].bit_length()
-    keys = classes.to(torch.int64, copy=True).bitwise_left_shift_(bits).add_(torch.arange(classes.shape[-1], device=classes.device))
+    entries = torch.arange(classes.shape[-1], device=classes.device)
+    bits = len(entries).bit_length()
+    keys = classes.to(torch.int64, copy=True).bitwise_left_shift_(bits).add_(entries)
     if keys.is_cpu:
         keys.numpy().sort(axis=-1)  # in place, and more than ten times as fast as torch.sort on short rows
     else:
