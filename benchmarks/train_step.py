@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from measure import peak_mib
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torchvision.ops import roi_align
@@ -159,23 +160,6 @@ def step(loss_of: Callable, model: nn.Module, data: dict, args: argparse.Namespa
         loss = loss_of(model, data, args.device)
     loss.backward()
     return loss.item()
-
-
-def peak_mib(run: Callable[[], object], device: str) -> float:
-    """Most memory that the run holds beyond what was there before, in MiB."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    held = peak = 0
-    for event in sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak / 2**20
 
 
 def main() -> None:
