@@ -40,6 +40,11 @@ def build_model(config: Config) -> nn.Module:
         return REGISTRIES[scope].MODELS.build(config.model)
 
 
+def pipeline_of(dataset: Config) -> list:
+    """The transforms of a data set, or of all the parts of a concatenated one."""
+    return [step for part in dataset.get("datasets", [dataset]) for step in part.pipeline]
+
+
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
 def path(request) -> Path:
     return request.param
@@ -65,7 +70,7 @@ def test_model_optimizer_and_pipelines_build(path):
     with DefaultScope.overwrite_default_scope(config.default_scope):
         wrapper = build_optim_wrapper(model, config.optim_wrapper)
         for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
-            for step in loader.dataset.pipeline:
+            for step in pipeline_of(loader.dataset):
                 if step.type == "mmtl.LoadScoreMap":
                     step = {**step, "store": None}  # the store does not exist here
                 REGISTRIES[config.default_scope].TRANSFORMS.build(step)
@@ -109,4 +114,4 @@ def test_metafile_parameters_and_flops_are_those_of_the_model(entry):
 def test_no_accuracy_stands_as_a_result_unless_it_was_measured(entry):
     """The paper's figures are under ``Quoted``; ``Results`` is for our own runs, which come with a log."""
     assert all(result.keys() >= {"Log", "Date"} for result in entry.get("Results", []) if result.get("Metrics"))
-    assert entry["Quoted"]["Source"]
+    assert "Quoted" not in entry or entry["Quoted"]["Source"]

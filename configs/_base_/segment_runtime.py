@@ -15,6 +15,8 @@ env_cfg = dict(
 )
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
+# `mim test ... --tta` averages the probabilities of the views of the data set's tta_pipeline.
+tta_model = dict(type="SegTTAModel")
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)
 log_level = "INFO"

@@ -1,10 +1,11 @@
-# ADE20K, 150 classes, crops of 512 x 512 (MMSegmentation's usual pipeline).
+# ADE20K, 150 classes, crops of 512 x 512 (MMSegmentation's usual pipeline; the data set itself turns label 0 into
+# "ignored").
 data_root = "data/ade/ADEChallengeData2016"
 crop_size = (512, 512)
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="LoadAnnotations"),
     dict(type="RandomResize", scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5),
@@ -14,8 +15,24 @@ train_pipeline = [
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(2048, 512), keep_ratio=True),
-    dict(type="LoadAnnotations", reduce_zero_label=True),  # after Resize: the truth keeps its own size
+    dict(type="LoadAnnotations"),  # after Resize: the truth keeps its own size
     dict(type="PackSegInputs"),
+]
+# Multi-scale and flip, `mim test ... --tta`: the published ratios of the test size.
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [
+                dict(type="Resize", scale=(int(2048 * ratio), int(512 * ratio)), keep_ratio=True)
+                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+            ],
+            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
+            [dict(type="LoadAnnotations")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
 ]
 
 train_dataloader = dict(

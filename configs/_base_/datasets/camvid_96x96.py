@@ -70,3 +70,18 @@ val_dataloader = dict(
 val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [
+                dict(type="Resize", scale=(int(160 * ratio), int(120 * ratio)), keep_ratio=True)
+                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+            ],
+            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
+            [dict(type="LoadAnnotations")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]

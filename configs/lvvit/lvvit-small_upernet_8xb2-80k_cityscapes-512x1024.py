@@ -1,0 +1,26 @@
+# UperNet on LV-ViT-S for Cityscapes, 19 classes, crops of 512 x 1024. Not in the paper. Not yet run.
+#
+# Command:   mim train mmsegmentation configs/lvvit/lvvit-small_upernet_8xb2-80k_cityscapes-512x1024.py
+#            --launcher pytorch --gpus 8 --amp
+#            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
+# Batch:     8 GPUs x 2 = 16 images, lr 6e-5, 80k steps = 430 epochs of 2,975 images
+_base_ = [
+    "../_base_/models/lvvit/upernet_small.py",
+    "../_base_/datasets/cityscapes_512x1024.py",
+    "../_base_/schedules/segment_bs16_adamw_160k.py",
+    "../_base_/segment_runtime.py",
+]
+max_iters = 80000
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(end=max_iters)
+train_cfg = dict(max_iters=max_iters, val_interval=8000)
+default_hooks = dict(checkpoint=dict(interval=8000))
+
+crop_size = _base_.crop_size
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(img_size=crop_size),
+    decode_head=dict(num_classes=19),
+    auxiliary_head=dict(num_classes=19),
+    test_cfg=dict(crop_size=crop_size, stride=(341, 683)),  # two thirds, as on ADE20K
+)
