@@ -1,4 +1,4 @@
-# UperNet with the plain pyramid on LV-ViT-L for ADE20K at 512 x 512, as lvvit-small_plain-upernet_8xb2-160k_ade20k-512x512.py. Not yet run.
+# UperNet with the plain pyramid on LV-ViT-L for ADE20K at 512 x 512, after S's recipe. Not yet run.
 _base_ = ["./lvvit-small_plain-upernet_8xb2-160k_ade20k-512x512.py"]
 model = dict(
     backbone=dict(arch="large", out_indices=(14, 17, 20, 23), drop_path_rate=0.3),

@@ -1,6 +1,6 @@
 # Segmenter's linear head (arXiv 2105.05633) on LV-ViT-S for ADE20K at 512 x 512: a 1x1 convolution on the normalised
-# tokens of the last block, whose logits are enlarged 16 times. The least that a backbone can be asked through. Schedule
-# and window as the other recipes here, Segmenter's own are SGD and a stride of 480. Not yet run.
+# tokens of the last block, whose logits are enlarged 16 times. The least that a backbone can be asked through.
+# Schedule and window as the other recipes here, Segmenter's own are SGD and a stride of 480. Not yet run.
 #
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_linear_8xb2-160k_ade20k-512x512.py
 #            --launcher pytorch --gpus 8 --amp

@@ -1,5 +1,5 @@
-# UperNet on LV-ViT-S for ADE20K at 512 x 512 with MMSegmentation's plain pyramid in place of the side layers: strides 4,
-# 8, 16 and 32, all of 384 channels. Not in the paper. Not yet run.
+# UperNet on LV-ViT-S for ADE20K at 512 x 512 with MMSegmentation's plain pyramid in place of the side layers: strides
+# 4, 8, 16 and 32, all of 384 channels. Not in the paper. Not yet run.
 #
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_plain-upernet_8xb2-160k_ade20k-512x512.py
 #            --launcher pytorch --gpus 8 --amp

@@ -1,5 +1,5 @@
-# UperNet on LV-ViT-S for Pascal VOC 2012 with the additional annotations of SBD, 21 classes, crops of 512 x 512. Not in
-# the paper. Not yet run.
+# UperNet on LV-ViT-S for Pascal VOC 2012 with the additional annotations of SBD, 21 classes, crops of 512 x 512. Not
+# in the paper. Not yet run.
 #
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_upernet_8xb2-40k_voc12aug-512x512.py
 #            --launcher pytorch --gpus 8 --amp

@@ -1,7 +1,7 @@
 # UperNet on LV-ViT-S for your own images and masks: copy this file and change the first block.
 #
-# Data:      {data_root}/images/{train,val}/NAME.jpg and {data_root}/annotations/{train,val}/NAME.png: a grey or palette
-#            PNG of the image's size whose values are 0, 1, ... in the order of `classes`, and 255 where nothing counts
+# Data:      {data_root}/images/{train,val}/NAME.jpg and {data_root}/annotations/{train,val}/NAME.png: a grey or
+#            palette PNG of the image's size with the values 0, 1, ... in the order of `classes`, and 255 for "ignore"
 # Command:   mim train mmsegmentation configs/own_data/lvvit-small_upernet_1xb8-20k_owndata-512x512.py --gpus 1 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
 # Batch:     1 GPU x 8 images. The published rate is 6e-5 for 16; --cfg-options auto_scale_lr.enable=True scales it

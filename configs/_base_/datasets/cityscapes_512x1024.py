@@ -1,63 +1,32 @@
 # Cityscapes, 19 classes, crops of 512 x 1024: {data_root}/{leftImg8bit,gtFine}/{train,val}/, labels converted by
-# MMSegmentation's tools/dataset_converters/cityscapes.py.
+# MMSegmentation's tools/dataset_converters/cityscapes.py. Otherwise as ADE20K.
+_base_ = ["./ade20k_512x512.py"]
 data_root = "data/cityscapes"
 crop_size = (512, 1024)
+test_scale = (2048, 1024)
 
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
-    dict(type="RandomResize", scale=(2048, 1024), ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PhotoMetricDistortion"),
-    dict(type="PackSegInputs"),
-]
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(2048, 1024), keep_ratio=True),
-    dict(type="LoadAnnotations"),  # after Resize: the truth keeps its own size
-    dict(type="PackSegInputs"),
-]
-tta_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [
-                dict(type="Resize", scale=(int(2048 * ratio), int(1024 * ratio)), keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-            ],
-            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
-            [dict(type="LoadAnnotations")],
-            [dict(type="PackSegInputs")],
-        ],
-    ),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=test_scale)
+train_pipeline[3].update(crop_size=crop_size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=test_scale)
+tta_pipeline = _base_.tta_pipeline
+for resize in tta_pipeline[1]["transforms"][0]:
+    resize.update(scale=(resize["scale"][0], resize["scale"][0] // 2))
 
+cityscapes = dict(type="CityscapesDataset", data_root=data_root)
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        type="CityscapesDataset",
-        data_root=data_root,
+        cityscapes,
         data_prefix=dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train"),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CityscapesDataset",
-        data_root=data_root,
+        cityscapes,
         data_prefix=dict(img_path="leftImg8bit/val", seg_map_path="gtFine/val"),
         pipeline=test_pipeline,
     ),
 )
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
 test_dataloader = val_dataloader
-test_evaluator = val_evaluator
