@@ -11,8 +11,6 @@ _base_ = [
     "../_base_/segment_runtime.py",
 ]
 model = dict(
-    neck=dict(
-        _delete_=True, type="Feature2Pyramid", embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=_base_.norm_cfg
-    ),
+    neck=dict(_delete_=True, type="Feature2Pyramid", embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=_base_.norm_cfg),
     decode_head=dict(in_channels=[384, 384, 384, 384]),
 )

@@ -11,8 +11,9 @@ train_pipeline[3].update(crop_size=crop_size)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=test_scale)
 tta_pipeline = _base_.tta_pipeline
-for resize in tta_pipeline[1]["transforms"][0]:
-    resize.update(scale=(resize["scale"][0], resize["scale"][0] // 2))
+tta_pipeline[1]["transforms"][0] = [
+    dict(resize, scale=(resize["scale"][0], resize["scale"][0] // 2)) for resize in tta_pipeline[1]["transforms"][0]
+]
 
 cityscapes = dict(type="CityscapesDataset", data_root=data_root)
 train_dataloader = dict(
