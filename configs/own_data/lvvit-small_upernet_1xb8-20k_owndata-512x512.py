@@ -17,7 +17,6 @@ max_iters = 20000
 batch_size = 8
 
 my_data = dict(
-    _delete_=True,
     type="BaseSegDataset",
     data_root=data_root,
     metainfo=dict(classes=classes, palette=palette),
@@ -29,6 +28,7 @@ train_dataloader = dict(
     batch_size=batch_size,
     dataset=dict(
         my_data,
+        _delete_=True,
         data_prefix=dict(img_path="images/train", seg_map_path="annotations/train"),
         pipeline=_base_.train_pipeline,
     ),
@@ -36,6 +36,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         my_data,
+        _delete_=True,
         data_prefix=dict(img_path="images/val", seg_map_path="annotations/val"),
         pipeline=_base_.test_pipeline,
     ),
