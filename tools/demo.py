@@ -77,41 +77,41 @@ def train_step(name: str, title: str, codebase: str, config: str) -> Step:
 def make_steps() -> list[Step]:
     """The demo's steps in order; each needs what those before it made."""
     annotator = config_path("resnet-nano_1xb32-12e_demo")
-    segmentation = config_path("lvvit-nano_upernet_1xb16-600i_demo-64x80")
-    images, score_maps = DATA / "classification" / "train", WORK / "score_maps"
-    predictions = WORK / "predictions"
-    last = {"annotator": "epoch_12.pth", "segmentation": "iter_600.pth"}
-    make_maps = ("mim", "run", "mmtl", "make_score_maps", annotator, str(WORK / "annotator" / last["annotator"]))
-    test = (
-        "mim",
-        "test",
-        "mmsegmentation",
-        segmentation,
-        "--checkpoint",
-        str(WORK / "segmentation" / last["segmentation"]),
-    )
+    segmentation = config_path("lvvit-nano_upernet_1xb16-tokenlabel-400i_demo-64x80")
+    images, score_maps, predictions = DATA / "classification" / "train", WORK / "score_maps", WORK / "predictions"
+    annotator_weights = WORK / "annotator" / "epoch_12.pth"
+    segmentation_weights = WORK / "segmentation_token_labels" / "iter_400.pth"
+    make_maps = ("mim", "run", "mmtl", "make_score_maps", annotator)
+    test = ("mim", "test", "mmsegmentation", segmentation, "--checkpoint", str(segmentation_weights), "--gpus", "0")
+    test_out = ("--work-dir", str(predictions), "--out", str(predictions / "masks"))
     return [
         Step("data", "Draw the data set", ("mim", "run", "mmtl", "make_demo_data", str(DATA)), DATA),
         train_step("annotator", "Train the annotator, a small CNN", "mmpretrain", annotator),
-        Step("score_maps", "Make score maps", (*make_maps, str(images), str(score_maps)), score_maps),
+        Step(
+            "score_maps",
+            "Make score maps",
+            (*make_maps, str(annotator_weights), str(images), str(score_maps)),
+            score_maps,
+        ),
         train_step(
             "token_labels",
             "Pretrain LV-ViT with token labels and MixToken",
             "mmpretrain",
-            config_path("lvvit-nano_1xb32-tokenlabel-12e_demo"),
+            config_path("lvvit-nano_1xb32-tokenlabel-8e_demo"),
         ),
+        train_step("segmentation_token_labels", "Fine-tune UperNet on it", "mmsegmentation", segmentation),
+        Step("predictions", "Segment the validation images", (*test, *test_out), predictions),
         train_step(
             "class_labels",
-            "For comparison: the same with class labels alone",
+            "For comparison: pretrain with class labels alone",
             "mmpretrain",
-            config_path("lvvit-nano_1xb32-classlabel-12e_demo"),
+            config_path("lvvit-nano_1xb32-classlabel-8e_demo"),
         ),
-        train_step("segmentation", "Fine-tune UperNet for segmentation", "mmsegmentation", segmentation),
-        Step(
-            "predictions",
-            "Test the segmentation",
-            (*test, "--gpus", "0", "--out", str(predictions), "--work-dir", str(WORK / "segmentation_test")),
-            predictions,
+        train_step(
+            "segmentation_class_labels",
+            "Fine-tune UperNet on that",
+            "mmsegmentation",
+            config_path("lvvit-nano_upernet_1xb16-classlabel-400i_demo-64x80"),
         ),
         Step("report", "Write the report", ("mim", "run", "mmtl", "demo_report", str(WORK)), WORK / "report.html"),
     ]

@@ -1,15 +1,15 @@
 # UperNet on the nano LV-ViT that token labels pretrained, fine-tuned on the demo's masks.
 #
-# Command:  mim train mmsegmentation configs/demo/lvvit-nano_upernet_1xb16-600i_demo-64x80.py --gpus 0
-# Needs:    work_dirs/demo/token_labels/epoch_12.pth
-# Length:   600 steps x 16 images = 3.2 epochs of 3000 images
+# Command:  mim train mmsegmentation configs/demo/lvvit-nano_upernet_1xb16-tokenlabel-400i_demo-64x80.py --gpus 0
+# Needs:    work_dirs/demo/token_labels/epoch_8.pth
+# Length:   400 steps x 16 images = 2.1 epochs of 3000 images
 _base_ = [
     "../_base_/segment_runtime.py",
     "../_base_/datasets/demo_segmentation.py",
     "../_base_/models/lvvit/nano_demo.py",
 ]
-work_dir = "work_dirs/demo/segmentation"
-pretrained = "work_dirs/demo/token_labels/epoch_12.pth"
+work_dir = "work_dirs/demo/segmentation_token_labels"
+pretrained = "work_dirs/demo/token_labels/epoch_8.pth"
 
 norm_cfg = dict(type="BN")
 model = dict(
@@ -50,7 +50,7 @@ model = dict(
     test_cfg=dict(mode="whole"),
 )
 
-max_iters, max_lr = 600, 1e-3
+max_iters, max_lr = 400, 1e-3
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.01),
@@ -63,7 +63,7 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=50),
     dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=200)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=100)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-default_hooks = dict(checkpoint=dict(interval=200))
+default_hooks = dict(checkpoint=dict(interval=100))
