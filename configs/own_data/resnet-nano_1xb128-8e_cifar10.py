@@ -1,7 +1,7 @@
 # Annotator for CIFAR-10: a narrow ResNet-18 that keeps an 8 x 8 map of a 32 x 32 image.
 #
-# Command:   mim train mmpretrain configs/own_data/resnet-nano_1xb128-10e_cifar10.py --gpus 0
-# Length:    10 epochs x 25000 / 128 images = 1960 steps
+# Command:   mim train mmpretrain configs/own_data/resnet-nano_1xb128-8e_cifar10.py --gpus 0
+# Length:    8 epochs x 25000 / 128 images = 1568 steps
 # Measured:  docs/own_data.md
 _base_ = ["../_base_/pretrain_runtime.py", "../_base_/datasets/cifar10_folders.py"]
 work_dir = "work_dirs/cifar10/annotator"
@@ -34,7 +34,7 @@ model = dict(
     head=dict(type="LinearClsHead", num_classes={{_base_.num_classes}}, in_channels=80),
 )
 
-epochs, max_lr = 10, 0.2
+epochs, max_lr = 8, 0.2
 optim_wrapper = dict(optimizer=dict(type="SGD", lr=max_lr, momentum=0.9, nesterov=True, weight_decay=5e-4))
 param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=1)
