@@ -4,6 +4,7 @@ Keep this file free of other imports: mmengine swallows an ImportError raised he
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
@@ -15,6 +16,7 @@ MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmt
 BATCH_AUGMENTS = Registry("batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models"])
 DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="mmtl", locations=["mmtl.datasets"])
 TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets"])
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmtl", locations=["mmtl.hooks"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optim wrapper constructor",

@@ -6,7 +6,11 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", by_epoch=False, max_keep_ckpts=1),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    visualization=dict(type="SegVisualizationHook"),
+    # Truth and prediction side by side for every 50th batch of a validation, under vis_data/vis_image of the run. For
+    # every image of a test: `mim test ... --show-dir FOLDER`. Off: default_hooks.visualization.draw=False
+    visualization=dict(type="SegVisualizationHook", draw=True, interval=50),
+    confusion_matrix=dict(type="mmtl.ConfusionMatrixHook"),  # a picture after each validation and test
+    check_annotations=dict(type="mmtl.CheckAnnotationsHook"),
 )
 env_cfg = dict(
     cudnn_benchmark=True,
@@ -14,7 +18,7 @@ env_cfg = dict(
     dist_cfg=dict(backend="nccl"),
 )
 vis_backends = [dict(type="LocalVisBackend")]
-visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
+visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer", alpha=0.5)
 # `mim test ... --tta` averages the probabilities of the views of the data set's tta_pipeline.
 tta_model = dict(type="SegTTAModel")
 log_processor = dict(by_epoch=False)

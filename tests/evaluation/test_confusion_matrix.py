@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+from mmseg.evaluation import IoUMetric
+
+from mmtl.evaluation.confusion_matrix import confusion_counts, draw_confusion_matrix, row_shares, worst_confusions
+
+
+@pytest.fixture
+def labels():
+    """Predictions and truths of 5 classes with ignored pixels and a label beyond the classes."""
+    generator = torch.Generator().manual_seed(0)
+    prediction = torch.randint(5, (20, 30), generator=generator)
+    truth = torch.randint(7, (20, 30), generator=generator)
+    truth[truth == 6] = 255
+    return prediction, truth
+
+
+def test_counts_equal_a_naive_loop(labels):
+    naive = np.zeros((5, 5), int)
+    for predicted, true in zip(*(x.flatten().tolist() for x in labels), strict=True):
+        if true < 5:
+            naive[true, predicted] += 1
+    assert np.array_equal(confusion_counts(*labels, 5), naive)
+
+
+def test_intersections_and_unions_of_mmseg_are_sums_of_the_matrix(labels):
+    prediction, truth = labels
+    truth = truth.where(truth != 5, 255)  # mmseg lets such pixels count as predicted ones
+    counts = confusion_counts(prediction, truth, 5).double()
+    intersect, union, predicted, true = IoUMetric.intersect_and_union(prediction, truth.clone(), 5, 255)
+    assert torch.equal(counts.diagonal().float(), intersect)
+    assert torch.equal((counts.sum(0) + counts.sum(1) - counts.diagonal()).float(), union)
+    assert torch.equal(counts.sum(0).float(), predicted) and torch.equal(counts.sum(1).float(), true)
+
+
+def test_rows_sum_to_one_and_a_class_without_pixels_has_no_row():
+    shares = row_shares(np.array([[3, 1, 0], [0, 0, 0], [2, 2, 4]]))
+    assert np.allclose(shares[[0, 2]].sum(1), 1) and np.isnan(shares[1]).all()
+
+
+def test_worst_confusions_come_largest_first_without_the_diagonal():
+    worst = worst_confusions(np.array([[6, 4, 0], [1, 0, 0], [0, 0, 9]]), "abc")
+    assert worst == [("b", "a", 1.0), ("a", "b", pytest.approx(0.4))]
+
+
+@pytest.mark.parametrize("classes", [1, 11, 60])
+def test_picture_is_dark_on_the_diagonal_and_grey_where_a_class_has_no_pixel(classes):
+    counts = np.diag(np.full(classes, 10))
+    counts[-1] = 0
+    picture = draw_confusion_matrix(counts, [f"class {i}" for i in range(classes)])
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and min(picture.shape[:2]) > 400
+    side = 100 * max(4.0, (0.42 if classes <= 30 else 0.15) * classes)  # pixels of the matrix
+
+    def cell(row, column):
+        return picture[int(50 + (row + 0.2) * side / classes), int(190 + (column + 0.8) * side / classes)]
+
+    assert np.ptp(cell(classes - 1, 0)) < 3 and 200 < cell(classes - 1, 0)[0] < 230
+    if classes > 1:
+        assert cell(0, 0)[0] < 40 and cell(0, 1).min() > 230

@@ -1,0 +1,86 @@
+"""What the hooks of segmentation runs write and refuse, in a real Runner on drawn data."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny_segmentation as tiny
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mmtl.hooks import ConfusionMatrixHook
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def config(tmp_path):
+    tiny.draw_data(tmp_path)
+    cfg = Config.fromfile(tiny.write_config(tmp_path))
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / "run"), f"hooks_{tmp_path.name}"
+    runtime = Config.fromfile(ROOT / "configs/_base_/segment_runtime.py")
+    cfg.default_hooks, cfg.visualizer = runtime.default_hooks, runtime.visualizer
+    cfg.visualizer.name = cfg.experiment_name  # visualizers of one name are one
+    cfg.default_hooks.visualization.interval = 2
+    return cfg
+
+
+def test_training_writes_overlays_and_confusion_matrices(config, tmp_path):
+    runner = Runner.from_cfg(config)
+    runner.train()
+    names = {path.name: path for path in tmp_path.glob("run/*/vis_data/vis_image/*.png")}
+    assert set(names) == {"confusion_matrix_2.png", "val_0.png_2.png", "val_2.png_4.png"}
+    overlay = cv2.imread(str(names["val_0.png_2.png"]))
+    assert overlay.shape == (40, 2 * 56, 3)  # truth beside prediction
+    log = next(tmp_path.glob("run/*/*.log")).read_text()
+    assert "Most often taken" in log
+
+
+def test_test_writes_its_confusion_matrix(config, tmp_path):
+    config.default_hooks.visualization.draw = False
+    Runner.from_cfg(config).test()
+    assert list(tmp_path.glob("run/*/vis_data/vis_image/confusion_matrix_test_0.png"))
+
+
+def test_confusion_matrix_counts_every_image_of_an_epoch_once_and_starts_anew():
+    hook = ConfusionMatrixHook()
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.tensor([[[0, 1, 255]]])))
+    sample.pred_sem_seg = PixelData(data=torch.tensor([[[1, 1, 0]]]))
+    for _ in range(2):
+        hook._before_epoch(None, "val")
+        for _ in range(3):
+            hook._count([sample, sample], ("a", "b"))
+        assert hook.counts.tolist() == [[0, 6], [0, 6]]
+    del sample.gt_sem_seg
+    hook._before_epoch(None, "test")
+    hook._count([sample], ("a", "b"))
+    assert hook.counts is None
+
+
+def spoil(path, change):
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), change(labels))
+
+
+def test_a_label_beyond_the_classes_ends_training_naming_file_and_value(config, tmp_path):
+    for path in (tmp_path / "annotations/train").iterdir():
+        spoil(path, lambda labels: np.where(labels == 2, np.uint8(7), labels))
+    with pytest.raises(ValueError, match=r"annotations/train/\d.png: \d+ pixels have label 7.*0 to 2.*check_segm"):
+        Runner.from_cfg(config).train()
+
+
+def test_an_annotation_of_another_size_ends_training_naming_both_sizes(config, tmp_path):
+    for path in (tmp_path / "annotations/train").iterdir():
+        spoil(path, lambda labels: labels[:20, :30])
+    with pytest.raises(ValueError, match=r"train/\d.png: the annotation is .* and its image \(32, 32\)"):
+        Runner.from_cfg(config).train()
+
+
+def test_ignored_labels_train(config, tmp_path):
+    for path in (tmp_path / "annotations/train").iterdir():
+        spoil(path, lambda labels: np.where(labels == 2, np.uint8(255), labels))
+    Runner.from_cfg(config).train()
