@@ -16,12 +16,13 @@ def labels():
     return prediction, truth
 
 
-def test_counts_equal_a_naive_loop(labels):
+@pytest.mark.parametrize("ignore_index", [255, 0])
+def test_counts_equal_a_naive_loop(labels, ignore_index):
     naive = np.zeros((5, 5), int)
     for predicted, true in zip(*(x.flatten().tolist() for x in labels), strict=True):
-        if true < 5:
+        if true < 5 and true != ignore_index:
             naive[true, predicted] += 1
-    assert np.array_equal(confusion_counts(*labels, 5), naive)
+    assert np.array_equal(confusion_counts(*labels, 5, ignore_index), naive)
 
 
 def test_intersections_and_unions_of_mmseg_are_sums_of_the_matrix(labels):
