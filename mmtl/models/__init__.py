@@ -1,6 +1,7 @@
 """Stations 3 to 5. The functions token_targets and token_label_loss are imported from the modules of their name."""
 
 from mmtl.models.batch_targets import BatchTargets
+from mmtl.models.cut_mix import CutMix
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.lvvit import LVViT
 from mmtl.models.mix_token import MixToken, TokenMix, mix_tokens
@@ -11,6 +12,7 @@ from mmtl.models.token_targets import TokenTargets
 
 __all__ = [
     "BatchTargets",
+    "CutMix",
     "LVViT",
     "MixToken",
     "SideLayers",

@@ -25,6 +25,8 @@ class BatchTargets:
     patch_tokens: TokenTargets | None
     grid_hw: tuple[int, int]
 
+    __array_ufunc__ = None  # NumPy, asked for number * targets, would take them for an endless sequence
+
     @property
     def ndim(self) -> int:
         """2: a batch of label rows, which is what mmpretrain's Mixup checks for."""
@@ -51,6 +53,17 @@ class BatchTargets:
     def float(self) -> BatchTargets:
         """The same targets, which are float32 already (mmpretrain's batch augments ask for it)."""
         return self
+
+    def blend(self, image_share: Tensor, token_share: Tensor, partner: Tensor) -> BatchTargets:
+        """Labels of images that a part of another image was pasted into, by the area that each keeps.
+
+        Args:
+            image_share: float32 [1] or [B, 1], share of the image's area that stays.
+            token_share: float32 [N] or [B, N], share of each patch token's area that stays.
+            partner: int64 [B], the image that the rest shows.
+        """
+        patches = None if self.patch_tokens is None else self.patch_tokens.blend_rows(token_share, partner)
+        return BatchTargets(self.class_token.blend_rows(image_share, partner), patches, self.grid_hw)
 
     def mix_tokens(self, mask: Tensor, partner: Tensor) -> BatchTargets:
         """Labels of images whose tokens were mixed: Y = Y1 * M + Y2 * (1 - M), the class label by share of tokens.

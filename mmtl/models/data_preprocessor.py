@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.utils import ClsDataPreprocessor, RandomBatchAugment
+from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from mmtl.models.batch_targets import BatchTargets
+from mmtl.models.cut_mix import CutMix
 from mmtl.models.token_targets import TokenTargets, token_targets
 from mmtl.registry import MODELS
 
@@ -27,7 +29,8 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         tail: see :func:`token_targets`.
         smoothing: label smoothing of class and patch targets.
         outside: see :func:`token_targets`.
-        batch_augments: ``dict(augments=[...], probs=[...])``, see mmpretrain: mmtl's MixToken or mmpretrain's Mixup.
+        batch_augments: ``dict(augments=[...], probs=[...])``, see mmpretrain: mmtl's MixToken and CutMix, mmpretrain's
+            Mixup, and without score maps every one of mmpretrain's.
         kwargs: mean, std, to_rgb and the like, see mmpretrain's ClsDataPreprocessor.
     """
 
@@ -62,10 +65,20 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             return data
         targets = self.build_targets(data["data_samples"], tuple(data["inputs"].shape[-2:]))
         if self.token_augments is not None:
+            if targets.patch_tokens is not None:
+                self._check_augments()
             data["inputs"], targets, *token_mix = self.token_augments(data["inputs"], targets)
             if token_mix:
                 data["token_mix"] = token_mix[0]
         return {**data, "targets": targets}
+
+    def _check_augments(self) -> None:
+        for augment in self.token_augments.augments:
+            if isinstance(augment, PixelCutMix) and not isinstance(augment, CutMix):
+                raise ValueError(
+                    f"mmpretrain's {type(augment).__name__} does not say where it cuts, so the token labels cannot "
+                    "follow it: use type='mmtl.CutMix' with score maps, or train without them"
+                )
 
     def build_targets(self, data_samples: Sequence[DataSample], image_hw: tuple[int, int]) -> BatchTargets:
         """Targets of a batch.

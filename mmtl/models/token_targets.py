@@ -37,6 +37,8 @@ class TokenTargets:
     num_classes: int
     grid_hw: tuple[int, int]
 
+    __array_ufunc__ = None  # see BatchTargets
+
     @classmethod
     def from_labels(cls, labels: Tensor, num_classes: int) -> TokenTargets:
         """One-hot targets of the class token.
@@ -53,14 +55,8 @@ class TokenTargets:
         """
         _check_classes(labels, num_classes, "label")
         ones = torch.ones(len(labels), 1, device=labels.device)
-        return cls(
-            labels.long().view(-1, 1, 1),
-            ones.unsqueeze(-1),
-            torch.zeros_like(ones),
-            ones,
-            num_classes,
-            (1, 1),
-        )
+        entries = labels.long().view(-1, 1, 1), ones.unsqueeze(-1)
+        return cls(*entries, torch.zeros_like(ones), ones, num_classes, (1, 1))
 
     @property
     def ndim(self) -> int:
@@ -159,6 +155,27 @@ class TokenTargets:
             weights=pick(self.weights, other.weights),
             tail=pick(self.tail, other.tail),
             row_weights=pick(self.row_weights, other.row_weights),
+        )
+
+    def blend_rows(self, share: Tensor, partner: Tensor) -> TokenTargets:
+        """Labels of tokens that show two images, each by its share: the loss is that of the two labels, so weighted.
+
+        A label that does not count (row weight 0) has no part in the mixture, and the token counts for less.
+
+        Args:
+            share: float32 [N] or [B, N], how much of the token shows the image itself.
+            partner: int64 [B], the image that the rest shows.
+        """
+        other = self[partner]
+        own_weight, other_weight = share * self.row_weights, (1 - share) * other.row_weights
+        row_weights = own_weight + other_weight
+        own = torch.where(row_weights > 0, own_weight / row_weights.clamp(min=torch.finfo(share.dtype).tiny), share)
+        return replace(
+            self,
+            classes=torch.cat((self.classes, other.classes), dim=-1),
+            weights=torch.cat((own.unsqueeze(-1) * self.weights, (1 - own).unsqueeze(-1) * other.weights), dim=-1),
+            tail=own * self.tail + (1 - own) * other.tail,
+            row_weights=row_weights,
         )
 
     def ground_truth(self, labels: Tensor, blend: str = "label") -> TokenTargets:

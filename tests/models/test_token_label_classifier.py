@@ -1,5 +1,7 @@
 """Head, preprocessor and classifier together: L_cls + beta * L_tl of the paper, and plain training where maps lack."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -114,6 +116,43 @@ def test_without_score_maps_the_same_model_trains_on_class_labels():
     assert losses["loss_token"] == 0
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters()), "distributed training needs every parameter"
+
+
+@pytest.mark.parametrize("augment", ["Mixup", "CutMix", "ResizeMix"])
+def test_without_score_maps_mmpretrains_batch_augments_do_what_they_do_in_mmpretrain(augment):
+    augments = dict(augments=[dict(type=f"mmpretrain.{augment}", alpha=1.0)])
+    results, data = [], batch_of(maps=False)
+    for model in (
+        build(preprocessor=dict(batch_augments=augments)),
+        build(
+            preprocessor=dict(type="mmpretrain.ClsDataPreprocessor", num_classes=NUM_CLASSES, batch_augments=augments)
+        ),
+    ):
+        np.random.seed(2)
+        torch.manual_seed(2)
+        prepared = model.data_preprocessor(copy.deepcopy(data), training=True)
+        if "targets" in prepared:
+            labels = prepared["targets"].class_token.dense()[:, 0]
+        else:
+            labels = torch.stack([sample.gt_score for sample in prepared["data_samples"]])
+        results.append((prepared["inputs"], labels))
+    torch.testing.assert_close(results[0], results[1])
+    assert (results[0][1].amax(-1) < 1).any(), "nothing was mixed"
+
+
+def test_mmtl_cutmix_trains_with_score_maps_and_mmpretrains_is_refused():
+    np.random.seed(0)
+    torch.manual_seed(0)
+    data = batch_of()
+    ours, theirs = (
+        build(preprocessor=dict(batch_augments=dict(augments=[dict(type=f"{scope}.CutMix", alpha=1.0)])))
+        for scope in ("mmtl", "mmpretrain")
+    )
+    losses = losses_of(ours, data)
+    assert losses["loss_token"] > 0
+    sum(losses.values()).backward()
+    with pytest.raises(ValueError, match="type='mmtl.CutMix'"):
+        losses_of(theirs, data)
 
 
 def test_images_without_a_map_train_on_their_class_label_alone():
