@@ -1,7 +1,7 @@
 # UperNet on the nano LV-ViT that CIFAR-10 pretrained, on CamVid: a worked example of segmentation on your own data.
 #
 # Command:   mim train mmsegmentation configs/own_data/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py --gpus 0
-# Needs:     data/camvid and work_dirs/cifar10/token_labels/epoch_4.pth
+# Needs:     data/camvid and work_dirs/cifar10/token_labels/epoch_3.pth
 # Length:    1000 steps x 8 images = 22 epochs of 367 images
 # Measured:  docs/own_data.md
 _base_ = [
@@ -10,7 +10,7 @@ _base_ = [
     "../_base_/models/lvvit/nano_patch4.py",
 ]
 work_dir = "work_dirs/camvid/from_token_labels"
-pretrained = "work_dirs/cifar10/token_labels/epoch_4.pth"
+pretrained = "work_dirs/cifar10/token_labels/epoch_3.pth"
 
 norm_cfg = dict(type="BN")
 loss_decode = dict(type="CrossEntropyLoss", use_sigmoid=False)

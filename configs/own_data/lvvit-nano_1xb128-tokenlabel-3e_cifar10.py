@@ -1,8 +1,8 @@
 # Nano LV-ViT on CIFAR-10 with token labels: a worked example of training on your own folders of images.
 #
-# Command:   mim train mmpretrain configs/own_data/lvvit-nano_1xb128-tokenlabel-4e_cifar10.py --gpus 0
+# Command:   mim train mmpretrain configs/own_data/lvvit-nano_1xb128-tokenlabel-3e_cifar10.py --gpus 0
 # Needs:     data/cifar10 and work_dirs/cifar10/score_maps (docs/own_data.md shows how they are made)
-# Length:    4 epochs x 25000 / 128 images = 784 steps
+# Length:    3 epochs x 25000 / 128 images = 588 steps
 # Measured:  docs/own_data.md
 _base_ = [
     "../_base_/pretrain_runtime.py",
@@ -39,7 +39,7 @@ model = dict(
     ),
 )
 
-epochs, max_lr = 4, 2e-3
+epochs, max_lr = 3, 2e-3
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05),
     paramwise_cfg=dict(

@@ -1,7 +1,7 @@
 # Class labels and CutMix on CIFAR-10, the mixing of pixels that MixToken is compared with.
 #
-# Command:   mim train mmpretrain configs/own_data/lvvit-nano_1xb128-classlabel-cutmix-4e_cifar10.py --gpus 0
+# Command:   mim train mmpretrain configs/own_data/lvvit-nano_1xb128-classlabel-cutmix-3e_cifar10.py --gpus 0
 # Measured:  docs/own_data.md
-_base_ = ["lvvit-nano_1xb128-classlabel-4e_cifar10.py"]
+_base_ = ["lvvit-nano_1xb128-classlabel-3e_cifar10.py"]
 work_dir = "work_dirs/cifar10/class_labels_cutmix"
 model = dict(data_preprocessor=dict(batch_augments=dict(augments=[dict(type="CutMix", alpha=1.0)])))
