@@ -125,6 +125,11 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
                     "backbone (its patch size), to read the score maps"
                 )
             return (0, 0)
+        if needed and (image_hw[0] % self.token_stride or image_hw[1] % self.token_stride):
+            raise ValueError(
+                f"token labels want image sides that are multiples of the token stride {self.token_stride}, got "
+                f"{image_hw} (H, W): crop to another size"
+            )
         return image_hw[0] // self.token_stride, image_hw[1] // self.token_stride
 
 

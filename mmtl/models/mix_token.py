@@ -124,6 +124,11 @@ class MixToken:
                 f"mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}: "
                 "set data_preprocessor=dict(type='mmtl.TokenLabelDataPreprocessor', ...)"
             )
+        if 0 in targets.grid_hw:
+            raise ValueError(
+                "MixToken needs the token grid: set token_stride of mmtl.TokenLabelDataPreprocessor, "
+                "the pixels of the input per token of the backbone (its patch size)"
+            )
         mask, partner = self.draw(len(inputs), targets.grid_hw)
         token_mix = TokenMix(mask.to(inputs.device), partner.to(inputs.device))
         return inputs, targets.mix_tokens(*token_mix), token_mix

@@ -6,7 +6,14 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmtl.models.batch_targets import BatchTargets
-from mmtl.models.mix_token import TokenMix
+from mmtl.models.foreign_backbone import (
+    measure_token_stride,
+    mixed_after_patch_embedding,
+    patch_embedding,
+    takes_token_mix,
+)
+from mmtl.models.mix_token import MixToken, TokenMix
+from mmtl.models.token_label_head import TokenLabelHead
 from mmtl.registry import MODELS
 
 
@@ -15,7 +22,8 @@ class TokenLabelClassifier(ImageClassifier):
     """An mmpretrain image classifier that can be trained with token labels and MixToken.
 
     The data preprocessor defaults to :class:`mmtl.TokenLabelDataPreprocessor` and takes the class count from the
-    head and the token stride from the backbone's patch size, where its config does not give them.
+    head and the token stride from the backbone, where its config does not give them. A backbone that does not take
+    MixToken's draw has its tokens mixed as they leave its patch embedding.
 
     Args:
         backbone: backbone or its config.
@@ -23,6 +31,10 @@ class TokenLabelClassifier(ImageClassifier):
         head: head or its config, usually :class:`mmtl.TokenLabelHead`.
         data_preprocessor: data preprocessor or its config.
         kwargs: further arguments of mmpretrain's ImageClassifier.
+
+    Raises:
+        ValueError: if MixToken is wanted and the backbone has no patch embedding, or the token stride is not to be
+            found.
     """
 
     def __init__(
@@ -37,12 +49,19 @@ class TokenLabelClassifier(ImageClassifier):
             backbone = MMPRETRAIN_MODELS.build(backbone)
         if isinstance(head, dict):
             head = MMPRETRAIN_MODELS.build(head)
+        if isinstance(neck, dict):
+            neck = MMPRETRAIN_MODELS.build(neck)
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = {"type": "mmtl.TokenLabelDataPreprocessor", **(data_preprocessor or {})}
             if data_preprocessor["type"] == "mmtl.TokenLabelDataPreprocessor":
                 data_preprocessor.setdefault("num_classes", getattr(head, "num_classes", None))
-                data_preprocessor.setdefault("token_stride", getattr(backbone, "patch_size", None))
+                if "token_stride" not in data_preprocessor:
+                    data_preprocessor["token_stride"] = _token_stride(backbone, neck, head)
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
+        self.backbone_mixes = takes_token_mix(backbone)
+        augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())
+        if not self.backbone_mixes and any(isinstance(augment, MixToken) for augment in augments):
+            patch_embedding(backbone)  # or a clear error before the first batch
 
     def forward(
         self,
@@ -63,7 +82,20 @@ class TokenLabelClassifier(ImageClassifier):
         """
         if mode != "loss":
             return super().forward(inputs, data_samples, mode)
-        feats = self.backbone(inputs) if token_mix is None else self.backbone(inputs, token_mix)
+        if token_mix is None:
+            feats = self.backbone(inputs)
+        elif self.backbone_mixes:
+            feats = self.backbone(inputs, token_mix)
+        else:
+            with mixed_after_patch_embedding(self.backbone, token_mix):
+                feats = self.backbone(inputs)
         if self.with_neck:
             feats = self.neck(feats)
         return self.head.loss(feats, data_samples, targets)
+
+
+def _token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | None) -> int | None:
+    """Pixels per token: the patch size where the backbone tells it, else measured; None for another head."""
+    if isinstance(patch_size := getattr(backbone, "patch_size", None), int):
+        return patch_size
+    return measure_token_stride(backbone, neck, head) if isinstance(head, TokenLabelHead) else None

@@ -17,6 +17,7 @@ class TokenLabelHead(ClsHead):
 
     Takes tokens [B, 1 + N, C] with the class token first, or a feature map [B, C, h, w], whose mean is the class
     token then, so that CNNs and hierarchical transformers can be trained with token labels as well.
+    Tokens without a class token are a feature map, too: set ``channels_first`` for [B, C, N].
 
     Args:
         num_classes: K.
@@ -24,6 +25,7 @@ class TokenLabelHead(ClsHead):
         beta: weight of the patch tokens' loss. 0 trains on the class token alone.
         predict_weight: weight w of the patch tokens in the prediction, class logits + w * max over patches of the
             patch logits. None means 0.5, or 0 when ``beta`` is 0, as the patch classifier is not trained then.
+        channels_first: whether three-dimensional features are patch tokens [B, C, N], as mmpretrain's MlpMixer gives.
         init_cfg: weight initialisation, see mmengine.
 
     Raises:
@@ -38,12 +40,13 @@ class TokenLabelHead(ClsHead):
         in_channels: int,
         beta: float = 0.5,
         predict_weight: float | None = None,
+        channels_first: bool = False,
         init_cfg: dict | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_classes < 1 or beta < 0:
             raise ValueError(f"TokenLabelHead wants num_classes > 0 and beta >= 0, got {num_classes} and {beta}")
-        self.num_classes, self.beta = num_classes, beta
+        self.num_classes, self.beta, self.channels_first = num_classes, beta, channels_first
         self.predict_weight = (0.5 if beta else 0.0) if predict_weight is None else predict_weight
         self.fc = nn.Linear(in_channels, num_classes)
         self.token_fc = nn.Linear(in_channels, num_classes).requires_grad_(beta > 0)
@@ -51,10 +54,16 @@ class TokenLabelHead(ClsHead):
     def pre_logits(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Class token [B, C] and patch tokens [B, N, C] of the last feature."""
         feature = feats[-1]
-        if feature.ndim == 3:  # [B, 1 + N, C]
-            return feature[:, 0], feature[:, 1:]
-        patches = feature.flatten(2).transpose(1, 2)  # [B, h * w, C]
-        return patches.mean(1), patches
+        if feature.ndim == 4 or (self.channels_first and feature.ndim == 3):
+            patches = feature.flatten(2).transpose(1, 2)  # [B, N, C]
+            return patches.mean(1), patches
+        if feature.ndim != 3 or feature.shape[-1] != self.fc.in_features:
+            raise ValueError(
+                f"TokenLabelHead wants tokens [B, 1 + N, {self.fc.in_features}] (out_type='raw') or a feature map "
+                f"[B, {self.fc.in_features}, h, w] (out_type='featmap', no pooling neck), got {list(feature.shape)}; "
+                "for patch tokens [B, C, N] set channels_first=True"
+            )
+        return feature[:, 0], feature[:, 1:]  # of [B, 1 + N, C]
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Prediction logits [B, K] of the backbone's (or neck's) features."""

@@ -111,3 +111,8 @@ def test_plain_one_hot_labels_are_refused_with_the_remedy():
 def test_alpha_must_be_positive():
     with pytest.raises(ValueError, match="alpha > 0"):
         MixToken(alpha=0)
+
+
+def test_an_unknown_token_grid_is_named():
+    with pytest.raises(ValueError, match="set token_stride"):
+        MixToken()(torch.zeros(2, 3, 8, 8), make_targets(2, (0, 0), with_maps=False))

@@ -10,6 +10,7 @@ from maps import random_maps
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.token_targets import token_targets
 
 NANO = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
@@ -230,9 +231,9 @@ def test_score_maps_of_two_shapes_are_named():
 
 
 def test_a_missing_token_stride_is_named():
-    backbone = dict(type="mmpretrain.ResNet_CIFAR", depth=18, base_channels=4, stem_channels=4)
+    preprocessor = TokenLabelDataPreprocessor(num_classes=NUM_CLASSES)
     with pytest.raises(ValueError, match="needs token_stride"):
-        losses_of(build(backbone=backbone, head=dict(in_channels=32)), batch_of())
+        preprocessor(batch_of(), training=True)
 
 
 @pytest.mark.parametrize("options", [dict(num_classes=0), dict(beta=-1)])
