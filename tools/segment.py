@@ -40,6 +40,7 @@ from mmtl.score_maps.images import IMAGE_SUFFIXES, decode
 
 RANDOM_WEIGHTS = "random"
 MOST_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and its mask enlarged
+LONGEST = 64  # long to short side; a thinner image is widened, or resizing would round its short side to nothing
 GOLDEN_RATIO = 0.618034  # steps of it around the colour circle stay apart, however many there are
 
 
@@ -186,6 +187,12 @@ def segment_all(
 def segment(inferencer: MMSegInferencer, image: np.ndarray, classes: int) -> np.ndarray:
     """Class indices [H, W] of a BGR image [H, W, 3]."""
     height, width = image.shape[:2]
+    stretch = math.ceil(max(height, width) / (LONGEST * min(height, width)))
+    if stretch > 1:
+        short_axis = int(width < height)
+        return segment(inferencer, image.repeat(stretch, short_axis), classes)[
+            (slice(None),) * short_axis + (slice(None, None, stretch),)
+        ]
     scale = math.sqrt(MOST_LOGITS / (classes * height * width))
     if scale < 1:
         size = max(1, int(width * scale)), max(1, int(height * scale))
