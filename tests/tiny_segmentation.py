@@ -117,7 +117,7 @@ def save_checkpoint(config: Path, path: Path, with_classes: bool = True) -> Path
     cfg = Config.fromfile(config)
     with DefaultScope.overwrite_default_scope("mmseg"):
         state = MODELS.build(cfg.model).state_dict()
-    for name, value in state.items():  # wide enough that all classes are predicted somewhere
+    for value in state.values():  # wide enough that all classes are predicted somewhere
         if value.ndim == 4:
             torch.nn.init.normal_(value, std=0.3)
     meta = dict(dataset_meta=dict(cfg.metainfo)) if with_classes else {}

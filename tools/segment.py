@@ -189,10 +189,9 @@ def segment(inferencer: MMSegInferencer, image: np.ndarray, classes: int) -> np.
     height, width = image.shape[:2]
     stretch = math.ceil(max(height, width) / (LONGEST * min(height, width)))
     if stretch > 1:
-        short_axis = int(width < height)
-        return segment(inferencer, image.repeat(stretch, short_axis), classes)[
-            (slice(None),) * short_axis + (slice(None, None, stretch),)
-        ]
+        axis = int(width < height)  # of the short side
+        widened = segment(inferencer, image.repeat(stretch, axis), classes)
+        return widened[::stretch] if axis == 0 else widened[:, ::stretch]
     scale = math.sqrt(MOST_LOGITS / (classes * height * width))
     if scale < 1:
         size = max(1, int(width * scale)), max(1, int(height * scale))

@@ -1,0 +1,103 @@
+"""UperNet on LV-ViT-S, M and L: images/s and peak memory of a training step and of inference.
+
+python benchmarks/segmentation.py                                             # CPU, float32, one image, 2 threads
+python benchmarks/segmentation.py --device cuda --dtype bfloat16 --batch 2
+
+A training step is forward, loss and backward, with activation checkpointing of the backbone's blocks (``with_cp``) off
+and on; inference is one window, to logits at the image's size. Memory is what a pass allocates at its peak beyond the
+weights: activations and, in training, gradients. AdamW holds twice the weights besides. The three passes of a model
+take turns in one process; ratios are to the training step without checkpointing. ``--clock cpu --threads 1`` counts
+processor time, for a machine that is busy with other work.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from measure import alternate, peak_mib
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import nn
+
+CONFIG = "configs/lvvit/lvvit-{}_upernet_8xb2-160k_ade20k-512x512.py"
+TRAIN, CHECKPOINTED, INFERENCE = "training step", "training step, with_cp", "inference"
+
+
+def build_model(arch: str, image_size: int, device: str) -> nn.Module:
+    """The shipped segmentor of an architecture, with random weights."""
+    cfg = Config.fromfile(Path(__file__).parents[1] / CONFIG.format(arch))
+    cfg.model.backbone.img_size = image_size
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        return revert_sync_batchnorm(MODELS.build(cfg.model)).to(device)
+
+
+def passes(model: nn.Module, args: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    """The three passes of a model over one batch of noise."""
+    size = (args.image_size, args.image_size)
+    images = torch.randn(args.batch, 3, *size, device=args.device)
+    labels = torch.randint(150, (args.batch, 1, *size), device=args.device)
+    samples = [SegDataSample(metainfo=dict(img_shape=size), gt_sem_seg=PixelData(data=each)) for each in labels]
+    autocast = torch.autocast(args.device, getattr(torch, args.dtype), enabled=args.dtype != "float32")
+
+    def train(with_cp: bool) -> None:
+        model.train().zero_grad(set_to_none=True)
+        model.backbone.with_cp = with_cp
+        with autocast:
+            losses = model(images, samples, mode="loss")
+        sum(value for name, value in losses.items() if "loss" in name).backward()
+        model.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def infer() -> None:
+        with autocast:
+            model.eval().encode_decode(images, [dict(img_shape=size)])
+
+    return {TRAIN: lambda: train(False), CHECKPOINTED: lambda: train(True), INFERENCE: infer}
+
+
+def measure(arch: str, args: argparse.Namespace) -> None:
+    """Print the rows of one architecture."""
+    model = build_model(arch, args.image_size, args.device)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    ways = passes(model, args)
+    memory = {name: peak_mib(run, args.device) for name, run in ways.items()}
+    clock = time.perf_counter if args.clock == "wall" else time.process_time
+    seconds = alternate(ways, args.rounds, args.device, clock)
+    for name in ways:
+        ratios = f"{seconds[name] / seconds[TRAIN]:.2f} | {memory[name] / memory[TRAIN]:.2f}"
+        print(
+            f"| {arch} | {weights / 1e6:.1f} | {name} | {seconds[name]:.3f} | {args.batch / seconds[name]:.2f} "
+            f"| {memory[name]:.0f} | {ratios} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archs", nargs="+", default=["small", "medium", "large"])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--image-size", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(f"{args.image_size} x {args.image_size}, batch {args.batch}, {args.dtype}, {args.device}, ", end="")
+    print(f"{args.threads} threads, {args.clock} time, {args.rounds} rounds, torch {torch.__version__}")
+    print("| model | weights, M | pass | seconds | images/s | peak MiB | time ratio | memory ratio |")
+    print("|---|---|---|---|---|---|---|---|")
+    for arch in args.archs:
+        measure(arch, args)
+
+
+if __name__ == "__main__":
+    main()
