@@ -1,0 +1,3 @@
+from mmtl.evaluation.head_accuracy import HeadAccuracy
+
+__all__ = ["HeadAccuracy"]

@@ -15,7 +15,7 @@ def merge_classes(classes: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tens
         tuple: classes int64 [B, N, M] in ascending order, their logits, and which entry is the first of its class,
         bool [B, N, M].
     """
-    classes, order = _sort(classes)
+    classes, order = sort_classes(classes)
     logits = logits.gather(-1, order)
     firsts = torch.ones_like(classes, dtype=torch.bool)
     torch.ne(classes[..., 1:], classes[..., :-1], out=firsts[..., 1:])
@@ -45,12 +45,12 @@ def softmax_over_tail(logits: Tensor, named: Tensor, num_classes: int) -> tuple[
     return exps.sub_(tail * named).div_(norm), (tail / norm).squeeze(-1)
 
 
-def _sort(classes: Tensor) -> tuple[Tensor, Tensor]:
+def sort_classes(classes: Tensor) -> tuple[Tensor, Tensor]:
     """Classes in ascending order along the last axis, int64, and where each came from."""
     entries = torch.arange(classes.shape[-1], device=classes.device)
     bits = len(entries).bit_length()
     keys = classes.to(torch.int64, copy=True).bitwise_left_shift_(bits).add_(entries)
-    if keys.is_cpu:
+    if keys.is_cpu and not torch.compiler.is_compiling():
         keys.numpy().sort(axis=-1)  # in place, and more than ten times as fast as torch.sort on short rows
     else:
         keys = keys.sort(dim=-1).values

@@ -6,6 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmtl.models.batch_targets import BatchTargets
+from mmtl.models.token_accuracy import token_accuracy
 from mmtl.models.token_label_loss import token_label_loss
 from mmtl.models.token_targets import TokenTargets
 from mmtl.registry import MODELS
@@ -65,13 +66,34 @@ class TokenLabelHead(ClsHead):
             )
         return feature[:, 0], feature[:, 1:]  # of [B, 1 + N, C]
 
+    def head_logits(self, feats: tuple[Tensor, ...], with_patches: bool) -> tuple[Tensor, Tensor | None]:
+        """Logits [B, K] of the class token, and the largest of all patch tokens where they are wanted."""
+        class_token, patch_tokens = self.pre_logits(feats)
+        return self.fc(class_token), self.token_fc(patch_tokens).amax(1) if with_patches else None
+
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Prediction logits [B, K] of the backbone's (or neck's) features."""
-        class_token, patch_tokens = self.pre_logits(feats)
-        logits = self.fc(class_token)
-        if self.predict_weight:
-            logits = logits + self.predict_weight * self.token_fc(patch_tokens).amax(1)
-        return logits
+        return self._combine(*self.head_logits(feats, bool(self.predict_weight)))
+
+    def _combine(self, class_logits: Tensor, patch_logits: Tensor | None) -> Tensor:
+        return class_logits + self.predict_weight * patch_logits if self.predict_weight else class_logits
+
+    def predict(
+        self, feats: tuple[Tensor, ...], data_samples: list[DataSample | None] | None = None
+    ) -> list[DataSample]:
+        """As mmpretrain's ClsHead; the samples also get what each classifier alone would say.
+
+        Returns:
+            list: samples with ``pred_score``, ``pred_label``, ``class_token_label`` and, where the patch classifier
+            is trained or used, ``patch_tokens_label``; see :class:`mmtl.HeadAccuracy`.
+        """
+        class_logits, patch_logits = self.head_logits(feats, bool(self.beta or self.predict_weight))
+        samples = self._get_predictions(self._combine(class_logits, patch_logits), data_samples)
+        for index, sample in enumerate(samples):
+            sample.set_field(class_logits[index].argmax(-1, keepdim=True), "class_token_label", dtype=Tensor)
+            if patch_logits is not None:
+                sample.set_field(patch_logits[index].argmax(-1, keepdim=True), "patch_tokens_label", dtype=Tensor)
+        return samples
 
     def loss(
         self, feats: tuple[Tensor, ...], data_samples: list[DataSample], targets: BatchTargets | None = None
@@ -84,17 +106,21 @@ class TokenLabelHead(ClsHead):
             targets: from :class:`mmtl.TokenLabelDataPreprocessor`.
 
         Returns:
-            dict: 'loss_cls' and, with beta > 0, 'loss_token' (beta included; 0 in a batch without score maps).
+            dict: 'loss_cls' and, with beta > 0, 'loss_token' (beta included; 0 in a batch without score maps); for the
+            log 'accuracy_class_token' and, where there are score maps, 'accuracy_patch_tokens', in percent.
         """
         if targets is None:
             labels = torch.cat([sample.gt_label for sample in data_samples]).to(feats[-1].device)
             targets = BatchTargets(TokenTargets.from_labels(labels, self.num_classes), None, (0, 0))
         class_token, patch_tokens = self.pre_logits(feats)
-        losses = {"loss_cls": token_label_loss(self.fc(class_token), targets.class_token)}
+        class_logits = self.fc(class_token)
+        losses = {"loss_cls": token_label_loss(class_logits, targets.class_token)}
+        logs = {"accuracy_class_token": token_accuracy(class_logits, targets.class_token)}
         if self.beta and targets.patch_tokens is not None:
-            patch_loss = token_label_loss(self.token_fc(patch_tokens), targets.patch_tokens)
-            losses["loss_token"] = self.beta * patch_loss
+            patch_logits = self.token_fc(patch_tokens)
+            losses["loss_token"] = self.beta * token_label_loss(patch_logits, targets.patch_tokens)
+            logs["accuracy_patch_tokens"] = token_accuracy(patch_logits, targets.patch_tokens)
         elif self.beta:
             # Distributed training wants every parameter in the graph, also in a batch without score maps.
             losses["loss_token"] = 0.0 * self.token_fc(patch_tokens[:, :1]).sum()
-        return losses
+        return losses | logs

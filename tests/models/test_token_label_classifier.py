@@ -48,7 +48,9 @@ def batch_of(batch=4, maps=True, probabilities=True):
 
 
 def losses_of(model, data):
-    return model.train()(**model.data_preprocessor(data, training=True), mode="loss")
+    """What mmengine adds up; the rest is for the log."""
+    logged = model.train()(**model.data_preprocessor(data, training=True), mode="loss")
+    return {name: value for name, value in logged.items() if "loss" in name}
 
 
 def plain_losses(model, data, **options):
