@@ -9,6 +9,7 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import Registry
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
@@ -18,6 +19,7 @@ DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="mmtl", locations
 TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets"])
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmtl", locations=["mmtl.hooks"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])
+VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="mmtl", locations=["mmtl.hooks"])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optim wrapper constructor",
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,

@@ -1,20 +1,26 @@
 # What every classification recipe shares: scope, hooks, log, seed. `mim train mmpretrain` runs it.
 default_scope = "mmpretrain"
 default_hooks = dict(
-    timer=dict(type="IterTimerHook"),
+    timer=dict(type="mmtl.IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=1),
+    checkpoint=dict(type="mmtl.CheckpointHook", interval=1, max_keep_ckpts=2),
+    exact_resume=dict(type="mmtl.ExactResumeHook"),
+    skipped_images=dict(type="mmtl.CountSkippedImagesHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="VisualizationHook", enable=False),
+    token_labels=dict(type="mmtl.TokenLabelVisualizationHook", interval=10),  # epochs
 )
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
 )
-vis_backends = [dict(type="LocalVisBackend")]
+# The second place is for TensorBoard: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend
+vis_backends = [dict(type="LocalVisBackend"), dict(type="mmtl.NoVisBackend")]
 visualizer = dict(type="UniversalVisualizer", vis_backends=vis_backends)
+# Of these the log shows the mean of the last ten iterations.
+log_processor = dict(mean_pattern=r".*(loss|time|grad_norm|accuracy|images_per_s).*")
 randomness = dict(seed=0)
 log_level = "INFO"
 load_from = None

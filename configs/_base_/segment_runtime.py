@@ -1,10 +1,12 @@
 # What every segmentation recipe shares: scope, hooks, log, seed. `mim train mmsegmentation` runs it.
 default_scope = "mmseg"
 default_hooks = dict(
-    timer=dict(type="IterTimerHook"),
+    timer=dict(type="mmtl.IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, max_keep_ckpts=1),
+    checkpoint=dict(type="mmtl.CheckpointHook", by_epoch=False, max_keep_ckpts=2),
+    exact_resume=dict(type="mmtl.ExactResumeHook"),
+    skipped_images=dict(type="mmtl.CountSkippedImagesHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     # Truth and prediction side by side for every 50th batch of a validation, under vis_data/vis_image of the run. For
     # every image of a test: `mim test ... --show-dir FOLDER`. Off: default_hooks.visualization.draw=False
@@ -17,7 +19,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
 )
-vis_backends = [dict(type="LocalVisBackend")]
+# The second place is for TensorBoard: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend
+vis_backends = [dict(type="LocalVisBackend"), dict(type="mmtl.NoVisBackend")]
 visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer", alpha=0.5)
 # `mim test ... --tta` averages the probabilities of the views of the data set's tta_pipeline.
 tta_model = dict(type="SegTTAModel")

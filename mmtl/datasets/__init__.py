@@ -1,3 +1,4 @@
+from mmtl.datasets.load_image_from_file import LoadImageFromFile
 from mmtl.datasets.load_score_map import LoadScoreMap
 from mmtl.datasets.moving import CenterCrop, Pad, RandomFlip, RandomResizedCrop, Resize, ResizeEdge
 from mmtl.datasets.pack_token_label_inputs import PackTokenLabelInputs
@@ -6,6 +7,7 @@ from mmtl.datasets.random_erasing import RandomErasing
 
 __all__ = [
     "CenterCrop",
+    "LoadImageFromFile",
     "LoadScoreMap",
     "Pad",
     "PackTokenLabelInputs",

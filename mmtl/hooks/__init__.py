@@ -1,4 +1,19 @@
 from mmtl.hooks.check_annotations import CheckAnnotationsHook
+from mmtl.hooks.checkpoint import CheckpointHook
 from mmtl.hooks.confusion_matrix import ConfusionMatrixHook
+from mmtl.hooks.count_skipped_images import CountSkippedImagesHook
+from mmtl.hooks.exact_resume import ExactResumeHook
+from mmtl.hooks.iter_timer import IterTimerHook
+from mmtl.hooks.no_vis_backend import NoVisBackend
+from mmtl.hooks.token_label_visualization import TokenLabelVisualizationHook
 
-__all__ = ["CheckAnnotationsHook", "ConfusionMatrixHook"]
+__all__ = [
+    "CheckAnnotationsHook",
+    "CheckpointHook",
+    "ConfusionMatrixHook",
+    "CountSkippedImagesHook",
+    "ExactResumeHook",
+    "IterTimerHook",
+    "NoVisBackend",
+    "TokenLabelVisualizationHook",
+]

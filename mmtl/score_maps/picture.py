@@ -46,7 +46,7 @@ def draw_maps(
         left.set_title(key, fontsize=8)
         colours = class_colours(score_map)
         draw_cells(middle, score_map, store.num_classes, colours, image)
-        _draw_legend(right, score_map, colours, class_names)
+        draw_legend(right, score_map, colours, class_names)
         for panel in (left, middle, right):
             panel.set_axis_off()
     return figure
@@ -60,7 +60,12 @@ def class_colours(score_map: ScoreMap) -> dict[int, tuple]:
 
 
 def draw_cells(
-    axes: Axes, score_map: ScoreMap, num_classes: int, colours: dict[int, tuple], image: np.ndarray | None
+    axes: Axes,
+    score_map: ScoreMap,
+    num_classes: int,
+    colours: dict[int, tuple],
+    image: np.ndarray | None,
+    numbers: bool = True,
 ) -> None:
     """Cells in the colour of their first class, the stronger the surer, with class and percent where they fit.
 
@@ -70,6 +75,7 @@ def draw_cells(
         num_classes: K.
         colours: RGB of each first class.
         image: RGB image [H, W, 3] to draw over, None for an empty ground.
+        numbers: Whether to write class and percent.
     """
     first = score_map.classes[..., 0]
     probability = cell_probabilities(score_map, num_classes)[..., 0]
@@ -83,7 +89,7 @@ def draw_cells(
     cells[..., 3] = 0.2 + 0.6 * probability
     axes.imshow(cells, extent=extent, interpolation="nearest", aspect="auto")
     axes.set_aspect("equal" if image is not None else "auto")
-    if height * width > CELLS_WITH_NUMBERS:
+    if not numbers or height * width > CELLS_WITH_NUMBERS:
         return
     fontsize = min(9, 80 / max(height, width))
     for row, column in np.ndindex(height, width):
@@ -92,7 +98,8 @@ def draw_cells(
         axes.text(x, y, text, ha="center", va="center", fontsize=fontsize, color="white", path_effects=OUTLINE)
 
 
-def _draw_legend(axes: Axes, score_map: ScoreMap, colours: dict[int, tuple], names: Sequence[str] | None) -> None:
+def draw_legend(axes: Axes, score_map: ScoreMap, colours: dict[int, tuple], names: Sequence[str] | None) -> None:
+    """Which colour is which class, with its share of the cells; the most frequent ones."""
     counts = Counter(score_map.classes[..., 0].ravel().tolist())
     cells = score_map.classes[..., 0].size
     patches = []

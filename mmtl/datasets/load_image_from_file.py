@@ -1,0 +1,70 @@
+import logging
+from typing import Any
+
+import mmcv
+import mmcv.transforms
+import torch
+from mmengine import fileio
+from mmengine.logging import print_log
+from torch.utils.data import get_worker_info
+
+from mmtl.registry import TRANSFORMS
+
+MAX_WORKERS = 256  # counts of further ones share a place
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
+    """mmcv's LoadImageFromFile that names the image that it cannot read, and can go on without it.
+
+    A JPEG that does not end as one (a download cut short) counts as unreadable too: the decoder would fill the rest of
+    the picture with grey and say nothing. Damage in the middle of a file is not noticed.
+
+    Args:
+        unreadable: 'stop' ends the run with the path. 'skip' logs the path, and the data set draws another image in
+            training (a test set cannot skip); ``num_skipped`` counts them over all data-loader workers.
+        **kwargs: ``color_type``, ``imdecode_backend``, ``backend_args`` and so on of the parent.
+
+    Raises:
+        ValueError: An image cannot be read, or ``unreadable`` is neither 'stop' nor 'skip'.
+    """
+
+    def __init__(self, unreadable: str = "stop", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if unreadable not in ("stop", "skip"):
+            raise ValueError(f"unreadable={unreadable!r} is neither 'stop' nor 'skip'")
+        self.unreadable = unreadable
+        # Shared with the workers; a place for each, as adding is not atomic.
+        self._skipped = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
+
+    @property
+    def num_skipped(self) -> int:
+        """Images left out so far."""
+        return int(self._skipped.sum())
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Adds ``img``, ``img_shape`` and ``ori_shape``."""
+        path = results["img_path"]
+        try:
+            data = fileio.get(path, backend_args=self.backend_args)
+            if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-4096:]:  # some writers append to the end
+                raise ValueError("a JPEG that is cut short")
+            image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+            if image is None:
+                raise ValueError("no image that can be decoded")
+        except Exception as error:  # decoders raise whatever they like
+            return self._give_up(path, error)
+        results["img"] = image.astype("float32") if self.to_float32 else image
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
+
+    def _give_up(self, path: str, error: Exception) -> None:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if self.unreadable == "stop":
+            raise ValueError(
+                f"cannot read image {path}: {reason}. Restore it, take it out of the data set, or go on without such "
+                "images: LoadImageFromFile(unreadable='skip')"
+            ) from None
+        worker = get_worker_info()
+        self._skipped[worker.id % MAX_WORKERS if worker else 0] += 1
+        print_log(f"Image {path} is left out, another takes its place: {reason}", "current", logging.WARNING)
