@@ -1,91 +1,138 @@
-"""What keeping the score map with the image costs a data-loader worker: mmtl's pipeline against MMPretrain's own.
+"""What score maps cost a data-loader worker: the ImageNet recipe's training pipeline with a store and without.
 
-    python benchmarks/pipeline.py
+    python benchmarks/pipeline.py IMAGES
 
-One process, one thread, a JPEG of 500 x 375 pixels, the transforms of the ImageNet recipe. The plain pipeline has no
-score map; the other one looks its map up in a store of the published size (18 x 18 cells, top 5), moves its view and
-packs it. Both draw the same random numbers.
+IMAGES holds class folders. Their maps are drawn at random in the published size (18 x 18 cells, top 5). One thread, a
+batch of 32 at a time as a worker makes it, collated; the ways take turns and draw the same random numbers, and the
+processor time counts, so that other work on the machine does. A second table says where the time of an epoch goes,
+with the targets that the training process makes of the maps.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import statistics
 import tempfile
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from measure import alternate
-from mmcv.transforms import Compose
-from mmpretrain.registry import TRANSFORMS
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS
 
+from mmtl.hooks.exact_resume import Placed, load_placed
+from mmtl.models import TokenLabelDataPreprocessor
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
+from mmtl.score_maps.images import list_images
 
-POLICY = dict(policies="timm_increasing", num_policies=2, magnitude_level=9, magnitude_std=0.5)
-NAME = "image.jpg"
+RECIPE = Path(__file__).parents[1] / "configs/_base_/datasets/imagenet_score_maps.py"
+BATCH = 32
 
 
 def main() -> None:
-    """Print one table: milliseconds per image of ours, of the plain way, and the ratio."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=200, help="images per round (default: 200)")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds, the median counts (default: 9)")
+    parser.add_argument("images", type=Path, help="folder of class folders, such as data/imagenet/train")
+    parser.add_argument("--batches", type=int, default=2, help="batches per round (default: 2)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds, the median counts (default: 15)")
     args = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    init_default_scope("mmpretrain")
     with tempfile.TemporaryDirectory() as folder:
-        write_inputs(Path(folder))
-        rows = [
-            (title, measure(Path(folder), randaugment, args.images, args.rounds))
-            for title, randaugment in (("crop, flip, erase", False), ("crop, flip, RandAugment, erase", True))
-        ]
-    print(f"{'pipeline':<34}{'mmtl ms':>9}{'plain ms':>10}{'ratio':>7}")
-    for title, (ours, plain) in rows:
-        print(f"{title:<34}{ours:>9.3f}{plain:>10.3f}{ours / plain:>7.2f}")
+        store = Path(folder, "store")
+        draw_score_maps(args.images, store)
+        with_maps, without = (build_dataset(args.images, path) for path in (str(store), None))
+        print_speed(
+            {
+                "with score maps": functools.partial(run_epoch, with_maps, args.batches),
+                "without": functools.partial(run_epoch, without, args.batches),
+                "without, draws not seeded": functools.partial(run_epoch, without, args.batches, seeded=False),
+            },
+            args.batches * BATCH,
+            args.rounds,
+        )
+        print_profile(with_maps, args.batches, args.rounds)
 
 
-def write_inputs(folder: Path) -> None:
-    """A smooth random JPEG, and a store with its map."""
+def draw_score_maps(images: Path, store: Path) -> None:
+    """Random maps for all images."""
     rng = np.random.default_rng(0)
-    colours = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    cv2.imwrite(str(folder / NAME), cv2.resize(colours, (500, 375), interpolation=cv2.INTER_CUBIC))
-    scores = -np.sort(-rng.normal(5, 2, (18, 18, 5))).astype(np.float16)
-    classes = rng.permuted(np.tile(np.arange(1000, dtype=np.uint16), (18, 18, 1)), axis=-1)[..., :5]
-    with ScoreMapWriter(folder / "store", num_classes=1000, grid_hw=(18, 18), topk=5) as writer:
-        writer.add(NAME, ScoreMap(scores, classes))
+    with ScoreMapWriter(store, num_classes=1000, grid_hw=(18, 18), topk=5) as writer:
+        for key in list_images(images):
+            scores = -np.sort(-rng.normal(5, 2, (18, 18, 5))).astype(np.float16)
+            classes = rng.permuted(np.tile(np.arange(1000, dtype=np.uint16), (18, 18, 1)), axis=-1)[..., :5]
+            writer.add(key, ScoreMap(scores, classes))
 
 
-def measure(folder: Path, randaugment: bool, images: int, rounds: int) -> list[float]:
-    """Milliseconds per image, of mmtl's pipeline and of MMPretrain's."""
-    load = dict(type="mmtl.LoadScoreMap", store=str(folder / "store"), image_root=str(folder))
-    ways = {
-        "mmtl": [load, *moving("mmtl.", randaugment), dict(type="mmtl.PackTokenLabelInputs")],
-        "plain": [*moving("", randaugment), dict(type="PackInputs")],
-    }
-    runs = {name: repeat(configs, str(folder / NAME), images) for name, configs in ways.items()}
-    return [seconds / images * 1000 for seconds in alternate(runs, rounds).values()]
+def build_dataset(images: Path, store: str | None) -> torch.utils.data.Dataset:
+    """The recipe's training pipeline over all images."""
+    pipeline = Config.fromfile(RECIPE).train_pipeline
+    for step in pipeline:
+        if step.type == "mmtl.LoadScoreMap":
+            step.update(store=store, image_root=str(images), num_classes=1000)
+    return DATASETS.build(dict(type="CustomDataset", data_root=str(images), pipeline=pipeline))
 
 
-def moving(scope: str, randaugment: bool) -> list[dict]:
-    """The transforms of the recipe, mmtl's with ``scope='mmtl.'`` and OpenMMLab's with ''."""
-    return [
-        dict(type=f"{scope}RandomResizedCrop", scale=224, backend="pillow", interpolation="bicubic"),
-        dict(type=f"{scope}RandomFlip", prob=0.5, direction="horizontal"),
-        *([dict(type=f"{scope}RandAugment", **POLICY)] if randaugment else []),
-        dict(type=f"{scope}RandomErasing", erase_prob=0.25, mode="rand"),
-    ]
+def run_epoch(dataset: torch.utils.data.Dataset, batches: int, seeded: bool = True) -> dict:
+    """What a worker does: load, augment and collate some batches. Returns the last one."""
+    for start in range(0, batches * BATCH, BATCH):
+        items = [Placed(place % len(dataset), place) for place in range(start, start + BATCH)]
+        batch = default_collate(load_placed(dataset, 0, 0, items if seeded else [item.index for item in items]))
+    return batch
 
 
-def repeat(configs: list[dict], img_path: str, images: int) -> Callable[[], None]:
-    """A call that puts an image through the transforms many times, with the same random numbers each time."""
-    pipeline = Compose([TRANSFORMS.build(config) for config in (dict(type="LoadImageFromFile"), *configs)])
+def print_speed(ways: dict[str, Callable[[], object]], images: int, rounds: int) -> None:
+    """Images per second of processor time, and the time against the second way, round by round."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for round_number in range(rounds + 1):
+        for name, run in ways.items():
+            start = time.process_time()
+            run()
+            if round_number:  # the first one warms up
+                seconds[name].append(time.process_time() - start)
+    baseline = seconds[list(ways)[1]]
+    print(f"{'training pipeline':<28}{'images/s':>10}{'time, ratio':>14}")
+    for name, values in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(values, baseline, strict=True))
+        print(f"{name:<28}{images / statistics.median(values):>10.1f}{ratio:>14.3f}")
 
-    def run() -> None:
-        np.random.seed(0)
-        for _ in range(images):
-            pipeline(dict(img_path=img_path, gt_label=0))
+
+def print_profile(dataset: torch.utils.data.Dataset, batches: int, rounds: int) -> None:
+    """Milliseconds of processor time per image of every step, and its share."""
+    spent: dict[str, float] = defaultdict(float)
+    steps = dataset.pipeline.transforms
+    dataset.pipeline.transforms = [clocked(step, type(step).__name__, spent) for step in steps]
+    preprocessor = TokenLabelDataPreprocessor(num_classes=1000, token_stride=16)
+    for _ in range(rounds):
+        start, steps_before = time.process_time(), sum(spent.values())
+        batch = run_epoch(dataset, batches)
+        around = time.process_time() - start - (sum(spent.values()) - steps_before)
+        spent["seeding, index, collate"] += around
+        clocked(preprocessor.build_targets, "targets (training process)", spent)(batch["data_samples"], (224, 224))
+    dataset.pipeline.transforms = steps
+    spent["targets (training process)"] *= batches  # they were made of one batch a round
+    milliseconds = {name: seconds / (rounds * batches * BATCH) * 1000 for name, seconds in spent.items()}
+    print(f"\n{'where the time goes':<28}{'ms/image':>10}{'share':>10}")
+    for name, value in milliseconds.items():
+        print(f"{name:<28}{value:>10.3f}{value / sum(milliseconds.values()):>9.1%}")
+
+
+def clocked(step: Callable, name: str, spent: dict[str, float]) -> Callable:
+    """The same call, its processor time added up."""
+
+    def run(*args: object) -> object:
+        start = time.process_time()
+        result = step(*args)
+        spent[name] += time.process_time() - start
+        return result
 
     return run
 
