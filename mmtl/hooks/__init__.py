@@ -5,6 +5,7 @@ from mmtl.hooks.count_skipped_images import CountSkippedImagesHook
 from mmtl.hooks.exact_resume import ExactResumeHook
 from mmtl.hooks.iter_timer import IterTimerHook
 from mmtl.hooks.no_vis_backend import NoVisBackend
+from mmtl.hooks.pretrained_weights import PretrainedWeightsHook
 from mmtl.hooks.token_label_visualization import TokenLabelVisualizationHook
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "ExactResumeHook",
     "IterTimerHook",
     "NoVisBackend",
+    "PretrainedWeightsHook",
     "TokenLabelVisualizationHook",
 ]

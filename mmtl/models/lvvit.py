@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtl.models.lvvit_arch import arch_of_weights, arch_settings, describe_arch
 from mmtl.models.lvvit_block import BLOCK_KINDS, Block
+from mmtl.models.lvvit_loading import report_loaded
 from mmtl.models.mix_token import TokenMix, mix_tokens
 from mmtl.registry import MODELS
 
@@ -152,6 +153,7 @@ class LVViT(BaseBackbone):
         trunc_normal_(self.pos_embed, std=0.02)
         self._register_load_state_dict_pre_hook(self._check_loaded_arch)
         self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
+        self._register_load_state_dict_pre_hook(self._report_loaded)
         self._freeze()
 
     def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> list[int]:
@@ -212,6 +214,12 @@ class LVViT(BaseBackbone):
             )
         print_log(f"Resize {name} from a {(side, side)} to a {self.grid_hw} grid", logger="current")
         state_dict[name] = self._pos_embed_for(loaded, (side, side), self.grid_hw)
+
+    def _report_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
+        """Log which weights a checkpoint gives and which not."""
+        report = report_loaded(self.state_dict(), state_dict, prefix)
+        if report:
+            print_log(f"LVViT: {report}", logger="current")
 
     def _pos_embed_for(self, pos_embed: Tensor, source_hw: tuple, target_hw: tuple) -> Tensor:
         return resize_pos_embed(pos_embed, source_hw, target_hw, "bicubic", self.num_extra_tokens)

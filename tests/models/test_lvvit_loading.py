@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.runner.checkpoint import load_checkpoint
 from mmpretrain.models.utils import resize_pos_embed
 
@@ -32,6 +33,23 @@ def test_init_cfg_pretrained_resizes_the_position_embedding_once(checkpoint, img
     model.init_weights()
     assert torch.equal(model.pos_embed, resized(source.pos_embed, (4, 4), grid_hw))
     assert torch.equal(model.blocks[1].mlp.fc1.weight, source.blocks[1].mlp.fc1.weight)
+
+
+def test_init_cfg_pretrained_says_what_it_took_and_refuses_to_take_nothing(checkpoint, tmp_path):
+    _, path = checkpoint
+    MMLogger.get_instance(f"loading_{tmp_path.name}", log_file=str(tmp_path / "run.log"))
+    pretrained = dict(type="Pretrained", checkpoint=path)
+    model = LVViT(NANO, img_size=64, final_norm=False, init_cfg=pretrained | dict(prefix="backbone."))
+    model.init_weights()
+    count = len(model.state_dict())
+    assert (
+        f"LVViT: {count} of {count} weights loaded; not in the checkpoint: nothing; left out of it: norm.weight, "
+        "norm.bias" in (tmp_path / "run.log").read_text()
+    )
+    with pytest.raises(ValueError, match="nothing to load: .* give prefix='backbone.' for the checkpoint of a whole"):
+        LVViT(NANO, img_size=64, init_cfg=pretrained).init_weights()
+    with pytest.raises(AssertionError, match="trunk. is not in the pretrained model"):
+        LVViT(NANO, img_size=64, init_cfg=pretrained | dict(prefix="trunk.")).init_weights()
 
 
 def test_load_from_resizes_the_position_embedding_inside_a_larger_model(checkpoint):

@@ -1,0 +1,48 @@
+"""What a checkpoint gives to an LVViT, in words."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+
+def report_loaded(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], prefix: str = "") -> str:
+    """Say which weights of a backbone are in a checkpoint, or refuse one that has none or of other shapes.
+
+    Args:
+        wanted: the backbone's own weights by name.
+        given: the checkpoint's weights by name.
+        prefix: what stands before the backbone's names in the checkpoint, such as 'backbone.'.
+
+    Returns:
+        str: one line for the log; empty if the checkpoint has nothing under the prefix.
+
+    Raises:
+        ValueError: if no name is one of the backbone's, or a weight has another shape.
+    """
+    names = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
+    if not names:
+        return ""
+    found = [name for name in names if name in wanted]
+    if not found:
+        raise ValueError(
+            f"nothing to load: the checkpoint has {_listed(names, 3)}, but no weight of an LVViT such as "
+            f"{next(iter(wanted))}: give prefix='backbone.' for the checkpoint of a whole model, and rename "
+            "released weights with `mim run mmtl convert_checkpoint SRC DST`"
+        )
+    shapes = {name: (tuple(given[prefix + name].shape), tuple(wanted[name].shape)) for name in found}
+    others = [f"{name} {has}, wanted {wants}" for name, (has, wants) in shapes.items() if has != wants]
+    if others:
+        raise ValueError(
+            f"the checkpoint's backbone does not fit this LVViT (another patch size or other blocks?): "
+            f"{_listed(others, 3)}: build the model of the checkpoint or take another checkpoint"
+        )
+    missing, left_out = wanted.keys() - found, [name for name in names if name not in wanted]
+    return (
+        f"{len(found)} of {len(wanted)} weights loaded; not in the checkpoint: {_listed(sorted(missing), 6)}; "
+        f"left out of it: {_listed(left_out, 6)}"
+    )
+
+
+def _listed(names: Iterable[str], limit: int) -> str:
+    names = list(names)
+    return ", ".join([*names[:limit], *[f"{len(names) - limit} more"] * (len(names) > limit)]) or "nothing"
