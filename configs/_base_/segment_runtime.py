@@ -13,6 +13,7 @@ default_hooks = dict(
     visualization=dict(type="SegVisualizationHook", draw=True, interval=50),
     confusion_matrix=dict(type="mmtl.ConfusionMatrixHook"),  # a picture after each validation and test
     check_annotations=dict(type="mmtl.CheckAnnotationsHook"),
+    pretrained_weights=dict(type="mmtl.PretrainedWeightsHook"),  # logs what load_from took of a checkpoint
 )
 env_cfg = dict(
     cudnn_benchmark=True,
