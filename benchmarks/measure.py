@@ -12,17 +12,19 @@ def alternate(
     rounds: int,
     device: str = "cpu",
     clock: Callable[[], float] = time.perf_counter,
+    warm_up: bool = True,
 ) -> dict[str, float]:
-    """Median seconds of each way over some rounds, the ways taking turns; one round before them warms up.
+    """Median seconds of each way over some rounds, the ways taking turns.
 
     Args:
         ways: name to a call without arguments.
         rounds: measured rounds.
         device: 'cuda' waits for the device before the clock is read.
         clock: ``time.process_time`` counts processor time, for a machine that is busy with other work.
+        warm_up: whether a round that does not count comes first.
     """
     seconds = {name: [] for name in ways}
-    for round_number in range(rounds + 1):
+    for round_number in range(0 if warm_up else 1, rounds + 1):
         for name, run in ways.items():
             synchronize(device)
             start = clock()
