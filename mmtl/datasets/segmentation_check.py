@@ -111,7 +111,7 @@ class PairCheck:
 
 
 def whole(path: Path) -> tuple[str, int]:
-    """Decode a file to its end, which OpenCV does not insist on; its Pillow mode and, beyond 8 bit, highest value."""
+    """Decode a file to its end, as OpenCV 4 does not; its Pillow mode and, beyond 8 bit, its highest value."""
     with Image.open(path) as picture:
         picture.load()
         return picture.mode, int(picture.getextrema()[1]) if picture.mode.startswith("I") else 0

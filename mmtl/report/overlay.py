@@ -50,10 +50,10 @@ def draw_legend(
     order = np.argsort(-pixels, kind="stable")
     room = height // line
     shown = order if len(order) <= room else order[: room - 1]
-    texts = [f"{names[classes[i]][:32]}  {pixels[i] / mask.size:.1%}" for i in shown]
+    texts = [f"{names[classes[i]][:32]}  {percent(pixels[i] / mask.size)}" for i in shown]
     if len(order) > len(shown):
         rest = 1 - pixels[shown].sum() / mask.size
-        texts.append(f"and {len(order) - len(shown)} more  {rest:.1%}")
+        texts.append(f"and {len(order) - len(shown)} more  {percent(rest)}")
     font = legend_font(font_size)
     width = round(max(font.getlength(text) for text in texts)) + 3 * font_size
     legend = Image.new("RGB", (width, height), "white")
@@ -65,6 +65,11 @@ def draw_legend(
             draw.rectangle(box, fill=tuple(palette[classes[shown[row]]].tolist()), outline=(120, 120, 120))
         draw.text((2 * font_size, row * line + line / 2), text, font=font, fill="black", anchor="lm")
     return np.asarray(legend)
+
+
+def percent(share: float) -> str:
+    """A share above zero that is not shown as zero."""
+    return f"{share:.1%}" if share >= 0.0005 else "< 0.1%"
 
 
 @lru_cache
