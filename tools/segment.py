@@ -154,7 +154,7 @@ def class_table(known: Mapping, dataset: Mapping, count: int) -> ClassTable:
     if len(palette) != count:
         circle = [colorsys.hsv_to_rgb(GOLDEN_RATIO * index % 1, 0.8, 0.9) for index in range(count)]
         palette = np.multiply(circle, 255)
-    return ClassTable(list(names), np.asarray(palette).round().astype(np.uint8))
+    return ClassTable([name.strip() for name in names], np.asarray(palette).round().astype(np.uint8))
 
 
 def segment_all(
