@@ -85,7 +85,7 @@ def test_pretraining_decays_matrices_and_kernels_only(path):
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     names = {id(p): name for name, p in model.named_parameters()}
     decayed = {names[id(p)]: p for g in wrapper.optimizer.param_groups for p in g["params"] if g["weight_decay"]}
-    assert all(p.ndim >= 2 for p in decayed.values()) and len(decayed) > 50
+    assert all(p.ndim >= 2 for p in decayed.values()) and len(decayed) > 30
     assert not decayed.keys() & {"backbone.cls_token", "backbone.pos_embed"}
 
 

@@ -50,6 +50,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         self.target_cfg = dict(tail=tail, outside=outside)
         self.token_augments = RandomBatchAugment(**batch_augments) if batch_augments else None
 
+    @torch.compiler.disable  # NumPy's draws and checks of values: a compiled training step starts behind it
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch.
 

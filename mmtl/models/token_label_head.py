@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmtl.models.batch_targets import BatchTargets
 from mmtl.models.token_accuracy import token_accuracy
-from mmtl.models.token_label_loss import token_label_loss
+from mmtl.models.token_label_loss import process_weight, token_label_loss
 from mmtl.models.token_targets import TokenTargets
 from mmtl.registry import MODELS
 
@@ -123,4 +123,7 @@ class TokenLabelHead(ClsHead):
         elif self.beta:
             # Distributed training wants every parameter in the graph, also in a batch without score maps.
             losses["loss_token"] = 0.0 * self.token_fc(patch_tokens[:, :1]).sum()
+        if self.beta:
+            row_weights = None if targets.patch_tokens is None else targets.patch_tokens.row_weights
+            losses["loss_token"] *= process_weight(row_weights, patch_tokens.device)
         return losses | logs

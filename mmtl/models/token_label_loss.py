@@ -1,6 +1,7 @@
 """Soft cross-entropy of sparse label distributions, in closed form."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -49,6 +50,28 @@ def token_label_loss(logits: Tensor, targets: TokenTargets, token_weights: Tenso
         targets.tail.flatten(),
         row_weights,
     )
+
+
+def process_weight(row_weights: Tensor | None, device: torch.device) -> Tensor | float:
+    """What makes the mean loss of this process its part of the mean over the tokens of all processes.
+
+    Distributed training averages the gradients of the processes as if all had as many tokens to learn from. With
+    this factor the average is that over all tokens, however those that do not count (erased, without a score map)
+    are spread. Every process has to call it in every step.
+
+    Args:
+        row_weights: weights of this process's tokens; None for a batch without score maps.
+        device: where the loss is.
+
+    Returns:
+        Tensor: float32 scalar; 1.0 in a run of one process.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return 1.0
+    own = torch.zeros((), device=device) if row_weights is None else row_weights.sum()
+    total = own.clone()
+    dist.all_reduce(total)
+    return own * dist.get_world_size() / total.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class _SparseSoftCrossEntropy(torch.autograd.Function):

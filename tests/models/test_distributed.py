@@ -1,0 +1,116 @@
+"""Two processes learn what one process learns from the same samples; gradients summed over steps do too."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from maps import random_maps
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from mmtl.models import BatchTargets, TokenMix, TokenTargets
+from mmtl.models.token_targets import token_targets
+
+NUM_CLASSES, PER_PROCESS = 5, 3
+NANO = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
+SWIN = dict(arch=dict(embed_dims=6, depths=[1, 1, 1], num_heads=[1, 2, 2]), img_size=64, window_size=2)
+BACKBONES = dict(
+    # The stem's BatchNorm keeps its statistics: in training they are those of each process's own images.
+    lvvit=dict(type="mmtl.LVViT", arch=NANO, img_size=64, patch_size=16, norm_eval=True),
+    swin=dict(SWIN, type="mmpretrain.SwinTransformer", out_indices=(2,), drop_path_rate=0.0),
+)
+
+
+def build_model(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    head = dict(type="mmtl.TokenLabelHead", num_classes=NUM_CLASSES, in_channels=24 if name == "swin" else 12)
+    model = MODELS.build(dict(type="mmtl.TokenLabelClassifier", backbone=BACKBONES[name], head=head))
+    model.init_weights()
+    return model.train()
+
+
+def whole_batch(weights: str) -> dict:
+    """The samples of both processes, mixed within each: own pairs and an own mask, as each process draws them."""
+    batch = 2 * PER_PROCESS
+    scores, classes, _ = random_maps(1, batch, (4, 4), 2, NUM_CLASSES)
+    patches = token_targets(scores, classes, torch.eye(3)[:2].expand(batch, 2, 3), (4, 4), NUM_CLASSES)
+    if weights == "unequal":  # five images' tokens count in one process, a few tokens in the other
+        patches = patches.weighted((torch.arange(batch * 16).view(batch, 16) < 60).float())
+    labels = TokenTargets.from_labels(torch.arange(batch) % NUM_CLASSES, NUM_CLASSES)
+    targets = BatchTargets(labels, None if weights == "none" else patches, (4, 4))
+    mask = torch.ones(batch, 16, dtype=torch.bool)
+    mask[:PER_PROCESS, 5:7], mask[PER_PROCESS:, 0:9] = False, False
+    partner = torch.tensor([2, 1, 0, 5, 4, 3])
+    images = torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    return dict(inputs=images, targets=targets.mix_tokens(mask, partner), token_mix=TokenMix(mask, partner))
+
+
+def part(batch: dict, process: int) -> dict:
+    """The samples of one process."""
+    own = slice(process * PER_PROCESS, (process + 1) * PER_PROCESS)
+    mask, partner = batch["token_mix"]
+    token_mix = TokenMix(mask[own], partner[own] - process * PER_PROCESS)
+    return dict(inputs=batch["inputs"][own], targets=batch["targets"][own], token_mix=token_mix)
+
+
+def gradients(model: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+    losses = model(**batch, mode="loss")
+    sum(value for key, value in losses.items() if "loss" in key).backward()
+    return {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters()}
+
+
+def train_in_process(process: int, folder: Path, name: str, weights: str) -> None:
+    torch.set_num_threads(1)  # a forked process has none of its parent's threads
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=process, world_size=2)
+    try:
+        model = MMDistributedDataParallel(build_model(name), device_ids=None)
+        found = gradients(model, part(whole_batch(weights), process))
+        torch.save(found, folder / f"gradients_{process}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
+@pytest.mark.parametrize(
+    "name, weights", [("lvvit", "equal"), ("lvvit", "unequal"), ("lvvit", "none"), ("swin", "equal")]
+)
+def test_two_processes_give_the_gradients_of_one_with_the_same_samples(tmp_path, name, weights):
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=train_in_process, args=(rank, tmp_path, name, weights)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+        assert process.exitcode == 0
+    expected = gradients(build_model(name), whole_batch(weights))
+    for rank in range(2):
+        found = torch.load(tmp_path / f"gradients_{rank}.pt", weights_only=True)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert sum(g.abs().sum() for g in expected.values()) > 0.1
+
+
+class PreparedBatches(nn.Module):
+    """Stands in for the data preprocessor: the batches of this test are made already."""
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        return data
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    results = []
+    for steps in ([whole_batch("equal")], [part(whole_batch("equal"), 0), part(whole_batch("equal"), 1)]):
+        model = build_model("lvvit")
+        model.data_preprocessor = PreparedBatches()
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=len(steps))
+        wrapper.initialize_count_status(model, 0, len(steps))
+        for batch in steps:
+            model.train_step(batch, wrapper)
+        results.append(model.state_dict())
+        assert any(not torch.equal(before[key], value) for key, value in results[-1].items())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
