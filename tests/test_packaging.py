@@ -38,5 +38,9 @@ def test_mim_run_finds_every_tool(wheel_names: list[str]) -> None:
     assert {f"{folder}/.mim/tools/{name}" for name in tools} <= set(wheel_names)
 
 
+def test_data_files_of_the_package_are_in_it(wheel_names: list[str]) -> None:
+    assert "mmtl/datasets/imagenet_wnids.txt" in wheel_names
+
+
 def test_no_test_or_benchmark_is_packaged(wheel_names: list[str]) -> None:
     assert {name.split("/")[0].split("-")[0] for name in wheel_names} == {"mmtl"}

@@ -10,6 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="VisualizationHook", enable=False),
     token_labels=dict(type="mmtl.TokenLabelVisualizationHook", interval=10),  # epochs
+    check_inputs=dict(type="mmtl.CheckInputsHook"),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -1,16 +1,29 @@
-# LV-ViT-L on ImageNet at 224 x 224: the recipe of LV-ViT-S with lr 1e-3, drop path 0.3, three RandAugment
-# policies, validation on the whole image (crop 1.0). The start of the fine-tuning at 448 and 512; no accuracy is
-# quoted. Not yet run.
+# LV-ViT-L on ImageNet at 224 x 224: the recipe of LV-ViT-S with lr 1e-3, drop path 0.3, three
+# RandAugment policies, and validation on the whole image (crop 1.0).
 #
-# Command:  mim train mmpretrain configs/lvvit/lvvit-large_8xb128-tokenlabel-300e_in1k.py
-#           --launcher pytorch --gpus 8 --amp
-_base_ = ["lvvit-medium_8xb128-tokenlabel-300e_in1k.py"]
-model = dict(backbone=dict(arch="large", drop_path_rate=0.3), head=dict(in_channels=768))
-
+# Paper:     All Tokens Matter, arXiv 2104.10858
+# Command:   mim train mmpretrain configs/lvvit/lvvit-large_8xb128-tokenlabel-300e_in1k.py
+#            --launcher pytorch --gpus 8 --amp
+# Batch:     8 GPUs x 128 = 1024 images, lr 1e-3
+# Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
+# Quoted:    no accuracy: the paper gives L at 448 and 512 only
+# Measured:  not yet run
+_base_ = [
+    "../_base_/models/lvvit/large.py",
+    "../_base_/datasets/imagenet_score_maps.py",
+    "../_base_/schedules/imagenet_bs1024_adamw_300e.py",
+    "../_base_/pretrain_runtime.py",
+]
 train_pipeline = _base_.train_pipeline
 train_pipeline[4].update(num_policies=3)  # RandAugment
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=_base_.img_size)  # the whole image: crop 1.0
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 
 max_lr = 1e-3
 optim_wrapper = dict(optimizer=dict(lr=max_lr))
-param_scheduler = [dict(_base_.param_scheduler[0], start_factor=1e-6 / max_lr), _base_.param_scheduler[1]]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(start_factor=_base_.warmup_lr / max_lr)
+param_scheduler[1].update(eta_min_ratio=_base_.min_lr / max_lr)

@@ -1,3 +1,4 @@
+from mmtl.datasets.imagenet_folders import ImageNetFolders
 from mmtl.datasets.load_image_from_file import LoadImageFromFile
 from mmtl.datasets.load_score_map import LoadScoreMap
 from mmtl.datasets.moving import CenterCrop, Pad, RandomFlip, RandomResizedCrop, Resize, ResizeEdge
@@ -7,6 +8,7 @@ from mmtl.datasets.random_erasing import RandomErasing
 
 __all__ = [
     "CenterCrop",
+    "ImageNetFolders",
     "LoadImageFromFile",
     "LoadScoreMap",
     "Pad",

@@ -88,6 +88,14 @@ class LoadScoreMap(BaseTransform):
                 ) from None
         return results
 
+    def store_num_classes(self) -> int | None:
+        """Class count that the store was made for; None without a store or when a mapping does not tell.
+
+        Raises:
+            ValueError: It is not ``num_classes``.
+        """
+        return None if self.store is None else getattr(self._maps(), "num_classes", None)
+
     def _maps(self) -> Mapping[str, ScoreMap]:
         if self._opened is None:
             self._opened = self._open()

@@ -1,8 +1,8 @@
-# ImageNet with the score maps of tools/make_score_maps.py. A recipe for another image size or crop
-# repeats the
-# two lists; mmtl's crops and flips are OpenMMLab's own and also tell the score map's view what they did.
+# ImageNet with the score maps of tools/make_score_maps.py. A recipe for another image size or crop changes steps of
+# the two lists; mmtl's crops and flips are OpenMMLab's own and also tell the score map's view what they did.
 data_root = "data/imagenet"
-score_maps = "data/imagenet_score_maps"  # None trains on the class labels alone
+# To train on class labels alone: --cfg-options train_dataloader.dataset.pipeline.1.store=None model.head.beta=0
+score_maps = "data/imagenet_score_maps"
 img_size = 224
 bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 

@@ -1,5 +1,4 @@
-# Paper and released config: AdamW 6e-5 for a batch of 16, 1500 iterations of warm-up, then
-# linear to 0.
+# Paper and released config: AdamW 6e-5 for a batch of 16, 1500 iterations of warm-up, then linear to 0.
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=6e-5, weight_decay=0.01),

@@ -1,12 +1,9 @@
-# LV-ViT-L for ImageNet (paper, table 1; drop path of the released command), 150.47M parameters at 448 x
-# 448.
+# LV-ViT-L for ImageNet (paper, table 1; drop path of the released command), 150.47M parameters at 448 x 448.
 model = dict(
     type="mmtl.TokenLabelClassifier",
     backbone=dict(type="mmtl.LVViT", arch="large", img_size=224, drop_path_rate=0.3),
     head=dict(type="mmtl.TokenLabelHead", num_classes=1000, in_channels=768),
     data_preprocessor=dict(
-        type="mmtl.TokenLabelDataPreprocessor",
-        num_classes=1000,
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,

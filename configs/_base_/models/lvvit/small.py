@@ -4,8 +4,6 @@ model = dict(
     backbone=dict(type="mmtl.LVViT", arch="small", img_size=224, drop_path_rate=0.1),
     head=dict(type="mmtl.TokenLabelHead", num_classes=1000, in_channels=384),
     data_preprocessor=dict(
-        type="mmtl.TokenLabelDataPreprocessor",
-        num_classes=1000,
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,

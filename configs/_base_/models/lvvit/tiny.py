@@ -1,12 +1,9 @@
-# LV-ViT-T for ImageNet (paper, table 1), 8.53M parameters. The paper does not state its drop path; 0.1 is
-# that of S.
+# LV-ViT-T for ImageNet (paper, table 1), 8.53M parameters. The paper does not state its drop path; 0.1 is that of S.
 model = dict(
     type="mmtl.TokenLabelClassifier",
     backbone=dict(type="mmtl.LVViT", arch="tiny", img_size=224, drop_path_rate=0.1),
     head=dict(type="mmtl.TokenLabelHead", num_classes=1000, in_channels=240),
     data_preprocessor=dict(
-        type="mmtl.TokenLabelDataPreprocessor",
-        num_classes=1000,
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,
