@@ -73,10 +73,13 @@ def test_a_label_beyond_the_classes_ends_training_naming_file_and_value(config, 
         Runner.from_cfg(config).train()
 
 
-def test_an_annotation_of_another_size_ends_training_naming_both_sizes(config, tmp_path):
+@pytest.mark.parametrize("hw", [(20, 30), (80, 112)])
+def test_an_annotation_of_another_size_ends_training_naming_both_sizes(config, tmp_path, hw):
     for path in (tmp_path / "annotations/train").iterdir():
-        spoil(path, lambda labels: labels[:20, :30])
-    with pytest.raises(ValueError, match=r"train/\d.png: the annotation is .* and its image \(32, 32\)"):
+        spoil(path, lambda labels: cv2.resize(labels, hw[::-1], interpolation=cv2.INTER_NEAREST))
+    with pytest.raises(
+        ValueError, match=rf"train/\d.png: \({hw[0]}, {hw[1]}\) .*its image has \(40, 56\).*check_segm"
+    ):
         Runner.from_cfg(config).train()
 
 

@@ -1,14 +1,19 @@
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from mmseg.structures import SegDataSample
 
 from mmtl.evaluation.confusion_matrix import confusion_counts, draw_confusion_matrix, worst_confusions
 from mmtl.registry import HOOKS
+
+if TYPE_CHECKING:  # pretraining needs no MMSegmentation
+    from mmseg.structures import SegDataSample
 
 
 @HOOKS.register_module()
