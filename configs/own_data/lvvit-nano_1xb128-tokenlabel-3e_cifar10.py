@@ -13,7 +13,7 @@ work_dir = "work_dirs/cifar10/token_labels"
 score_maps = "work_dirs/cifar10/score_maps"  # None trains on the class labels alone
 
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="mmtl.LoadImageFromFile"),
     dict(
         type="mmtl.LoadScoreMap",
         store=score_maps,

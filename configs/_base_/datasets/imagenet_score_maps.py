@@ -7,7 +7,7 @@ img_size = 224
 bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="mmtl.LoadImageFromFile"),  # unreadable="skip" goes on without images that cannot be decoded
     dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{data_root}/train", num_classes=1000),
     dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="pillow", interpolation="random"),
     dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),
@@ -53,6 +53,6 @@ val_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(type="ImageNet", data_root=data_root, split="val", pipeline=test_pipeline),
 )
-val_evaluator = dict(type="Accuracy", topk=(1, 5))
+val_evaluator = [dict(type="Accuracy", topk=(1, 5)), dict(type="mmtl.HeadAccuracy")]
 test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+test_evaluator = dict(type="Accuracy", topk=(1, 5))
