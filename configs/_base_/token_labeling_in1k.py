@@ -16,5 +16,8 @@ model = dict(
         batch_augments=dict(augments=[dict(type="mmtl.MixToken")]),
     ),
 )
-# DeiT's and Swin's 5e-4 x 1024 / 512.
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+max_lr = 1e-3  # DeiT's and Swin's 5e-4 x 1024 / 512
+optim_wrapper = dict(optimizer=dict(lr=max_lr))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(start_factor=_base_.warmup_lr / max_lr)
+param_scheduler[1].update(eta_min_ratio=_base_.min_lr / max_lr)
