@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from maps import random_maps
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, MMFullyShardedDataParallel
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -58,18 +58,31 @@ def part(batch: dict, process: int) -> dict:
     return dict(inputs=batch["inputs"][own], targets=batch["targets"][own], token_mix=token_mix)
 
 
-def gradients(model: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+def backward(model: nn.Module, batch: dict) -> None:
     losses = model(**batch, mode="loss")
     sum(value for key, value in losses.items() if "loss" in key).backward()
-    return {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters()}
 
 
-def train_in_process(process: int, folder: Path, name: str, weights: str) -> None:
+def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+    """By the names that the parameters have in the model that a wrapper holds."""
+    named = ((name.rpartition("module.")[2], p) for name, p in model.named_parameters())
+    return {name: p.grad.clone() for name, p in named}
+
+
+def train_in_process(process: int, folder: Path, name: str, weights: str, sharded: bool) -> None:
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=process, world_size=2)
     try:
-        model = MMDistributedDataParallel(build_model(name), device_ids=None)
-        found = gradients(model, part(whole_batch(weights), process))
+        model, batch = build_model(name), part(whole_batch(weights), process)
+        if sharded:
+            model = MMFullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+            backward(model, batch)
+            with model.summon_full_params(model, with_grads=True):
+                found = gradients(model)
+        else:
+            model = MMDistributedDataParallel(model, device_ids=None)
+            backward(model, batch)
+            found = gradients(model)
         torch.save(found, folder / f"gradients_{process}.pt")
     finally:
         dist.destroy_process_group()
@@ -77,17 +90,27 @@ def train_in_process(process: int, folder: Path, name: str, weights: str) -> Non
 
 @pytest.mark.skipif(os.name != "posix", reason="processes are forked")
 @pytest.mark.parametrize(
-    "name, weights", [("lvvit", "equal"), ("lvvit", "unequal"), ("lvvit", "none"), ("swin", "equal")]
+    "name, weights, sharded",
+    [
+        ("lvvit", "equal", False),
+        ("lvvit", "equal", True),
+        ("lvvit", "unequal", False),
+        ("lvvit", "none", False),
+        ("swin", "equal", False),
+    ],
 )
-def test_two_processes_give_the_gradients_of_one_with_the_same_samples(tmp_path, name, weights):
+def test_two_processes_give_the_gradients_of_one_with_the_same_samples(tmp_path, name, weights, sharded):
+    arguments = tmp_path, name, weights, sharded
     fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=train_in_process, args=(rank, tmp_path, name, weights)) for rank in range(2)]
+    processes = [fork.Process(target=train_in_process, args=(rank, *arguments)) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(240)
         assert process.exitcode == 0
-    expected = gradients(build_model(name), whole_batch(weights))
+    alone = build_model(name)
+    backward(alone, whole_batch(weights))
+    expected = gradients(alone)
     for rank in range(2):
         found = torch.load(tmp_path / f"gradients_{rank}.pt", weights_only=True)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

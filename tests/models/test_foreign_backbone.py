@@ -151,6 +151,16 @@ def test_mixed_forward_equals_mixing_the_tokens_by_hand(name):
         torch.testing.assert_close(backbone(images)[-1], plain)
 
 
+def test_the_compiled_losses_of_mixed_images_are_those_of_plain_python():
+    torch._dynamo.reset()
+    model, token_mix = build("vit").train(), some_mix(16)
+    prepared = model.data_preprocessor(batch_for("vit"), training=True)
+    found = torch.compile(model, backend="eager")(**prepared, token_mix=token_mix, mode="loss")
+    expected = model(**prepared, token_mix=token_mix, mode="loss")
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(model(**prepared, mode="loss")["loss_token"], expected["loss_token"])
+
+
 def test_the_hook_goes_with_the_forward_pass_also_when_it_fails():
     backbone = build("vit").backbone
     with pytest.raises(ValueError, match="mask of 5 output tokens does not fit the 4x4 patches"):
