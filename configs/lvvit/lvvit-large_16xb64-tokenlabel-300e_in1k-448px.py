@@ -5,7 +5,7 @@
 #            --launcher slurm --gpus 16 --gpus-per-node 8 --partition PARTITION --amp
 # Batch:     16 GPUs x 64 = 1024 images, lr 1e-3
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
-# Quoted:    86.2 % top-1 (paper, which does not say whether from the start or by fine-tuning)
+# Quoted:    86.2 % top-1 (paper; whether trained so or fine-tuned from 224 is not known to us)
 # Measured:  not yet run
 _base_ = ["lvvit-large_8xb128-tokenlabel-300e_in1k.py"]
 img_size = 448
