@@ -15,13 +15,14 @@ def score_map_key(img_path: str, image_root: str) -> str:
     Raises:
         ValueError: The image lies outside ``image_root``.
     """
-    path, root = (Path(os.path.abspath(os.path.expanduser(place))) for place in (img_path, image_root))
-    if not path.is_relative_to(root):
+    path, root = (os.path.abspath(os.path.expanduser(place)) for place in (img_path, image_root))
+    root = os.path.join(root, "")  # strings: pathlib would cost more than reading the map
+    if not path.startswith(root):
         raise ValueError(
             f"image {img_path!r} lies outside image_root {image_root!r}, so it has no key in the score map "
             "store; give LoadScoreMap the folder that the score maps were made from"
         )
-    return path.relative_to(root).as_posix()
+    return path[len(root) :].replace(os.sep, "/")
 
 
 @TRANSFORMS.register_module()

@@ -49,11 +49,12 @@ class PlacedSampler(Sampler):
 
 
 def seed_generators(*key: int) -> None:
-    """Seed python, numpy and torch with a mixture of non-negative integers."""
+    """Seed python, numpy and torch's CPU generator with a mixture of non-negative integers."""
     words = np.random.SeedSequence(key).generate_state(4)
     random.seed(words.tobytes())
     np.random.seed(words)
-    torch.manual_seed(int(words.view(np.uint64)[0]))
+    # torch.manual_seed would also note the stack for devices not in use, which takes longer than all of this.
+    torch.default_generator.manual_seed(int(words.view(np.uint64)[0]))
 
 
 def load_placed(dataset: Dataset, seed: int, rank: int, items: Sequence[Placed | int]) -> list[Any]:
@@ -113,6 +114,7 @@ class ExactResumeHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seeds what the model and the batch augments draw in this iteration."""
         seed_generators(runner.seed, get_rank(), 1, runner.iter)
+        torch.manual_seed(torch.initial_seed())  # devices too
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Adds the gradients of an unfinished accumulation."""
