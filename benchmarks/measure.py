@@ -2,9 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 def alternate(
@@ -41,8 +45,18 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def peak_mib(run: Callable[[], object], device: str = "cpu") -> float:
-    """Most memory that the run holds beyond what was there before, in MiB."""
+def peak_mib(run: Callable[[], object], device: str = "cpu", known: Iterable[Tensor] = ()) -> float:
+    """Most memory that the run holds beyond what was there before, in MiB.
+
+    Args:
+        run: a call without arguments.
+        device: 'meta' counts the tensors that operations return, and computes nothing.
+        known: for 'meta', the tensors that were there before.
+    """
+    if device == "meta":
+        with _LiveTensors(known) as live:
+            run()
+        return live.peak / 2**20
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -56,3 +70,34 @@ def peak_mib(run: Callable[[], object], device: str = "cpu") -> float:
             held += event.nbytes()
             peak = max(peak, held)
     return peak / 2**20
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, operation by operation.
+
+    Args:
+        known: tensors that do not count.
+    """
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self.bytes_of = {tensor.untyped_storage()._cdata: 0 for tensor in known}
+
+    def __torch_dispatch__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
+        """Run an operation and count what it returns."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self.bytes_of:
+            self.bytes_of[storage._cdata] = storage.nbytes()
+            self.held += storage.nbytes()
+            self.peak = max(self.peak, self.held)
+            weakref.finalize(storage, self._release, storage._cdata)
+
+    def _release(self, key: int) -> None:
+        self.held -= self.bytes_of.pop(key)

@@ -2,17 +2,20 @@
 
 python benchmarks/segmentation.py                                             # CPU, float32, two images, 2 threads
 python benchmarks/segmentation.py --device cuda --dtype bfloat16
+python benchmarks/segmentation.py --device meta                               # memory alone, from the shapes
 
 A training step is forward, loss and backward, with activation checkpointing of the backbone's blocks (``with_cp``) off
 and on; inference is one window, to logits at the image's size. Memory is what a pass allocates at its peak beyond the
 weights: activations and, in training, gradients. AdamW holds twice the weights besides. The three passes of a model
 take turns in one process; ratios are to the training step without checkpointing. ``--clock cpu --threads 1`` counts
-processor time, for a machine that is busy with other work.
+processor time, for a machine that is busy with other work. ``--device meta`` computes nothing and counts the tensors
+that are alive after each operation, in float32; what a kernel holds for itself is not seen.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -21,6 +24,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads import decode_head
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -43,7 +47,8 @@ def passes(model: nn.Module, args: argparse.Namespace) -> dict[str, Callable[[],
     images = torch.randn(args.batch, 3, *size, device=args.device)
     labels = torch.randint(150, (args.batch, 1, *size), device=args.device)
     samples = [SegDataSample(metainfo=dict(img_shape=size), gt_sem_seg=PixelData(data=each)) for each in labels]
-    autocast = torch.autocast(args.device, getattr(torch, args.dtype), enabled=args.dtype != "float32")
+    full = args.dtype == "float32"
+    autocast = nullcontext() if full else torch.autocast(args.device, getattr(torch, args.dtype))
 
     def train(with_cp: bool) -> None:
         model.train().zero_grad(set_to_none=True)
@@ -66,9 +71,13 @@ def measure(arch: str, args: argparse.Namespace) -> None:
     model = build_model(arch, args.image_size, args.device)
     weights = sum(parameter.numel() for parameter in model.parameters())
     ways = passes(model, args)
-    memory = {name: peak_mib(run, args.device) for name, run in ways.items()}  # also the warm-up
-    clock = time.perf_counter if args.clock == "wall" else time.process_time
-    seconds = alternate(ways, args.rounds, args.device, clock, warm_up=False)
+    known = [*model.parameters(), *model.buffers()]
+    memory = {name: peak_mib(run, args.device, known) for name, run in ways.items()}  # also the warm-up
+    if args.device == "meta":
+        seconds = dict.fromkeys(ways, float("nan"))
+    else:
+        clock = time.perf_counter if args.clock == "wall" else time.process_time
+        seconds = alternate(ways, args.rounds, args.device, clock, warm_up=False)
     for name in ways:
         ratios = f"{seconds[name] / seconds[TRAIN]:.2f} | {memory[name] / memory[TRAIN]:.2f}"
         print(
@@ -86,11 +95,15 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "meta"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    if args.device == "meta":
+        if args.dtype != "float32":
+            parser.error("--device meta knows float32 alone")
+        decode_head.accuracy = lambda *_, **__: torch.zeros(1, device="meta")  # it asks for values; there are none
     print(f"{args.image_size} x {args.image_size}, batch {args.batch}, {args.dtype}, {args.device}, ", end="")
     print(f"{args.threads} threads, {args.clock} time, {args.rounds} rounds, torch {torch.__version__}")
     print("| model | weights, M | pass | seconds | images/s | peak MiB | time ratio | memory ratio |")

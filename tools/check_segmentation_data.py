@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     for split in splits:
         print_problems(split, None if args.all else SHOWN)
     pairs = sum(len(split.pairs) for split in splits)
-    print(f"{pairs} pairs, {count} problems" if count else f"{pairs} pairs: all is well")
+    print(f"{pairs} pairs, problems: {count}" if count else f"{pairs} pairs: all is well")
     return int(count > 0)
 
 
@@ -91,7 +91,7 @@ def class_table(splits: Sequence[Split]) -> Table:
         for split in splits:
             total = split.pixels[:count].sum()
             cells += [str(split.images[label]), f"{100 * split.pixels[label] / total:.2f}" if total else "-"]
-        table.add_row(str(label), names[label] if label < len(names) else f"class {label}", *cells)
+        table.add_row(str(label), names[label].strip() if label < len(names) else f"class {label}", *cells)
     table.add_section()
     for title, rows in (("ignored", "ignored"), ("outside the classes", "outside")):
         cells = []
@@ -100,13 +100,13 @@ def class_table(splits: Sequence[Split]) -> Table:
             labels = [ignored] if rows == "ignored" else [i for i in range(count, 256) if i != ignored]
             total = split.pixels.sum()
             cells += ["", f"{100 * split.pixels[labels].sum() / total:.2f}" if total else "-"]
-        table.add_row("", f"{title} (% of all pixels)", *cells)
+        table.add_row("", f"{title}, % of all", *cells)
     return table
 
 
 def print_absent(split: Split) -> None:
     """Say which classes a split never shows; a class that training never sees cannot be learnt."""
-    absent = [name for name, images in zip(split.classes, split.images, strict=False) if not images]
+    absent = [name.strip() for name, images in zip(split.classes, split.images, strict=False) if not images]
     if absent and split.pairs:
         more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
         print(f"{split.name}: no pixel of {', '.join(absent[:SHOWN])}{more}")
