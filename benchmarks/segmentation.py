@@ -80,11 +80,11 @@ def measure(arch: str, args: argparse.Namespace) -> None:
         seconds = alternate(ways, args.rounds, args.device, clock, warm_up=False)
     for name in ways:
         ratios = f"{seconds[name] / seconds[TRAIN]:.2f} | {memory[name] / memory[TRAIN]:.2f}"
-        print(
+        row = (
             f"| {arch} | {weights / 1e6:.1f} | {name} | {seconds[name]:.3f} | {args.batch / seconds[name]:.2f} "
-            f"| {memory[name]:.0f} | {ratios} |",
-            flush=True,
+            f"| {memory[name]:.0f} | {ratios} |"
         )
+        print(row.replace("nan", "-"), flush=True)
 
 
 def main() -> None:
