@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import segmentation
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -20,6 +21,7 @@ GOLDEN = Path(__file__).parent / "data" / "golden_losses.json"
 CONFIGS = {
     "pretrain": "configs/own_data/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py",
     "segment": "configs/own_data/lvvit-nano_upernet_1xb8-500i_camvid-96x96.py",
+    "segment_small": "configs/lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py",
 }
 
 
@@ -64,6 +66,10 @@ def ten_losses(task: str, work_dir: Path) -> list[float]:
         dataset.data_root = str(data_root / "images")
         dataset.pipeline[1].update(store=str(data_root / "score_maps"), image_root=str(data_root / "images/train"))
         cfg.model.head.num_classes = 10
+    elif task == "segment_small":  # the whole model, on crops of 64 x 64
+        segmentation.set_crop(cfg, (64, 64))
+        dataset.data_root = str(data_root)
+        segmentation.draw(dataset, num_classes=150)
     else:
         draw_segmentation_data(data_root)
         dataset.data_root = str(data_root)
