@@ -1,4 +1,4 @@
-"""Key -> (shard, row) through one sorted array of 32-bit key hashes, memory-mapped.
+"""Key -> (shard, row) through 32-bit key hashes.
 
 The hash only narrows the search; the key itself, stored in the shard, decides.
 
@@ -7,7 +7,6 @@ The hash only narrows the search; the key itself, stored in the shard, decides.
     locations  n x uint64: shard number << 32 | row   (starts at a multiple of eight)
 """
 
-import mmap
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,11 +18,11 @@ from mmtl.score_maps.score_map import ScoreMapStoreError
 INDEX_NAME = "index.bin"
 INDEX_MAGIC = b"mmtl-map-index\x01\x00"
 HEADER_BYTES = 64
+FINGERPRINT = 0xFFFF  # the hash's last bits, kept in the table beside the place that its first bits give
+MOST_SHARDS = 1 << 16
+MOST_ROWS = (1 << 32) - 1
 
-
-def key_hash(key: bytes) -> int:
-    """CRC-32 of a key: even enough for a sorted index, and a tenth of a microsecond."""
-    return zlib.crc32(key)
+key_hash = zlib.crc32  # even enough for a table, and a tenth of a microsecond
 
 
 def build_index(keys_of_shards: Iterable[Iterable[bytes]]) -> bytes:
@@ -47,24 +46,34 @@ def index_bytes(num_maps: int) -> int:
 
 
 class KeyIndex:
-    """The memory-mapped index of a store of `num_maps` maps.
+    """The index of a store of `num_maps` maps, as a table in memory (12 bytes per key, made in a moment).
+
+    An entry stands at the place that its hash has among all hashes, scaled to the table, or at the next free one. So
+    a search begins where the key has to be and ends at the first empty place.
 
     Attributes:
-        hashes: Key hashes in ascending order.
-        locations: Shard number << 32 | row of each.
+        table: Entries fingerprint << 48 | shard number << 32 | row + 1; 0 is an empty place.
+        num_places: Places that hashes are scaled to; some more follow.
 
     Raises:
-        ScoreMapStoreError: The file is missing or does not have the size of such an index.
+        ScoreMapStoreError: The file is missing or is no such index.
     """
 
     def __init__(self, path: Path, num_maps: int) -> None:
         if not path.is_file():
             raise ScoreMapStoreError(f"{path} is missing. Restore it, or merge the store into a new folder.")
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            if size != index_bytes(num_maps) or file.read(len(INDEX_MAGIC)) != INDEX_MAGIC:
-                raise ScoreMapStoreError(f"{path} is damaged: it is no index of {num_maps} maps.")
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        hashes_end = HEADER_BYTES + 4 * num_maps
-        self.hashes = view[HEADER_BYTES:hashes_end].cast("I")
-        self.locations = view[hashes_end + (-4 * num_maps % 8) :].cast("Q")
+        data = path.read_bytes()
+        if len(data) != index_bytes(num_maps) or not data.startswith(INDEX_MAGIC):
+            raise ScoreMapStoreError(f"{path} is damaged: it is no index of {num_maps} maps.")
+        hashes = np.frombuffer(data, "<u4", num_maps, HEADER_BYTES).astype(np.uint64)
+        locations = np.frombuffer(data, "<u8", num_maps, len(data) - 8 * num_maps)
+        shards, rows = locations >> np.uint64(32), locations & np.uint64(MOST_ROWS)
+        if (hashes[1:] < hashes[:-1]).any() or (shards >= MOST_SHARDS).any() or (rows == MOST_ROWS).any():
+            raise ScoreMapStoreError(f"{path} is damaged: its hashes are not in order or a place is impossible.")
+        self.num_places = num_maps + num_maps // 2 + 1
+        home = (hashes * np.uint64(self.num_places) >> np.uint64(32)).astype(np.int64)
+        count = np.arange(num_maps)
+        places = np.maximum.accumulate(home - count) + count
+        table = np.zeros(max(int(places[-1]), self.num_places) + 2, np.uint64)
+        table[places] = (hashes & np.uint64(FINGERPRINT)) << np.uint64(48) | locations + np.uint64(1)
+        self.table = memoryview(table)

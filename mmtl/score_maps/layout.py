@@ -1,7 +1,9 @@
 """How one score map lies in a fixed-size record, and how a damaged record is told."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from mmtl.score_maps.score_map import ScoreMap
 CHECK_SUM = np.uint64(0x9E3779B97F4A7C15)
 PACKED_CLASSES = 4096  # class indices below this are packed into 12 bits in the compact form
 MAX_CLASSES = 2**32 - 1
+Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
 def check_weights(num_words: int) -> np.ndarray:
@@ -190,20 +193,32 @@ class RecordLayout:
             raise ValueError("Scores are not sorted: within a cell the best class comes first.")
         return halves, classes, norms
 
-    def is_whole(self, words: np.ndarray) -> bool:
-        """Whether a record's check holds; words are its uint64 [record_bytes / 8]."""
-        return words.dot(self.weights) == CHECK_SUM
+    def is_whole(self, record: Buffer) -> bool:
+        """Whether the check of a record's bytes holds."""
+        return np.frombuffer(record, "<u8").dot(self.weights) == CHECK_SUM
 
-    def decode(self, words: np.ndarray) -> ScoreMap:
+    def decode(self, records: Buffer, shape: tuple[int, ...] = ()) -> ScoreMap:
         """Read whole records; arrays of the 16-bit form are views of them.
 
         Args:
-            words: uint64 [record_bytes / 8] for one record, [B, record_bytes / 8] for a stack of maps.
+            records: The bytes of one record, or of several.
+            shape: () for one map, (B,) for a stack of B maps.
         """
-        fields = np.ndarray(words.shape[:-1], self.dtype, words)
+        fields = np.ndarray(shape, self.dtype, records)
         if self.score_bits == 8:
             return self._decode_compact(fields)
         return ScoreMap(fields["scores"], fields["classes"], fields["log_norm"] if self.log_norm else None)
+
+    def reader(self) -> Callable[[Buffer], ScoreMap]:
+        """`decode` for one map at a time, in half its time for the form that most stores have."""
+        if self.score_bits == 8 or not self.log_norm:
+            return self.decode
+        dtype, parts, new = self.dtype, itemgetter(*ScoreMap._fields), tuple.__new__
+
+        def read(record: Buffer) -> ScoreMap:
+            return new(ScoreMap, parts(np.ndarray((), dtype, record)))
+
+        return read
 
     def _decode_compact(self, fields: np.ndarray) -> ScoreMap:
         scales = np.moveaxis(fields["scales"], -1, 0)[..., None, None, None]

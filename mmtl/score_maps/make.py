@@ -11,18 +11,16 @@ from mmtl.score_maps.annotator import Annotator
 from mmtl.score_maps.generate import Job, run_job
 from mmtl.score_maps.images import SquashedImages, class_folders, decode, list_images
 from mmtl.score_maps.layout import RecordLayout
-from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest, write_atomically
+from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest, setting_difference
 from mmtl.score_maps.plan import Plan, unit_size
 from mmtl.score_maps.progress import watch_progress
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.team import Alone
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
-    UNDECODABLE_NAME,
     finish_store,
     prepare_folder,
     remove_temporaries,
-    setting_difference,
     whole_shards,
 )
 
@@ -152,7 +150,7 @@ def make_store(job: Job, team: Alone) -> None:
             run_job(job, team.draw(units), lambda count: team.add("undecodable", count))
             team.wait_for_all()
         if leads:
-            _finish(job.folder)
+            finish_store(job.folder)
     except BaseException:
         if not existed and leads and job.folder.exists() and not any(job.folder.iterdir()):
             job.folder.rmdir()
@@ -171,12 +169,6 @@ def _prepare(job: Job, team: Alone) -> list[int] | None:
         print(f"Resuming {job.folder}: {found} of {job.plan.num_units} shards are whole.")
     team.add("undecodable", sum(len(footer["undecodable"]) for _, footer in whole_shards(job.folder)))
     return units
-
-
-def _finish(folder: Path) -> None:
-    finish_store(folder)
-    if undecodable := read_manifest(folder).undecodable:
-        write_atomically(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
 
 
 def summary(folder: Path) -> dict[str, Any]:

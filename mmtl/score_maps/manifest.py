@@ -66,6 +66,17 @@ def make_settings(layout: RecordLayout, annotator: dict | None, preprocessing: d
     return json.loads(json.dumps(settings))
 
 
+def setting_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Settings that differ, in words; empty when none."""
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return ", ".join(f"{name} ({_short(old.get(name))} / {_short(new.get(name))})" for name in names)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def layout_of(settings: dict[str, Any]) -> RecordLayout:
     """The record layout that the settings describe.
 

@@ -11,15 +11,16 @@ A shard is written under a temporary name and appears whole, by renaming.
 
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.layout import Buffer, RecordLayout
+from mmtl.score_maps.mapped_file import MappedFile
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 
 MAGIC = b"mmtl-score-maps\x01"
@@ -192,31 +193,59 @@ class Shard:
             )
         self.records: int = footer["records"]
         self.sha256: str = footer["sha256"]
-        with path.open("rb") as file:
-            self._view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        self._file = MappedFile(path)
+        self._bytes, self._view = self._file.bytes, self._file.view
+        self._record_bytes = layout.record_bytes
         offsets_at = HEADER_BYTES + self.records * layout.record_bytes
         self._words = np.frombuffer(self._view[HEADER_BYTES:offsets_at], "<u8").reshape(
             self.records, layout.record_bytes // 8
         )
         self._checked = bytearray(self.records)
-        self._decode = layout.decode
-        self._offsets = self._view[offsets_at : offsets_at + 4 * (self.records + 1)].cast("I")
-        keys_at = offsets_at + 4 * (self.records + 1)
-        self._keys = self._view[keys_at : keys_at + footer["key_bytes"]]
+        self._decode = layout.reader()
+        self._keys_at = offsets_at + 4 * (self.records + 1)
+        self._keys_end = self._keys_at + footer["key_bytes"]
+        self._offsets = self._view[offsets_at : self._keys_at].cast("I")
 
-    def key_bytes(self, row: int) -> memoryview:
-        """UTF-8 key of a record.
+    def place(self, row: int, key: bytes) -> tuple["Shard", int] | None:
+        """This shard and the row, None when the record's UTF-8 key is another one.
 
         Raises:
-            ScoreMapStoreError: There is no such record.
+            ScoreMapStoreError: There is no such record, or the file has been cut since it was opened.
         """
+        self._file.want_whole()
         if row >= self.records:
             raise ScoreMapStoreError(f"{self.path}: the index asks for record {row} of {self.records}.")
-        return self._keys[self._offsets[row] : self._offsets[row + 1]]
+        offsets, keys_at = self._offsets, self._keys_at
+        return (self, row) if self._bytes[keys_at + offsets[row] : keys_at + offsets[row + 1]] == key else None
+
+    def read(self, row: int, key: bytes) -> ScoreMap | None:
+        """The score map of a record, None when its key is another one; its check is computed the first time.
+
+        Raises:
+            ScoreMapStoreError: The record is damaged, or see `place`.
+        """
+        # `place` once more: a call of it would take a tenth of the time of a read
+        self._file.want_whole()
+        if row >= self.records:
+            self.place(row, key)
+        offsets, keys_at = self._offsets, self._keys_at
+        if self._bytes[keys_at + offsets[row] : keys_at + offsets[row + 1]] != key:
+            return None
+        start = HEADER_BYTES + row * self._record_bytes
+        record = bytearray(self._view[start : start + self._record_bytes])
+        if not self._checked[row]:
+            self._check(row, record)
+        return self._decode(record)
 
     def all_key_bytes(self) -> Iterator[bytes]:
-        """UTF-8 keys in the order of the records."""
-        return (bytes(self.key_bytes(row)) for row in range(self.records))
+        """UTF-8 keys in the order of the records.
+
+        Raises:
+            ScoreMapStoreError: The file has been cut since it was opened.
+        """
+        self._file.want_whole()
+        offsets, keys = self._offsets.tolist(), self._bytes[self._keys_at : self._keys_end]
+        return (keys[start:end] for start, end in pairwise(offsets))
 
     def keys(self) -> Iterator[str]:
         """All keys in the order of the records.
@@ -224,22 +253,11 @@ class Shard:
         Raises:
             ScoreMapStoreError: The key table is damaged.
         """
-        for row in range(self.records):
+        for row, key in enumerate(self.all_key_bytes()):
             try:
-                yield str(self.key_bytes(row), "utf-8")
+                yield key.decode()
             except UnicodeDecodeError:
                 raise ScoreMapStoreError(f"{self.path}: the key of record {row} is damaged.") from None
-
-    def read(self, row: int) -> ScoreMap:
-        """One score map; its check is computed the first time that this process reads it.
-
-        Raises:
-            ScoreMapStoreError: The record is damaged.
-        """
-        words = self._words[row].copy()
-        if not self._checked[row]:
-            self._check(row, words)
-        return self._decode(words)
 
     def read_words(self, rows: list[int]) -> np.ndarray:
         """Several records as uint64 [B, record_bytes / 8]; see `read`."""
@@ -249,8 +267,8 @@ class Shard:
                 self._check(row, words[place])
         return words
 
-    def _check(self, row: int, words: np.ndarray) -> None:
-        if not self.layout.is_whole(words):
+    def _check(self, row: int, record: Buffer) -> None:
+        if not self.layout.is_whole(record):
             raise ScoreMapStoreError(
                 f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store,"
                 " then restore the shard or delete it and make it again."

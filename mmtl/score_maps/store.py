@@ -14,8 +14,8 @@ from mmtl.score_maps.store_folder import StoreFolder
 class ScoreMapStore(Mapping[str, ScoreMap]):
     """Read-only mapping from an image's key to its score map.
 
-    Nothing is read before it is asked for: opening reads the manifest, a lookup searches the memory-mapped
-    index, so a million keys cost no memory of the process. Pickles as its path; safe in data-loader workers.
+    Opening reads the manifest and the index, 12 bytes per key; maps stay on disk, memory-mapped, until they are
+    asked for. Pickles as its path; safe in data-loader workers.
     Shards that are not there (a store hosted in parts) are left out of `len`, iteration and `in`.
 
     Args:
@@ -88,8 +88,11 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         return [str(folder.path / name) for folder in self.folders for name in folder.missing_shards]
 
     def __getitem__(self, key: str) -> ScoreMap:
-        shard, row = self._find(key)
-        return shard.read(row)
+        encoded = key.encode()
+        for folder in self.folders:
+            if (score_map := folder.find(encoded, Shard.read)) is not None:
+                return score_map
+        raise KeyError(self._why_absent(key))
 
     def read_many(self, keys: Sequence[str]) -> ScoreMap:
         """Maps of several keys stacked along a new first axis B, faster than one by one.
@@ -105,14 +108,16 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
             places.append(place)
             rows.append(row)
         if len(of_shard) == 1:
-            return self._layout.decode(shard.read_words(rows))
+            return self._layout.decode(shard.read_words(rows), (len(keys),))
         words = np.empty((len(keys), self._layout.record_bytes // 8), np.uint64)
         for shard, (places, rows) in of_shard.items():
             words[places] = shard.read_words(rows)
-        return self._layout.decode(words)
+        return self._layout.decode(words, (len(keys),))
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and any(folder.find(key.encode()) is not None for folder in self.folders)
+        return isinstance(key, str) and any(
+            folder.find(key.encode(), Shard.place) is not None for folder in self.folders
+        )
 
     def __len__(self) -> int:
         return sum(folder.num_maps for folder in self.folders)
@@ -131,7 +136,7 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
     def _find(self, key: str) -> tuple[Shard, int]:
         encoded = key.encode()
         for folder in self.folders:
-            if (found := folder.find(encoded)) is not None:
+            if (found := folder.find(encoded, Shard.place)) is not None:
                 return found
         raise KeyError(self._why_absent(key))
 

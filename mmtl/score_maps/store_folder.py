@@ -1,14 +1,16 @@
 """One folder of a store: its manifest, its index and those of its shards that are there."""
 
-from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from mmtl.score_maps import index
 from mmtl.score_maps.index import INDEX_NAME, KeyIndex
 from mmtl.score_maps.manifest import layout_of, read_manifest
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.shard import Shard
+
+Taken = TypeVar("Taken")
 
 
 class StoreFolder:
@@ -46,20 +48,25 @@ class StoreFolder:
             if (shard := self._open(number)) is not None:
                 yield shard
 
-    def find(self, key: bytes) -> tuple[Shard, int] | None:
-        """Shard and row of a key, None when it is not here.
+    def find(self, key: bytes, take: Callable[[Shard, int, bytes], Taken | None]) -> Taken | None:
+        """What `take` gives for the shard and row of a key, None when the key is not here.
+
+        Args:
+            key: UTF-8 key.
+            take: `Shard.read` or `Shard.place`: None when the row's key is another one.
 
         Raises:
             ScoreMapStoreError: The index or the shard is damaged.
         """
-        wanted, hashes = index.key_hash(key), self._index.hashes
-        place = bisect_left(hashes, wanted)
-        while place < len(hashes) and hashes[place] == wanted:
-            location = self._index.locations[place]
-            number, row = location >> 32, location & 0xFFFFFFFF
-            shard = self._opened.get(number) or self._open(number)
-            if shard is not None and shard.key_bytes(row) == key:
-                return shard, row
+        wanted, table = index.key_hash(key), self._index.table
+        place = wanted * self._index.num_places >> 32
+        fingerprint = wanted & index.FINGERPRINT
+        while entry := table[place]:
+            if entry >> 48 == fingerprint:
+                number = entry >> 32 & 0xFFFF
+                shard = self._opened.get(number) or self._open(number)
+                if shard is not None and (taken := take(shard, (entry & 0xFFFFFFFF) - 1, key)) is not None:
+                    return taken
             place += 1
         return None
 

@@ -102,11 +102,11 @@ class Team(Alone):
         Raises:
             TeamFailure: Another process failed.
         """
-        self.store.add("finished", 1)
+        self._stop_if_failed()
+        self.store.add("finished", 1)  # the last word of all but rank 0, which may hold the store and leave
         while self.rank == 0 and self.store.add("finished", 0) < self.size:
             self._stop_if_failed()
             time.sleep(0.2)
-        self._stop_if_failed()
 
     def _stop_if_failed(self) -> None:
         if self.store.add("failed", 0):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmtl.score_maps.layout import RecordLayout
-from mmtl.score_maps.manifest import layout_of
+from mmtl.score_maps.manifest import layout_of, setting_difference
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.shard import HEADER_BYTES, Shard, ShardWriter, shard_name
 from mmtl.score_maps.store import ScoreMapStore
@@ -17,8 +17,6 @@ from mmtl.score_maps.writer import (
     SHARD_BYTES,
     finish_store,
     prepare_folder,
-    remove_temporaries,
-    setting_difference,
     whole_shards,
 )
 
@@ -110,8 +108,7 @@ def _new_store(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        remove_temporaries(folder)
-        for path in folder.glob("shard-*.bin"):
+        for path in folder.iterdir():  # the folder was empty
             path.unlink()
         with suppress(OSError):
             folder.rmdir()

@@ -7,9 +7,16 @@ import numpy as np
 
 from mmtl.score_maps.index import INDEX_NAME, build_index
 from mmtl.score_maps.layout import CHECK_SUM, RecordLayout
-from mmtl.score_maps.manifest import Manifest, ShardEntry, layout_of, read_manifest
+from mmtl.score_maps.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ShardEntry,
+    layout_of,
+    read_manifest,
+    setting_difference,
+)
 from mmtl.score_maps.score_map import ScoreMapStoreError
-from mmtl.score_maps.shard import HEADER_BYTES, TAIL_BYTES, Shard, file_sha256
+from mmtl.score_maps.shard import HEADER_BYTES, TAIL_BYTES, Shard, file_sha256, read_footer
 
 RECORDS_AT_ONCE = 1024
 
@@ -28,7 +35,21 @@ def find_problems(folder: Path) -> list[str]:
     problems = []
     for entry in manifest.shards:
         problems += shard_problems(folder / entry.file, entry, layout)
+    problems = problems or _setting_problems(folder, manifest)
     return problems + _index_problems(folder, manifest, layout, shards_are_whole=not problems)
+
+
+def _setting_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """Shards that were made with other settings than the manifest states, or list other undecodable images."""
+    footers = {entry.file: read_footer(folder / entry.file) for entry in manifest.shards}
+    problems = [
+        f"{folder / file} and {MANIFEST_NAME} differ in {difference}."
+        for file, footer in footers.items()
+        if (difference := setting_difference(footer["settings"], manifest.settings))
+    ]
+    if [key for footer in footers.values() for key in footer["undecodable"]] != manifest.undecodable:
+        problems.append(f"{folder / MANIFEST_NAME} lists other undecodable images than the shards.")
+    return problems
 
 
 def shard_problems(path: Path, entry: ShardEntry, layout: RecordLayout) -> list[str]:
@@ -60,8 +81,10 @@ def _record_problems(path: Path, start: int, records: np.ndarray, layout: Record
         flat = records["scores"].reshape(len(records), -1, layout.topk)
         bad["a score is NaN or infinite"] = ~np.isfinite(flat).all(axis=(1, 2))
         bad["scores are not sorted"] = (flat[..., 1:] > flat[..., :-1]).any(axis=(1, 2))
-    if not layout.packs_classes:
-        bad["a class is out of range"] = (records["classes"] >= layout.num_classes).any(axis=(1, 2, 3))
+        if layout.log_norm:
+            bad["a log_norm is NaN or infinite"] = ~np.isfinite(records["log_norm"]).all(axis=(1, 2))
+    classes = layout.decode(records, records.shape).classes
+    bad["a class is out of range"] = (classes >= layout.num_classes).any(axis=(1, 2, 3))
     return [f"{path}: record {start + row}: {reason}." for reason, rows in bad.items() for row in np.flatnonzero(rows)]
 
 

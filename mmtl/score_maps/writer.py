@@ -15,6 +15,7 @@ from mmtl.score_maps.manifest import (
     ShardEntry,
     layout_of,
     make_settings,
+    setting_difference,
     write_atomically,
     write_manifest,
 )
@@ -39,17 +40,6 @@ def whole_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     return shards
 
 
-def setting_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Settings that differ, in words; empty when none."""
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    return ", ".join(f"{name} ({_short(old.get(name))} / {_short(new.get(name))})" for name in names)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def remove_temporaries(folder: Path) -> None:
     """Delete what a killed run left half-written."""
     for path in folder.glob("*" + TEMPORARY_SUFFIX):
@@ -57,7 +47,7 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def finish_store(folder: Path) -> None:
-    """Turn a folder of whole shards into a store: write the index, then the manifest.
+    """Turn a folder of whole shards into a store: write the index, the list of undecodable images, then the manifest.
 
     Raises:
         ScoreMapStoreError: There is no map, or a key occurs twice.
@@ -73,6 +63,8 @@ def finish_store(folder: Path) -> None:
     write_atomically(folder / INDEX_NAME, index)
     entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
     undecodable = [key for _, footer in shards for key in footer["undecodable"]]
+    if undecodable:
+        write_atomically(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
     write_manifest(folder, Manifest(settings, entries, hashlib.sha256(index).hexdigest(), undecodable))
     remove_temporaries(folder)
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,7 +49,7 @@ def copy(sound, tmp_path):
     return fresh
 
 
-fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 @fuzz
@@ -80,6 +82,42 @@ def test_a_cut_or_lengthened_file_is_found(sound, copy, name, place, tail):
     problems = ScoreMapStore(path).verify() if _opens(path) else ["does not open"]
     assert problems or changed == data
     read_everything(path, sound[1])
+
+
+READ_CUT_READ = """
+import os, sys
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+path, cut_file, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+store = ScoreMapStore(path)
+keys = list(store)
+store[keys[0]]
+os.truncate(os.path.join(path, cut_file), size)
+for read in (store.__getitem__, store.__contains__, lambda key: store.read_many([key]), lambda key: list(store)):
+    try:
+        read(keys[0])
+        print("read")
+    except ScoreMapStoreError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("size", [100, -1])
+def test_a_shard_that_is_cut_while_it_is_open_is_named_and_does_not_kill_the_process(tmp_path, size):
+    write_store(tmp_path / "s", 3, grid_hw=(40, 40))
+    shard = tmp_path / "s" / "shard-00000.bin"
+    size %= shard.stat().st_size
+    command = [sys.executable, "-c", READ_CUT_READ, str(tmp_path / "s"), shard.name, str(size)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == 4
+    assert all("shard-00000.bin is damaged" in line and f"is {size} now" in line for line in lines)
+
+
+def test_an_index_that_is_cut_while_the_store_is_open_changes_nothing(tmp_path):
+    write_store(tmp_path / "s", 3)
+    command = [sys.executable, "-c", READ_CUT_READ, str(tmp_path / "s"), "index.bin", "0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["read"] * 4
 
 
 json_values = st.recursive(

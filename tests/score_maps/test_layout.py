@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from score_map_makers import random_map
 
@@ -27,6 +27,7 @@ layouts = st.builds(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(layout=layouts, seed=st.integers(0, 2**32 - 1))
 def test_decoding_undoes_encoding(layout, seed):
     form = (layout.grid_hw, layout.topk, layout.num_classes, layout.log_norm)
@@ -46,6 +47,7 @@ def test_decoding_undoes_encoding(layout, seed):
         assert (np.diff(read.scores.astype(float), axis=-1) <= 0).all()
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(layout=layouts, seed=st.integers(0, 2**32 - 1), data=st.data())
 def test_any_changed_byte_is_noticed(layout, seed, data):
     form = (layout.grid_hw, layout.topk, layout.num_classes, layout.log_norm)
@@ -60,6 +62,7 @@ def test_a_record_of_zeros_is_damaged():
     assert not layout.is_whole(np.zeros(layout.record_bytes // 8, np.uint64))
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.integers(0, 4095), min_size=1, max_size=33))
 def test_unpacking_undoes_packing_of_12_bits(values):
     packed = pack_12_bits(np.array([values]))

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from score_map_makers import CLASSES, contents, tiny_annotator, tiny_classifier, write_images
 
@@ -139,6 +139,7 @@ def test_a_process_stops_when_another_has_failed():
         second.share()
 
 
+@settings(deadline=None)
 @given(images=st.integers(1, 3_000_000), record=st.integers(8, 2**20), limit=st.integers(2**20, 2**28))
 def test_units_cover_every_image_once_and_fit_a_shard(images, record, limit):
     size = unit_size(images, record, limit)
