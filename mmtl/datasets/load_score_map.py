@@ -1,5 +1,5 @@
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ def score_map_key(img_path: str, image_root: str) -> str:
     return path[len(root) :].replace(os.sep, "/")
 
 
+def _folders(store: str | Path | Sequence[str]) -> list[Path]:
+    return [Path(folder).expanduser() for folder in ([store] if isinstance(store, str | Path) else store)]
+
+
 @TRANSFORMS.register_module()
 class LoadScoreMap(BaseTransform):
     """Puts the annotator's ``score_map`` of the whole image beside the image; no transform ever touches it.
@@ -32,8 +36,9 @@ class LoadScoreMap(BaseTransform):
     The store is opened at the first sample, once in each data-loader process.
 
     Args:
-        store: Folder of a score map store, or any mapping from key to :class:`mmtl.score_maps.ScoreMap`. None
-            passes every sample through, so that one pipeline serves training with and without score maps.
+        store: Folder of a score map store, a list of folders that are read as one, or any mapping from key to
+            :class:`mmtl.score_maps.ScoreMap`. None passes every sample through, so that one pipeline serves
+            training with and without score maps.
         image_root: Folder that keys are relative to: the one given to ``make_score_maps``.
         missing: What an image without a score map does: ``'error'`` stops, ``'label_only'`` passes the sample
             on with its class label alone.
@@ -48,7 +53,7 @@ class LoadScoreMap(BaseTransform):
 
     def __init__(
         self,
-        store: str | Mapping[str, ScoreMap] | None,
+        store: str | Sequence[str] | Mapping[str, ScoreMap] | None,
         image_root: str,
         missing: str = "error",
         num_classes: int | None = None,
@@ -56,9 +61,11 @@ class LoadScoreMap(BaseTransform):
         if missing not in ("error", "label_only"):
             raise ValueError(f"missing={missing!r} is neither 'error' nor 'label_only'")
         # Asked here, not in a worker: the message then stands alone instead of inside a worker's traceback.
-        if isinstance(store, str | Path) and not Path(store).expanduser().exists():
+        for folder in [] if store is None or isinstance(store, Mapping) else _folders(store):
+            if folder.exists():
+                continue
             raise FileNotFoundError(
-                f"score map store {str(store)!r} does not exist; make it with "
+                f"score map store {str(folder)!r} does not exist; make it with "
                 "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set store=None to train "
                 "on class labels alone"
             )
@@ -111,7 +118,7 @@ class LoadScoreMap(BaseTransform):
     def _open(self) -> Mapping[str, ScoreMap]:
         if isinstance(self.store, Mapping):
             return self.store
-        return ScoreMapStore(Path(self.store).expanduser())
+        return ScoreMapStore(_folders(self.store))
 
     def _store_name(self) -> str:
         return repr(type(self.store).__name__ if isinstance(self.store, Mapping) else str(self.store))

@@ -92,7 +92,7 @@ def test_store_is_opened_once_and_only_when_used(tmp_path, monkeypatch):
     assert not opened
     transform({"img_path": "images/a/b.png"})
     transform({"img_path": "images/a/b.png"})
-    assert opened == [tmp_path]
+    assert opened == [[tmp_path]]
 
 
 def test_real_store_serves_data_loader_workers(tmp_path):
@@ -105,6 +105,17 @@ def test_real_store_serves_data_loader_workers(tmp_path):
         np.testing.assert_array_equal(results["score_map"].classes, MAPS["a/b.png"].classes)
     with pytest.raises(ValueError, match="'a/c.png' has no map.*store"):
         transform({"img_path": "images/a/c.png"})
+
+
+def test_several_folders_are_read_as_one_store(tmp_path):
+    for name in ("a", "b"):
+        with ScoreMapWriter(tmp_path / name, num_classes=12, grid_hw=(3, 4), topk=1) as writer:
+            writer.add(f"{name}/b.png", MAPS["a/b.png"])
+    transform = load(store=[str(tmp_path / "a"), str(tmp_path / "b")])
+    for name in ("a", "b"):
+        assert "score_map" in transform({"img_path": f"images/{name}/b.png"})
+    with pytest.raises(FileNotFoundError, match="gone' does not exist"):
+        load(store=[str(tmp_path / "a"), str(tmp_path / "gone")])
 
 
 class MappedSamples(list):

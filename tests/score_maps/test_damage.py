@@ -120,6 +120,16 @@ def test_an_index_that_is_cut_while_the_store_is_open_changes_nothing(tmp_path):
     assert done.stdout.split() == ["read"] * 4
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_classes", 11), ("annotator", {"name": "x"}), ("undecodable", ["a"])]
+)
+def test_a_manifest_that_says_otherwise_than_its_shards_is_found(copy, name, value):
+    path = copy()
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {name: value}))
+    assert name in " ".join(ScoreMapStore(path).verify())
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

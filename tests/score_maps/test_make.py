@@ -160,6 +160,17 @@ def test_undecodable_images_are_listed_when_they_are_few(images, tmp_path):
     assert job.allowed_undecodable == 3 and store.verify() == []
 
 
+def test_a_finished_store_has_its_list_of_undecodable_images(images, tmp_path, monkeypatch):
+    (images / "bee" / "2.png").write_bytes(b"no picture")
+    monkeypatch.setattr("mmtl.score_maps.writer.write_manifest", lambda folder, manifest: os.kill(os.getpid(), 9))
+    options = Options(**(vars(OPTIONS) | {"max_undecodable": 0.2}))
+    process = multiprocessing.get_context("fork").Process(target=make, args=(images, tmp_path / "s", options))
+    process.start()
+    process.join()
+    assert process.exitcode == -9 and not (tmp_path / "s" / "manifest.json").exists()
+    assert (tmp_path / "s" / "undecodable.txt").read_text() == "bee/2.png\n"
+
+
 def test_too_many_undecodable_images_stop_the_run_and_leave_nothing(images, tmp_path):
     (images / "ant" / "0.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"ant/0.png cannot be decoded"):
