@@ -10,7 +10,7 @@ _base_ = [
     "../_base_/models/lvvit/nano_patch4.py",
 ]
 work_dir = "work_dirs/cifar10/token_labels"
-score_maps = "work_dirs/cifar10/score_maps"  # None trains on the class labels alone
+score_maps = "work_dirs/cifar10/score_maps"
 
 train_pipeline = [
     dict(type="mmtl.LoadImageFromFile"),
@@ -52,3 +52,4 @@ param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, co
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=128)
