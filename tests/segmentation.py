@@ -1,6 +1,7 @@
 """Segmentation recipes in small, with drawn data in the layout that each of them reads."""
 
 import inspect
+import re
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,11 @@ from mmseg.registry import DATASETS
 from mmtl.models.lvvit_arch import arch_settings
 
 ROOT = Path(__file__).parents[1]
-PATHS = sorted(p for p in (ROOT / "configs").rglob("*.py") if "_base_" not in p.parts and "x" in p.stem.split("-")[-1])
+PATHS = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*.py")
+    if "_base_" not in path.parts and re.search(r"-\d+x\d+$", path.stem)  # HEIGHTxWIDTH ends a segmentor's name
+)
 WIDTH = 24  # channels of a token in small
 
 
