@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtl.models.lvvit_arch import arch_of_weights, arch_settings, describe_arch
 from mmtl.models.lvvit_block import BLOCK_KINDS, Block
-from mmtl.models.lvvit_loading import report_loaded
+from mmtl.models.lvvit_loading import check_finite, report_loaded
 from mmtl.models.mix_token import TokenMix, mix_tokens
 from mmtl.registry import MODELS
 
@@ -216,7 +216,8 @@ class LVViT(BaseBackbone):
         state_dict[name] = self._pos_embed_for(loaded, (side, side), self.grid_hw)
 
     def _report_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
-        """Log which weights a checkpoint gives and which not."""
+        """Log which weights a checkpoint gives and which not; refuse ones that are not finite."""
+        check_finite(state_dict, prefix)
         report = report_loaded(self.state_dict(), state_dict, prefix)
         if report:
             print_log(f"LVViT: {report}", logger="current")

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from mmtl.models.lvvit_arch import arch_of_weights, describe_arch
+
 
 def report_loaded(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], prefix: str = "") -> str:
     """Say which weights of a backbone are in a checkpoint, or refuse one that has none or of other shapes.
@@ -41,6 +43,42 @@ def report_loaded(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], pre
         f"{len(found)} of {len(wanted)} weights loaded; not in the checkpoint: {_listed(sorted(missing), 6)}; "
         f"left out of it: {_listed(left_out, 6)}"
     )
+
+
+def check_finite(given: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Args:
+        given: the checkpoint's weights by name.
+        prefix: only names that begin so are looked at.
+
+    Raises:
+        ValueError: with the name of the first such weight.
+    """
+    for name, value in given.items():
+        # Weights on the meta device have shapes and no values.
+        if name.startswith(prefix) and value.is_floating_point() and not value.is_meta and not value.isfinite().all():
+            raise ValueError(
+                f"{name} of the checkpoint holds NaN or infinite values: it is damaged, or its training diverged; "
+                "take another one"
+            )
+
+
+def check_converted(given: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Refuse a released classifier that has not been converted: none of its names would be found.
+
+    Args:
+        given: the checkpoint's weights by name.
+        prefix: what stands before a whole classifier's names in the checkpoint.
+
+    Raises:
+        ValueError: if the names are the released ones.
+    """
+    if found := arch_of_weights(given, prefix):
+        raise ValueError(
+            f"the checkpoint is {describe_arch(found)} under its released names ({_listed(given, 3)}): "
+            "convert it first with `mim run mmtl convert_checkpoint SRC DST`"
+        )
 
 
 def _listed(names: Iterable[str], limit: int) -> str:

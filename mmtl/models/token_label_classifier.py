@@ -12,6 +12,7 @@ from mmtl.models.foreign_backbone import (
     patch_embedding,
     takes_token_mix,
 )
+from mmtl.models.lvvit_loading import check_converted, check_finite
 from mmtl.models.mix_token import MixToken, TokenMix
 from mmtl.models.token_label_head import TokenLabelHead
 from mmtl.registry import MODELS
@@ -58,10 +59,16 @@ class TokenLabelClassifier(ImageClassifier):
                 if "token_stride" not in data_preprocessor:
                     data_preprocessor["token_stride"] = _token_stride(backbone, neck, head)
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
+        self._register_load_state_dict_pre_hook(self._check_loaded_weights)
         self.backbone_mixes = takes_token_mix(backbone)
         augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())
         if not self.backbone_mixes and any(isinstance(augment, MixToken) for augment in augments):
             patch_embedding(backbone)  # or a clear error before the first batch
+
+    def _check_loaded_weights(self, state_dict: dict, prefix: str, *args: object) -> None:
+        """Refuse released names, and weights that are not finite: the head's too."""
+        check_converted(state_dict, prefix)
+        check_finite(state_dict, prefix)
 
     def forward(
         self,

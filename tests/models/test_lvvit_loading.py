@@ -3,12 +3,17 @@
 import pytest
 import torch
 from mmengine.logging import MMLogger
-from mmengine.runner.checkpoint import load_checkpoint
+from mmengine.runner.checkpoint import load_checkpoint, load_state_dict
 from mmpretrain.models.utils import resize_pos_embed
 
-from mmtl.models import LVViT
+from mmtl.checkpoints import convert_to_released
+from mmtl.models import LVViT, TokenLabelClassifier, TokenLabelHead
 
 NANO = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48, stem_channels=16, residual_divisor=2)
+
+
+def classifier() -> TokenLabelClassifier:
+    return TokenLabelClassifier(LVViT(NANO, img_size=32), head=TokenLabelHead(3, 24))
 
 
 def resized(pos_embed: torch.Tensor, source_hw: tuple, target_hw: tuple) -> torch.Tensor:
@@ -86,6 +91,23 @@ def test_an_arch_of_ones_own_is_described(changed, words):
     weights = LVViT(NANO | changed, img_size=32).state_dict()
     with pytest.raises(ValueError, match=f"looks like an arch with embed_dims 24, .*{words}"):
         LVViT(NANO, img_size=32).load_state_dict(weights, strict=False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["backbone.blocks.1.norm2.bias", "head.fc.weight"])
+def test_weights_that_are_not_finite_are_named(key, value, tmp_path):
+    model = classifier()
+    weights = {name: x.clone() for name, x in model.state_dict().items()}
+    weights[key].view(-1)[1] = value
+    torch.save({"state_dict": weights}, tmp_path / "diverged.pth")
+    with pytest.raises(ValueError, match=f"{key} of the checkpoint holds NaN or infinite"):
+        load_checkpoint(model, str(tmp_path / "diverged.pth"))
+
+
+def test_released_names_are_recognised_and_converting_is_advised():
+    model = classifier()
+    with pytest.raises(ValueError, match="an arch with embed_dims 24.* released names .*convert_checkpoint SRC DST"):
+        load_state_dict(model, convert_to_released(model.state_dict()))
 
 
 def test_heads_without_a_backbone_load_without_complaint():
