@@ -20,21 +20,18 @@ class MapWindows(NamedTuple):
     weights: Tensor
 
 
-class _Samples(NamedTuple):
-    """Where the bins are sampled, in the unit square of the network's input."""
+class _Plan(NamedTuple):
+    """How a batch is sampled. The two axes, x and y, are the first dimension of every tensor here.
 
-    u: Tensor  # float64 [B, 1, grid w, 1, most x]
-    v: Tensor  # float64 [B, grid h, 1, most y, 1]
-    used: Tensor  # bool [B, 1, S], S = most y * most x
+    Everything that needs a number on the host is settled here; the tensors then go to the device.
+    """
 
-
-class _Bins(NamedTuple):
-    """How the bins of a batch are sampled; everything that needs a number on the host is settled here."""
-
-    to_cells: Tensor  # float64 [B, 2, 3], unit square of the input to map cells
-    counts: Tensor  # float64 [B, 2], samples along the input's x and along its y in each bin
+    to_cells: Tensor  # float64 [2, B, 3], unit square of the input to map cells, the first cell's centre at 0
+    counts: Tensor  # float64 [2, B, 1, 1], samples in each bin along the input's x and along its y
+    lengths: Tensor  # float64 [2, 3], each axis' cells of the map, bins of the grid, cells of the window
     most_xy: tuple[int, int]  # the largest counts of the batch
     window_hw: tuple[int, int]  # cells that hold all samples of any bin of the batch
+    upright: bool  # x depends on the input's x alone and y on its y alone: no image is turned or sheared
 
 
 def map_windows(
@@ -67,69 +64,119 @@ def map_windows(
         row_major: token n is at row n // w and column n % w of the grid.
         cell_centres: cell (row i, column j) of the map has its centre at ((j + 0.5) / w, (i + 0.5) / h).
     """
-    bins = _plan_bins(view_affine.double(), map_hw, grid_hw)
-    bins = bins._replace(
-        to_cells=bins.to_cells.to(device, non_blocking=True), counts=bins.counts.to(device, non_blocking=True)
-    )
-    samples = _sample_points(bins, grid_hw)
-    h, w = map_hw
-    x, y = (cells - 0.5 for cells in _project(bins.to_cells, samples))  # cell (0, 0) has its centre at 0
-    edge = 1 + 1e-6  # a sample right on the edge counts, whatever the rounding
-    inside = samples.used & (x >= -edge) & (x <= w + edge - 1) & (y >= -edge) & (y <= h + edge - 1)
-    for frame in () if frame_affines is None else frame_affines.double().to(device, non_blocking=True).unbind(1):
-        for side in _project(frame, samples):
-            inside &= (side - 0.5).abs() <= 0.5
-    row_weights, rows = _axis_weights(y.clamp_(0, h - 1), bins.window_hw[0], h)
-    column_weights, columns = _axis_weights(x.clamp_(0, w - 1), bins.window_hw[1], w)
-    sample_weights = inside / samples.used.sum(-1, keepdim=True)
-    weights = row_weights.mul_(sample_weights.unsqueeze(-1)).transpose(-1, -2) @ column_weights
-    cells = rows.unsqueeze(-1) * w + columns.unsqueeze(-2)  # [B, N, window rows, window columns]
-    return MapWindows(cells.flatten(2), weights.flatten(2))
+    frames = () if frame_affines is None else frame_affines.double().transpose(0, 1)
+    plan = _plan(view_affine.double(), frames, map_hw, grid_hw)
+    plan = plan._replace(**{name: getattr(plan, name).to(device, non_blocking=True) for name in plan._fields[:3]})
+    places, shares = _sample_axes(plan, max(grid_hw))
+    positions, shares = _move(plan.to_cells, places, plan, grid_hw), _share_of_samples(shares, plan)
+    shares = shares * _inside_map(positions, plan)
+    for frame in frames:
+        in_frame = _move(frame.to(device, non_blocking=True).transpose(0, 1), places, plan, grid_hw)
+        shares = shares * _both_axes((in_frame - 0.5).abs_() <= 0.5, plan)
+    weights, firsts = _axis_weights(positions, plan)
+    return _combine(weights, firsts, shares, plan, map_hw[1], grid_hw)
 
 
-def _plan_bins(view_affine: Tensor, map_hw: tuple[int, int], grid_hw: tuple[int, int]) -> _Bins:
-    """Sample counts per image, and the sizes that the whole batch shares."""
-    grid_h, grid_w = grid_hw
-    to_cells = view_affine * view_affine.new_tensor([[map_hw[1]], [map_hw[0]]])
-    sides = to_cells[:, :, :2] / view_affine.new_tensor([grid_w, grid_h])  # columns: the two sides of a bin
+def _plan(view_affine: Tensor, frames: Tensor | tuple, map_hw: tuple[int, int], grid_hw: tuple[int, int]) -> _Plan:
+    """Sample counts per image, and what the whole batch shares."""
+    lengths = view_affine.new_tensor([[map_hw[1], grid_hw[1], 0], [map_hw[0], grid_hw[0], 0]])
+    to_cells = view_affine * lengths[:, :1]
+    sides = to_cells[:, :, :2] / lengths[:, 1]  # columns: the two sides of a bin
     # A side of 1 cell that arithmetic made 1 + 1e-9 still takes one sample.
-    counts = (sides.norm(dim=1) - 1e-6).ceil().clamp(min=1)
+    counts = (sides.norm(dim=1) - 1e-6).ceil_().clamp_(min=1)
     # The first and the last sample of a bin lie (1 - 1 / count) of its sides apart.
-    spans_xy = (sides.abs() * (1 - 1 / counts).unsqueeze(1)).sum(-1).amax(0).tolist()
-    window_w, window_h = (math.ceil(span - 1e-6) + 2 for span in spans_xy)
-    most_x, most_y = (int(count) for count in counts.amax(0).tolist())
-    return _Bins(to_cells, counts, (most_x, most_y), (min(window_h, map_hw[0]), min(window_w, map_hw[1])))
+    spans_xy = (sides.abs() @ (1 - 1 / counts).unsqueeze(-1)).squeeze(-1)
+    tilts = [affine[:, i, 1 - i].abs() for affine in (view_affine, *frames) for i in range(2)]
+    of_images = torch.column_stack((counts, spans_xy, torch.stack(tilts, dim=1).amax(1)))
+    least = of_images.new_tensor([[1, 1, 0, 0, 0]])  # all that a batch of no images has
+    *most_xy, span_x, span_y, tilt = torch.cat((least, of_images)).amax(0).tolist()
+    window_h, window_w = (
+        min(math.ceil(span - 1e-6) + 2, size) for span, size in zip((span_y, span_x), map_hw, strict=True)
+    )
+    lengths[:, 2] = lengths.new_tensor([window_w, window_h])
+    to_cells[:, :, 2] -= 0.5
+    counts = counts.T[..., None, None]
+    most_xy = tuple(int(count) for count in most_xy)
+    return _Plan(to_cells.transpose(0, 1), counts, lengths, most_xy, (window_h, window_w), upright=tilt == 0)
 
 
-def _sample_points(bins: _Bins, grid_hw: tuple[int, int]) -> _Samples:
-    """Samples of every bin; those that an image does not use repeat its last one."""
-    (most_x, most_y), (grid_h, grid_w) = bins.most_xy, grid_hw
-    u, used_x = _axis_samples(bins.counts[:, :1], most_x, grid_w)
-    v, used_y = _axis_samples(bins.counts[:, 1:], most_y, grid_h)
-    used = used_y.unsqueeze(2) & used_x.unsqueeze(1)  # [B, most_y, most_x]
-    return _Samples(u[:, None, :, None, :], v[:, :, None, :, None], used.flatten(1).unsqueeze(1))
+def _sample_axes(plan: _Plan, most_bins: int) -> tuple[Tensor, Tensor]:
+    """Places [2, B, bins, S] of the samples along the unit square's axes, and what each counts, [2, B, 1, S].
+
+    Samples that an image does not use repeat its last one and count nothing.
+    """
+    steps = torch.arange(max(plan.most_xy), device=plan.counts.device)
+    starts = torch.arange(most_bins, device=steps.device).unsqueeze(-1)
+    within_bin = (torch.minimum(steps, plan.counts - 1) + 0.5) / plan.counts
+    return (starts + within_bin) / plan.lengths[:, 1].view(2, 1, 1, 1), ((steps < plan.counts) / plan.counts).float()
 
 
-def _axis_samples(counts: Tensor, most: int, bins: int) -> tuple[Tensor, Tensor]:
-    """Places [B, bins, most] of the samples along an axis of the unit square, and which are used, bool [B, most]."""
-    steps = torch.arange(most, device=counts.device)
-    starts = torch.arange(bins, device=counts.device).view(1, -1, 1)
-    within_bin = (torch.minimum(steps, counts - 1) + 0.5) / counts
-    return (starts + within_bin.unsqueeze(1)) / bins, steps < counts
+def _move(affine: Tensor, places: Tensor, plan: _Plan, grid_hw: tuple[int, int]) -> Tensor:
+    """Samples taken through an affine [2, B, 3]: their places along its two axes.
+
+    Returns:
+        Tensor: [2, B, bins, S], per axis, for an upright plan, else [2, B, grid h, grid w, S].
+    """
+    if plan.upright:
+        return affine.diagonal(dim1=0, dim2=2).T[..., None, None] * places + affine[:, :, 2:, None]
+    (most_x, most_y), (grid_h, grid_w) = plan.most_xy, grid_hw
+    u, v = places[0, :, None, :grid_w, None, :most_x], places[1, :, :grid_h, None, :most_y, None]
+    along_u, along_v, offset = affine[..., None, None, None, None].unbind(2)
+    return (along_u * u + (along_v * v + offset)).flatten(4)
 
 
-def _project(affine: Tensor, samples: _Samples) -> tuple[Tensor, Tensor]:
-    """Places (x, y), each [B, N, S], of the samples taken through an affine [B, 2, 3]."""
-    affine = affine[..., None, None, None, None]
-    sides = (affine[:, i, 0] * samples.u + (affine[:, i, 1] * samples.v + affine[:, i, 2]) for i in range(2))
-    return tuple(side.flatten(3).flatten(1, 2) for side in sides)
+def _share_of_samples(shares: Tensor, plan: _Plan) -> Tensor:
+    """What each sample of :func:`_move` counts: [2, B, 1, S] per axis for an upright plan, else [B, 1, 1, S]."""
+    if plan.upright:
+        return shares
+    most_x, most_y = plan.most_xy
+    return (shares[1, ..., :most_y, None] * shares[0, ..., None, :most_x]).flatten(2).unsqueeze(1)
 
 
-def _axis_weights(position: Tensor, window: int, size: int) -> tuple[Tensor, Tensor]:
-    """Linear interpolation weights [B, N, S, window] along one axis, and the cells [B, N, window] they belong to."""
-    first = position.amin(-1).floor_().clamp_(0, size - window)
-    steps = torch.arange(window, device=position.device)
+def _both_axes(holds: Tensor, plan: _Plan) -> Tensor:
+    """Whether something holds for samples, known per axis; samples of a turned image need it for both."""
+    return holds if plan.upright else holds.all(0)
+
+
+def _inside_map(positions: Tensor, plan: _Plan) -> Tensor:
+    """Whether samples lie within half a cell of the map; one right on that edge does, whatever the rounding."""
+    sizes = plan.lengths[:, 0].view(2, *[1] * (positions.ndim - 1))
+    return _both_axes((positions - (sizes - 1) / 2).abs_() <= (sizes + 1) / 2 + 1e-6, plan)
+
+
+def _axis_weights(positions: Tensor, plan: _Plan) -> tuple[Tensor, Tensor]:
+    """Linear interpolation along each axis.
+
+    Args:
+        positions: float64 [2, ..., S], places of the samples in cells.
+        plan: with the cells of the map and of the window.
+
+    Returns:
+        tuple: weights float32 [2, ..., S, window], and the first cell of each window, int64 [2, ...].
+    """
+    sizes, _, windows = plan.lengths.view(2, 3, *[1] * (positions.ndim - 2)).unbind(1)
+    positions = positions.clamp(min=0).minimum((sizes - 1).unsqueeze(-1))
+    firsts = positions.amin(-1).floor_().minimum(sizes - windows)
+    steps = torch.arange(max(plan.window_hw), device=positions.device)
     # Measured from the window's first cell the places are small numbers, which float32 holds exactly enough.
-    offsets = (position - first.unsqueeze(-1)).float()
-    weights = (offsets.unsqueeze(-1) - steps).abs_().neg_().add_(1).clamp_(min=0)
-    return weights, first.long().unsqueeze(-1) + steps
+    offsets = (positions - firsts.unsqueeze(-1)).float()
+    return (offsets.unsqueeze(-1) - steps).abs_().neg_().add_(1).clamp_(min=0), firsts.long()
+
+
+def _combine(
+    weights: Tensor, firsts: Tensor, shares: Tensor, plan: _Plan, map_w: int, grid_hw: tuple[int, int]
+) -> MapWindows:
+    """Windows of cells from what the two axes say."""
+    (window_h, window_w), (grid_h, grid_w) = plan.window_hw, grid_hw
+    if plan.upright:  # all tokens of a row have the same rows of the map, and all of a column the same columns
+        along_x, along_y = (weights * shares.unsqueeze(-1)).sum(-2)  # [B, bins, window]
+        weights = along_y[:, :grid_h, None, :window_h, None] * along_x[:, None, :grid_w, None, :window_w]
+        firsts = firsts[1, :, :grid_h, None] * map_w + firsts[0, :, None, :grid_w]
+    else:
+        along_x, along_y = weights[0, ..., :window_w], weights[1, ..., :window_h]
+        weights = (along_y * shares.unsqueeze(-1)).transpose(-1, -2) @ along_x
+        firsts = firsts[1] * map_w + firsts[0]
+    down, right = (torch.arange(length, device=weights.device) for length in plan.window_hw)
+    window = (down.unsqueeze(-1) * map_w + right).flatten()
+    cells = firsts.unsqueeze(-1) + window  # [B, grid h, grid w, W]
+    return MapWindows(cells.flatten(1, 2), weights.flatten(3).flatten(1, 2))

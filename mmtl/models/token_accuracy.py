@@ -1,7 +1,13 @@
 import torch
 from torch import Tensor
 
-from mmtl.models.sparse_softmax import sort_classes
+from mmtl.models.sparse_softmax import (
+    add_up_runs,
+    first_of_classes,
+    pack_entries,
+    sort_entries,
+    unpack_entries,
+)
 from mmtl.models.token_targets import TokenTargets
 
 
@@ -19,11 +25,12 @@ def token_accuracy(logits: Tensor, targets: TokenTargets) -> Tensor:
     Returns:
         Tensor: float32 scalar, 0 when no token is left.
     """
-    classes, order = sort_classes(targets.classes)  # [B, N, M]; equal classes are neighbours now
-    slots = torch.nn.functional.pad(classes[..., 1:] != classes[..., :-1], (1, 0)).cumsum(-1)
-    weights = torch.zeros_like(targets.weights).scatter_add(-1, slots, targets.weights.gather(-1, order))
-    best, slot = weights.max(-1, keepdim=True)
-    first = torch.zeros_like(classes).scatter(-1, slots, classes).gather(-1, slot).squeeze(-1)  # [B, N]
+    entries = sort_entries(pack_entries(targets.weights, targets.classes))  # [B, N, M]; equal classes are neighbours
+    firsts = first_of_classes(entries)
+    classes, weights = unpack_entries(entries)
+    add_up_runs(weights, firsts)
+    best, slot = weights.mul_(firsts).max(-1, keepdim=True)
+    first = classes.gather(-1, slot).squeeze(-1)  # [B, N]
     counted = (best.squeeze(-1) > 1e-6) & (targets.row_weights > 0)
     right = (logits.argmax(-1).view_as(first) == first) & counted
     return 100.0 * right.sum() / counted.sum().clamp(min=1)

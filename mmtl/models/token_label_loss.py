@@ -22,16 +22,16 @@ def token_label_loss(logits: Tensor, targets: TokenTargets, token_weights: Tenso
     so no dense target is ever made. The gradient is computed with the loss, in one pass over the logits.
 
     Args:
-        logits: [B, N, K] (or [B, K] where N is 1), any floating type; computed in float32.
+        logits: [B, N, K] (or [B, K] where N is 1), any floating type; computed in float32, or float64 if they are.
         targets: the label distributions of the same tokens.
         token_weights: [B, N], multiplies the targets' own row weights. Tokens of weight 0 are left out, the mean
             is over the weights' sum.
 
     Returns:
-        Tensor: float32 scalar.
+        Tensor: scalar, float32 (or float64 for such logits).
 
     Raises:
-        ValueError: if the logits do not fit the targets.
+        ValueError: if the logits or the token weights do not fit the targets.
 
     Source: paper, section 3.1.
     """
@@ -41,6 +41,8 @@ def token_label_loss(logits: Tensor, targets: TokenTargets, token_weights: Tenso
             f"token_label_loss wants logits [{batch}, {tokens}, {targets.num_classes}] for {targets!r}, "
             f"got {list(logits.shape)}"
         )
+    if token_weights is not None and token_weights.shape != targets.tail.shape:
+        raise ValueError(f"token_weights must be [{batch}, {tokens}], got {list(token_weights.shape)}")
     row_weights = targets.row_weights if token_weights is None else targets.row_weights * token_weights
     row_weights = row_weights.flatten() / row_weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
     return _SparseSoftCrossEntropy.apply(
@@ -75,47 +77,57 @@ def process_weight(row_weights: Tensor | None, device: torch.device) -> Tensor |
 
 
 class _SparseSoftCrossEntropy(torch.autograd.Function):
-    """Weighted sum of the rows' losses; each row's gradient is made with its loss and kept for one backward pass."""
+    """Weighted sum of the rows' losses; each row's gradient is made with its loss and kept for the backward pass."""
 
     @staticmethod
     def forward(
         ctx: FunctionCtx, logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, row_weights: Tensor
     ) -> Tensor:
         """Logits [R, K], entries [R, M], tail [R], row weights [R]."""
-        grad = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        mass = tail * logits.shape[-1] + weights.sum(-1)
-        losses = torch.empty_like(tail)
-        rows = max(1, _CHUNK_LOGITS.get(logits.device.type, 2**25) // logits.shape[-1])
-        for start in range(0, len(logits), rows):
-            chunk = slice(start, start + rows)
-            inputs = (x[chunk] for x in (logits, classes, weights, tail, mass))
-            losses[chunk], row_grads = _row_losses(*inputs)
-            if grad is not None:
-                grad[chunk] = row_grads
-        ctx.grad = grad
-        ctx.save_for_backward(row_weights)
+        losses, ctx.grad = _losses_and_gradient(logits, classes, weights, tail, ctx.needs_input_grad[0])
+        ctx.save_for_backward(logits, classes, weights, tail, row_weights)
         return (row_weights * losses).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_loss: Tensor) -> tuple:
-        """The kept gradient, scaled in place: a second one of the logits' size is never held."""
-        if ctx.grad is None:
-            raise RuntimeError("token_label_loss keeps its gradient for one backward pass, this is the second")
-        (row_weights,) = ctx.saved_tensors
+        """The kept gradient, scaled in place: two of the logits' size are never held. A second pass makes it anew."""
+        *inputs, row_weights = ctx.saved_tensors
+        grad = _losses_and_gradient(*inputs, True)[1] if ctx.grad is None else ctx.grad
+        ctx.grad = None
         # Rows are weighted here, not before: float16 would lose gradients that no loss scale has been applied to.
-        grad, ctx.grad = ctx.grad.mul_((row_weights * grad_loss).unsqueeze(-1)), None
-        return grad, None, None, None, None
+        return grad.mul_((row_weights * grad_loss).unsqueeze(-1)), None, None, None, None
 
 
-def _row_losses(logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+def _losses_and_gradient(
+    logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, with_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Losses [R], and their gradients [R, K] in the logits' type if wanted."""
+    grad = torch.empty_like(logits) if with_gradient else None
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    weights, tail = weights.to(dtype), tail.to(dtype)
+    mass, losses = tail * logits.shape[-1] + weights.sum(-1), torch.empty_like(tail)
+    rows = max(1, _CHUNK_LOGITS.get(logits.device.type, 2**25) // logits.shape[-1])
+    for start in range(0, len(logits), rows):
+        chunk = slice(start, start + rows)
+        inputs = (x[chunk] for x in (classes, weights, tail, mass))
+        losses[chunk], row_grads = _row_losses(logits[chunk].to(dtype), *inputs, with_gradient)
+        if with_gradient:
+            grad[chunk] = row_grads
+    return losses, grad
+
+
+def _row_losses(
+    logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, mass: Tensor, with_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
     """Losses [R] and their gradients mass * softmax - tail - weights, [R, K]."""
-    logits = logits.float()
     peak = logits.amax(-1, keepdim=True)
     exps = (logits - peak).exp_()
     norm = exps.sum(-1, keepdim=True)
     log_norm = (norm.log() + peak).squeeze(-1)
     named = (weights * logits.gather(-1, classes)).sum(-1)
     losses = mass * log_norm - tail * logits.sum(-1) - named
+    if not with_gradient:
+        return losses, None
     grad = exps.mul_(mass.unsqueeze(-1) / norm).sub_(tail.unsqueeze(-1))
     return losses, grad.scatter_add_(-1, classes, -weights)

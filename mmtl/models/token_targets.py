@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mmtl.models.score_map_checks import check_classes, check_shapes, check_values
 from mmtl.models.score_map_windows import map_windows
-from mmtl.models.sparse_softmax import merge_classes, softmax_over_tail
+from mmtl.models.sparse_softmax import pack_entries, scale_entries, softmax_of_entries, unpack_entries
 
 TAILS = ("zero_logit", "probability")
 
@@ -53,7 +55,7 @@ class TokenTargets:
         Raises:
             ValueError: if a label is negative or not below ``num_classes``.
         """
-        _check_classes(labels, num_classes, "label")
+        check_classes(labels, num_classes, "label")
         ones = torch.ones(len(labels), 1, device=labels.device)
         entries = labels.long().view(-1, 1, 1), ones.unsqueeze(-1)
         return cls(*entries, torch.zeros_like(ones), ones, num_classes, (1, 1))
@@ -75,19 +77,22 @@ class TokenTargets:
         )
 
     def __getitem__(self, index: Tensor | slice | tuple) -> TokenTargets:
-        """Select images; a second index (the classes, in mmpretrain's Mixup) may only be ``:``."""
+        """Select images, one or several; a second index (the classes, in mmpretrain's Mixup) may only be ``:``."""
         if isinstance(index, tuple):
             index, *rest = index
-            if any(item != slice(None) for item in rest):
+            if any(not isinstance(item, slice) or item != slice(None) for item in rest):
                 raise ValueError(f"TokenTargets are indexed by images only, as targets[index]; got also {rest}")
-        if isinstance(index, int):
-            index = slice(index, index + 1 or None)
+        if isinstance(index, int | np.integer) or (isinstance(index, Tensor) and index.ndim == 0):
+            index = range(len(self))[int(index)]  # raises IndexError, which also ends a loop over the images
+            index = slice(index, index + 1)
         return self._map(lambda tensor: tensor[index])
 
     def __mul__(self, factor: float | Tensor) -> TokenTargets:
         """Scale by a number, or by one number per image (a tensor of shape [] or [B])."""
         if isinstance(factor, Tensor):
             factor = factor.reshape(-1, 1)
+            if len(factor) not in (1, len(self)):
+                raise ValueError(f"{self!r} are scaled by one number, or one per image, got {len(factor)}")
         return replace(
             self,
             weights=self.weights * (factor.unsqueeze(-1) if isinstance(factor, Tensor) else factor),
@@ -98,6 +103,8 @@ class TokenTargets:
     __rmul__ = __mul__
 
     def __add__(self, other: TokenTargets) -> TokenTargets:
+        if (self.tail.shape, self.grid_hw, self.num_classes) != (other.tail.shape, other.grid_hw, other.num_classes):
+            raise ValueError(f"targets that are added must be of one shape, got {self!r} and {other!r}")
         return replace(
             self,
             classes=torch.cat((self.classes, other.classes), dim=-1),
@@ -190,12 +197,14 @@ class TokenTargets:
             TokenTargets: with N = 1.
 
         Raises:
-            ValueError: for another ``blend``.
+            ValueError: for another ``blend``, or labels that are not one class index per image.
 
         Source: paper, section 3.1 (label); released code (blend).
         """
         if blend == "map":
             return self
+        if labels.shape != (len(self),):
+            raise ValueError(f"ground_truth wants one label per image, [{len(self)}], got {list(labels.shape)}")
         label_targets = TokenTargets.from_labels(labels, self.num_classes)
         if blend == "label":
             return label_targets
@@ -254,23 +263,22 @@ def token_targets(
 
     Source: paper, section 3.1; released code for the zero logits.
     """
-    _check_shapes(scores, classes, view_affine, grid_hw, log_norm)
-    _check_options(tail, outside, log_norm)
-    _check_values(scores, classes, view_affine, log_norm, num_classes)
+    check_shapes(scores, classes, view_affine, grid_hw, log_norm, frame_affines)
+    _check_options(tail, outside, smoothing, log_norm)
+    check_values(scores, classes, view_affine, log_norm, num_classes)
     device = scores.device if device is None else device
-    map_hw = tuple(scores.shape[1:3])
-    windows = map_windows(view_affine, map_hw, grid_hw, device, frame_affines)
-    scores, classes = (x.to(device, non_blocking=True).flatten(1, 2) for x in (scores.float(), classes.int()))
+    windows = map_windows(view_affine, tuple(scores.shape[1:3]), grid_hw, device, frame_affines)
     coverage = windows.weights.sum(-1)  # [B, N]
+    values = scores.float()
+    if tail == "probability":
+        values, cell_tail = _cell_probabilities(values, log_norm.float(), num_classes)
+    cells = pack_entries(values, classes).flatten(1, 2).to(device, non_blocking=True)
+    entries = scale_entries(_read(cells, windows.cells), windows.weights.unsqueeze(-1)).flatten(2)
     if tail == "zero_logit":
-        logits = _read(scores, windows.cells).mul_(windows.weights.unsqueeze(-1))
-        read_classes, logits, firsts = merge_classes(_read(classes, windows.cells).flatten(2), logits.flatten(2))
-        weights, tails = softmax_over_tail(logits, firsts, num_classes)
+        read_classes, weights, tails = softmax_of_entries(entries, num_classes)
     else:
-        log_norm = log_norm.float().to(device, non_blocking=True).flatten(1, 2)
-        cell_weights, cell_tail = _cell_probabilities(scores, log_norm, num_classes)
-        read_classes = _read(classes, windows.cells).flatten(2).long()
-        weights = (_read(cell_weights, windows.cells) * windows.weights.unsqueeze(-1)).flatten(2)
+        read_classes, weights = unpack_entries(entries)
+        cell_tail = cell_tail.flatten(1).to(device, non_blocking=True)
         tails = (_read(cell_tail, windows.cells) * windows.weights).sum(-1) + (1 - coverage) / num_classes
     row_weights = torch.ones_like(tails) if outside == "uniform" else (coverage > 0).to(tails)
     targets = TokenTargets(read_classes, weights, tails, row_weights, num_classes, tuple(grid_hw))
@@ -285,7 +293,7 @@ def _read(cell_values: Tensor, cells: Tensor) -> Tensor:
 
 
 def _cell_probabilities(scores: Tensor, log_norm: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Distribution of each cell, as weights [B, h * w, k] above the tail [B, h * w].
+    """Distribution of each cell, as weights [B, h, w, k] above the tail [B, h, w].
 
     The stored numbers are float16, so the k best may come to a little more than 1, or, when they are all the
     classes, to a little less: they are scaled to a distribution then.
@@ -298,52 +306,15 @@ def _cell_probabilities(scores: Tensor, log_norm: Tensor, num_classes: int) -> t
     return probabilities - tail, tail.squeeze(-1)
 
 
-def _check_options(tail: str, outside: str, log_norm: Tensor | None) -> None:
+def _check_options(tail: str, outside: str, smoothing: float, log_norm: Tensor | None) -> None:
     if tail not in TAILS:
         raise ValueError(f"token_targets wants tail 'zero_logit' or 'probability', got {tail!r}")
     if outside not in ("uniform", "ignore"):
         raise ValueError(f"token_targets wants outside 'uniform' or 'ignore', got {outside!r}")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"token_targets wants smoothing in [0, 1], got {smoothing}")
     if tail == "probability" and log_norm is None:
         raise ValueError(
             "tail='probability' needs log_norm, the log-sum-exp over all classes, which these score maps lack "
             "(released archives do): make the maps with tools/make_score_maps.py or use tail='zero_logit'"
         )
-
-
-def _check_shapes(
-    scores: Tensor, classes: Tensor, view_affine: Tensor, grid_hw: tuple[int, int], log_norm: Tensor | None
-) -> None:
-    if scores.ndim != 4 or scores.shape != classes.shape or 0 in scores.shape[1:]:
-        raise ValueError(
-            f"scores and classes must both be [B, h, w, k], got {tuple(scores.shape)} and {tuple(classes.shape)}"
-        )
-    if view_affine.shape != (len(scores), 2, 3):
-        raise ValueError(f"view_affine must be [{len(scores)}, 2, 3], got {tuple(view_affine.shape)}")
-    if log_norm is not None and log_norm.shape != scores.shape[:3]:
-        raise ValueError(f"log_norm must be {tuple(scores.shape[:3])}, got {tuple(log_norm.shape)}")
-    if len(grid_hw) != 2 or min(grid_hw) < 1:
-        raise ValueError(f"grid_hw must be two positive numbers of tokens (h, w), got {tuple(grid_hw)}")
-
-
-def _check_values(
-    scores: Tensor, classes: Tensor, view_affine: Tensor, log_norm: Tensor | None, num_classes: int
-) -> None:
-    _check_classes(classes, num_classes, "class")
-    for name, values in (("scores", scores), ("log_norm", log_norm), ("view_affine", view_affine)):
-        if values is not None and not (finite := values.isfinite()).all():
-            place = tuple((~finite).nonzero()[0].tolist())
-            raise ValueError(f"{name} must be finite, got {values[place].item()} at {place}")
-    areas = torch.linalg.det(view_affine[:, :, :2].double()).abs()
-    if (areas < 1e-12).any():
-        image = int(areas.argmin())
-        raise ValueError(f"view_affine of image {image} has no area: {view_affine[image].tolist()}")
-
-
-def _check_classes(classes: Tensor, num_classes: int, what: str) -> None:
-    if classes.numel() == 0:
-        return
-    lowest, highest = (int(value) for value in classes.long().aminmax())
-    if lowest < 0 or highest >= num_classes:
-        wrong = lowest if lowest < 0 else highest
-        place = tuple((classes == wrong).nonzero()[0].tolist())
-        raise ValueError(f"{what} {wrong} at {place} is not within the {num_classes} classes (0 to {num_classes - 1})")

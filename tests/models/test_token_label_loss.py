@@ -95,3 +95,22 @@ def test_computes_in_float32_and_returns_the_gradient_in_the_logits_type(dtype):
 def test_logits_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"wants logits \[3, 6, 13\] .* got \[3, 6, 12\]"):
         token_label_loss(torch.randn(3, 6, 12), make_targets(0))
+
+
+def test_token_weights_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"token_weights must be \[3, 6\], got \[3\]"):
+        token_label_loss(torch.randn(3, 6, 13), make_targets(0), torch.ones(3))
+
+
+def test_gradient_is_that_of_the_loss_in_float64():
+    targets = make_targets(0, batch=1, grid_hw=(1, 2))
+    logits = torch.randn(1, 2, 13, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: token_label_loss(z, targets), logits)
+
+
+def test_further_backward_passes_give_the_same_gradient():
+    logits = torch.randn(3, 6, 13, requires_grad=True)
+    loss = token_label_loss(logits, make_targets(0))
+    first, second, third = (torch.autograd.grad(loss, logits, 2.0 * loss, retain_graph=True)[0] for _ in range(3))
+    torch.testing.assert_close(second, first)
+    torch.testing.assert_close(third, first)

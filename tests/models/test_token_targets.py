@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from maps import affine_of_boxes, random_maps
 from torchvision.ops import roi_align
 
+from mmtl.models.score_map_windows import map_windows
 from mmtl.models.token_targets import TokenTargets, token_targets
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -97,6 +98,46 @@ def test_upright_crops_equal_roi_align(seed, map_hw, grid, corners):
 
 @settings(max_examples=60, deadline=None)
 @given(
+    map_hw=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    grid_hw=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    crops=st.lists(st.tuples(*[st.floats(0.05, 1.5)] * 2, *[st.floats(-0.4, 1)] * 2), min_size=1, max_size=3),
+    flip=st.sampled_from([-1, 1]),
+)
+def test_upright_views_have_the_windows_of_views_turned_by_almost_nothing(map_hw, grid_hw, crops, flip):
+    upright = torch.tensor([[[flip * w, 0, x], [0, h, y]] for w, h, x, y in crops], dtype=torch.float64)
+    turned = upright.clone()
+    turned[:, 0, 1] = 1e-9
+    (cells, weights), (turned_cells, turned_weights) = (map_windows(a, map_hw, grid_hw) for a in (upright, turned))
+    dense, expected = torch.zeros(2, len(crops), grid_hw[0] * grid_hw[1], map_hw[0] * map_hw[1])
+    dense.scatter_add_(-1, cells, weights)
+    expected.scatter_add_(-1, turned_cells, turned_weights)
+    torch.testing.assert_close(dense, expected, atol=1e-5, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=SEEDS,
+    map_hw=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    grid_hw=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    used_classes=st.integers(1, 5),
+    num_classes=st.sampled_from([5, 40, 1000, 65_535]),
+)
+def test_classes_that_neighbours_share_are_added_up(seed, map_hw, grid_hw, used_classes, num_classes):
+    generator = torch.Generator().manual_seed(seed)
+    scores = 5 * torch.randn(2, *map_hw, 3, generator=generator).half()
+    palette = torch.randint(num_classes, (used_classes,), generator=generator)
+    classes = palette[torch.randint(used_classes, scores.shape, generator=generator)]
+    view_affine = torch.tensor([[[0.9, 0.3, 0.0], [-0.2, 0.7, 0.1]], [[-0.6, 0, 0.8], [0, 0.5, 0.2]]])
+    targets = token_targets(scores, classes, view_affine, grid_hw, num_classes)
+    read = read_dense(dense_map(scores, classes.long(), num_classes)[:, palette.unique()], view_affine, grid_hw)
+    absent = torch.zeros(*read.shape[:2], num_classes - len(palette.unique()), dtype=torch.float64)
+    expected = torch.cat((read, absent), -1).softmax(-1)[..., : read.shape[-1]]
+    torch.testing.assert_close(targets.dense()[..., palette.unique()].double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(targets.dense().sum(-1), torch.ones(read.shape[:2]), atol=1e-4, rtol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
     seed=SEEDS,
     affine=geometries(),
     tail=st.sampled_from(["zero_logit", "probability"]),
@@ -174,6 +215,24 @@ def test_one_pass_over_many_classes():
     assert (targets.dense().argmax(-1) == classes.flatten(1)).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32, torch.int64])
+def test_classes_may_be_of_any_integer_type(dtype):
+    scores, classes, _ = random_maps(0, 2, (3, 4), 2, 200)
+    affine = torch.eye(3).expand(2, 3, 3)[:, :2]
+    expected = token_targets(scores, classes, affine, (2, 2), 200).dense()
+    torch.testing.assert_close(token_targets(scores, classes.to(dtype), affine, (2, 2), 200).dense(), expected)
+
+
+@pytest.mark.parametrize("num_classes", [5, 1000])
+@pytest.mark.parametrize("tail", ["zero_logit", "probability"])
+def test_batch_of_no_images_has_no_targets(tail, num_classes):
+    scores, classes, log_norm = (maps[:0] for maps in random_maps(0, 1, (3, 4), 2, num_classes))
+    targets = token_targets(
+        scores, classes, torch.zeros(0, 2, 3), (2, 3), num_classes, tail=tail, log_norm=log_norm, smoothing=0.1
+    )
+    assert targets.dense().shape == (0, 6, num_classes)
+
+
 def test_smoothing_is_the_released_formula():
     scores, classes, _ = random_maps(1, 2, (3, 3), 2, 12)
     identity = torch.eye(3).expand(2, 3, 3)[:, :2]
@@ -195,9 +254,33 @@ def test_linear_mixing_equals_mixing_the_dense_targets():
     torch.testing.assert_close((a * shares).dense(), a.dense() * shares.view(-1, 1, 1))
 
 
+def test_indexing_selects_images():
+    targets = make_targets(0)
+    dense = targets.dense()
+    mask = torch.tensor([True, False, False, True])
+    for index in (mask, torch.tensor([3, 3]), slice(1, None, 2), [2, 0]):
+        torch.testing.assert_close(targets[index].dense(), dense[index])
+    for index in (2, -1, np.int64(1), torch.tensor(1)):
+        torch.testing.assert_close(targets[index].dense(), dense[int(index)][None])
+    assert len(list(targets)) == 4
+    with pytest.raises(IndexError):
+        targets[4]
+
+
 def test_indexing_by_classes_is_refused():
     with pytest.raises(ValueError, match="indexed by images only"):
         make_targets(0)[:, 1:]
+
+
+def test_targets_that_do_not_fit_each_other_are_named():
+    with pytest.raises(ValueError, match="of one shape, got .* 11 classes.* and .* 12 classes"):
+        make_targets(0) + make_targets(0, num_classes=12)
+    with pytest.raises(ValueError, match="of one shape, got .*4 images.* and .*3 images"):
+        make_targets(0) + make_targets(0)[:3]
+    with pytest.raises(ValueError, match="one number, or one per image, got 3"):
+        make_targets(0) * torch.ones(3)
+    with pytest.raises(ValueError, match=r"one label per image, \[4\], got \[3\]"):
+        make_targets(0).ground_truth(torch.tensor([0, 1, 2]))
 
 
 def test_repr_says_what_is_inside():
@@ -240,6 +323,9 @@ def bad_inputs():
     yield good | dict(tail="zero"), "tail 'zero_logit' or 'probability'"
     yield good | dict(tail="probability"), "needs log_norm"
     yield good | dict(outside="drop"), "outside 'uniform' or 'ignore'"
+    yield good | dict(smoothing=1.5), r"smoothing in \[0, 1\], got 1.5"
+    yield good | dict(classes=classes.float()), "classes integer, got torch.float32 and torch.float32"
+    yield good | dict(frame_affines=torch.zeros(3, 1, 2, 3)), r"frame_affines must be \[2, F, 2, 3\]"
     yield good | dict(log_norm=log_norm[:, :1], tail="probability"), r"log_norm must be \(2, 3, 4\)"
 
 
