@@ -67,7 +67,9 @@ def _softmax_over_all(classes: Tensor, logits: Tensor, num_classes: int) -> tupl
     """The same when there are no more classes than entries: every class gets one."""
     sums = logits.new_zeros(*logits.shape[:-1], num_classes).scatter_add_(-1, classes, logits)
     every_class = torch.arange(num_classes, device=classes.device).expand_as(sums)
-    return every_class, sums.softmax(-1), torch.zeros_like(sums[..., 0])
+    probabilities = sums.softmax(-1)
+    tail = probabilities.amin(-1, keepdim=True)  # so that a uniform label prefers no class
+    return every_class, probabilities.sub_(tail), tail.squeeze(-1)
 
 
 def _halves(entries: Tensor) -> Tensor:
