@@ -11,6 +11,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
+from mmpretrain.models.utils import to_2tuple
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -103,9 +104,9 @@ def test_metafile_parameters_and_flops_are_those_of_the_model(entry):
     config = load(ROOT / entry["Config"])
     assert Path(entry["Config"]).stem == entry["Name"]
     model = build_model(config).eval()
-    size = config.model.backbone.img_size
+    height, width = to_2tuple(config.model.backbone.img_size)
     with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, size, size, device="meta"))
+        model(torch.zeros(1, 3, height, width, device="meta"))
     found = dict(Parameters=sum(p.numel() for p in model.parameters()), FLOPs=counter.get_total_flops() // 2)
     assert found == {key: entry["Metadata"][key] for key in found}
 
