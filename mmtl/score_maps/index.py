@@ -19,6 +19,7 @@ INDEX_NAME = "index.bin"
 INDEX_MAGIC = b"mmtl-map-index\x01\x00"
 HEADER_BYTES = 64
 FINGERPRINT = 0xFFFF  # the hash's last bits, kept in the table beside the place that its first bits give
+CHUNK = 1 << 13  # entries
 MOST_SHARDS = 1 << 16
 MOST_ROWS = (1 << 32) - 1
 
@@ -45,6 +46,14 @@ def index_bytes(num_maps: int) -> int:
     return HEADER_BYTES + 4 * num_maps + (-4 * num_maps % 8) + 8 * num_maps
 
 
+def _read_entries(path: Path, num_maps: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes and locations, uint64, of the chunk of entries that begins at `start`."""
+    count = min(CHUNK, num_maps - start)
+    locations_at = index_bytes(num_maps) - 8 * num_maps
+    hashes = np.fromfile(path, "<u4", count, offset=HEADER_BYTES + 4 * start)
+    return hashes.astype(np.uint64), np.fromfile(path, "<u8", count, offset=locations_at + 8 * start)
+
+
 class KeyIndex:
     """The index of a store of `num_maps` maps, as a table in memory (12 bytes per key, made in a moment).
 
@@ -62,18 +71,24 @@ class KeyIndex:
     def __init__(self, path: Path, num_maps: int) -> None:
         if not path.is_file():
             raise ScoreMapStoreError(f"{path} is missing. Restore it, or merge the store into a new folder.")
-        data = path.read_bytes()
-        if len(data) != index_bytes(num_maps) or not data.startswith(INDEX_MAGIC):
+        with path.open("rb") as file:
+            magic = file.read(len(INDEX_MAGIC))
+        if path.stat().st_size != index_bytes(num_maps) or magic != INDEX_MAGIC:
             raise ScoreMapStoreError(f"{path} is damaged: it is no index of {num_maps} maps.")
-        hashes = np.frombuffer(data, "<u4", num_maps, HEADER_BYTES).astype(np.uint64)
-        locations = np.frombuffer(data, "<u8", num_maps, len(data) - 8 * num_maps)
-        shards, rows = locations >> np.uint64(32), locations & np.uint64(MOST_ROWS)
-        if (hashes[1:] < hashes[:-1]).any() or (shards >= MOST_SHARDS).any() or (rows == MOST_ROWS).any():
-            raise ScoreMapStoreError(f"{path} is damaged: its hashes are not in order or a place is impossible.")
         self.num_places = num_maps + num_maps // 2 + 1
-        home = (hashes * np.uint64(self.num_places) >> np.uint64(32)).astype(np.int64)
-        count = np.arange(num_maps)
-        places = np.maximum.accumulate(home - count) + count
-        table = np.zeros(max(int(places[-1]), self.num_places) + 2, np.uint64)
-        table[places] = (hashes & np.uint64(FINGERPRINT)) << np.uint64(48) | locations + np.uint64(1)
+        table = np.zeros(self.num_places + num_maps + 2, np.uint64)  # what is never written takes no memory
+        last_hash, shift = np.uint64(0), -num_maps
+        # In chunks, so that what each data-loader worker allocates on the way stays small.
+        for start in range(0, num_maps, CHUNK):
+            hashes, locations = _read_entries(path, num_maps, start)
+            shards, rows = locations >> np.uint64(32), locations & np.uint64(MOST_ROWS)
+            disorder = hashes[0] < last_hash or (hashes[1:] < hashes[:-1]).any()
+            if disorder or (shards >= MOST_SHARDS).any() or (rows == MOST_ROWS).any():
+                raise ScoreMapStoreError(f"{path} is damaged: its hashes are not in order or a place is impossible.")
+            count = np.arange(start, start + len(hashes))
+            shifts = (hashes * np.uint64(self.num_places) >> np.uint64(32)).astype(np.int64) - count
+            shifts[0] = max(shifts[0], shift)
+            places = np.maximum.accumulate(shifts, out=shifts) + count
+            table[places] = (hashes & np.uint64(FINGERPRINT)) << np.uint64(48) | locations + np.uint64(1)
+            last_hash, shift = hashes[-1], shifts[-1]
         self.table = memoryview(table)
