@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "data" / "golden_losses.json"
 CONFIGS = {
     "pretrain": "configs/own_data/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py",
-    "segment": "configs/own_data/lvvit-nano_upernet_1xb8-200i_camvid-96x96.py",
+    "segment": "configs/own_data/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py",
     "segment_small": "configs/lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py",
 }
 

@@ -1,8 +1,8 @@
 # UperNet on the nano LV-ViT that CIFAR-10 pretrained, on CamVid: a worked example of segmentation on your own data.
 #
-# Command:   mim train mmsegmentation configs/own_data/lvvit-nano_upernet_1xb8-200i_camvid-96x96.py --gpus 0
+# Command:   mim train mmsegmentation configs/own_data/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py --gpus 0
 # Needs:     data/camvid and work_dirs/cifar10/token_labels/epoch_3.pth
-# Length:    200 steps x 8 images = 4.4 epochs of 367 images
+# Length:    1000 steps x 8 images = 22 epochs of 367 images
 # Measured:  docs/own_data.md
 _base_ = [
     "../_base_/segment_runtime.py",
@@ -64,12 +64,12 @@ optim_wrapper = dict(
         }
     ),
 )
-max_iters = 200
+max_iters = 1000
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=20),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=20, end=max_iters),
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=100),
+    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=100, end=max_iters),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=100)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=500)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-default_hooks = dict(checkpoint=dict(interval=100), visualization=dict(draw=False))
+default_hooks = dict(checkpoint=dict(interval=500))
