@@ -88,7 +88,7 @@ class ExactResumeHook(Hook):
             raise ValueError(
                 f"ExactResumeHook numbers the samples of torch's BatchSampler, this run has a "
                 f"{type(loader.batch_sampler).__name__}: remove the batch sampler, or the hook to resume inexactly "
-                "(default_hooks.exact_resume=None)"
+                "(the line exact_resume of default_hooks)"
             )
         if not isinstance(loader.batch_sampler.sampler, PlacedSampler):
             loader.batch_sampler.sampler = PlacedSampler(loader.batch_sampler.sampler)
