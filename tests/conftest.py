@@ -1,5 +1,6 @@
 """What every test starts from."""
 
+import multiprocessing
 from collections.abc import Iterator
 
 import pytest
@@ -13,3 +14,11 @@ def no_default_scope() -> Iterator[None]:
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture(scope="session")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Starts processes from one that has computed nothing: a fork of this one would wait for threads left behind."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mmtl.models", "mmtl.score_maps.make", "mmpretrain.models"])
+    return context

@@ -1,6 +1,5 @@
 """Two processes learn what one process learns from the same samples; gradients summed over steps do too."""
 
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -70,7 +69,6 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def train_in_process(process: int, folder: Path, name: str, weights: str, sharded: bool) -> None:
-    torch.set_num_threads(1)  # a forked process has none of its parent's threads
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=process, world_size=2)
     try:
         model, batch = build_model(name), part(whole_batch(weights), process)
@@ -88,7 +86,7 @@ def train_in_process(process: int, folder: Path, name: str, weights: str, sharde
         dist.destroy_process_group()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
+@pytest.mark.skipif(os.name != "posix", reason="there is no fork server")
 @pytest.mark.parametrize(
     "name, weights, sharded",
     [
@@ -99,13 +97,12 @@ def train_in_process(process: int, folder: Path, name: str, weights: str, sharde
         ("swin", "equal", False),
     ],
 )
-def test_two_processes_give_the_gradients_of_one_with_the_same_samples(tmp_path, name, weights, sharded):
+def test_two_processes_give_the_gradients_of_one_with_the_same_samples(tmp_path, processes, name, weights, sharded):
     arguments = tmp_path, name, weights, sharded
-    fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=train_in_process, args=(rank, *arguments)) for rank in range(2)]
-    for process in processes:
+    pair = [processes.Process(target=train_in_process, args=(rank, *arguments)) for rank in range(2)]
+    for process in pair:
         process.start()
-    for process in processes:
+    for process in pair:
         process.join(240)
         assert process.exitcode == 0
     alone = build_model(name)

@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -86,14 +85,21 @@ class SlowAnnotator:
         return self.inner.logits(images)
 
 
-def test_killed_at_random_moments_and_resumed_the_store_is_the_same(images, tmp_path):
+def make_slowly(images, folder, begun):
+    annotator = SlowAnnotator()
+    begun.set()
+    make(images, folder, annotator=annotator)
+
+
+def test_killed_at_random_moments_and_resumed_the_store_is_the_same(images, tmp_path, processes):
     make(images, tmp_path / "whole")
-    context = multiprocessing.get_context("fork")
     rng = np.random.default_rng(0)
     kills = 0
     for _ in range(6):
-        process = context.Process(target=make, args=(images, tmp_path / "s", OPTIONS, None, SlowAnnotator()))
+        begun = processes.Event()
+        process = processes.Process(target=make_slowly, args=(images, tmp_path / "s", begun))
         process.start()
+        assert begun.wait(60)
         time.sleep(rng.uniform(0.02, 0.2))
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
@@ -160,13 +166,18 @@ def test_undecodable_images_are_listed_when_they_are_few(images, tmp_path):
     assert job.allowed_undecodable == 3 and store.verify() == []
 
 
-def test_a_finished_store_has_its_list_of_undecodable_images(images, tmp_path, monkeypatch):
+def make_and_die_at_the_manifest(images, folder, options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmtl.score_maps.writer.write_manifest", lambda folder, manifest: os.kill(os.getpid(), 9))
+        make(images, folder, options)
+
+
+def test_a_finished_store_has_its_list_of_undecodable_images(images, tmp_path, processes):
     (images / "bee" / "2.png").write_bytes(b"no picture")
-    monkeypatch.setattr("mmtl.score_maps.writer.write_manifest", lambda folder, manifest: os.kill(os.getpid(), 9))
     options = Options(**(vars(OPTIONS) | {"max_undecodable": 0.2}))
-    process = multiprocessing.get_context("fork").Process(target=make, args=(images, tmp_path / "s", options))
+    process = processes.Process(target=make_and_die_at_the_manifest, args=(images, tmp_path / "s", options))
     process.start()
-    process.join()
+    process.join(120)
     assert process.exitcode == -9 and not (tmp_path / "s" / "manifest.json").exists()
     assert (tmp_path / "s" / "undecodable.txt").read_text() == "bee/2.png\n"
 
