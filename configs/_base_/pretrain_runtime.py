@@ -21,7 +21,8 @@ env_cfg = dict(
 vis_backends = [dict(type="LocalVisBackend"), dict(type="mmtl.NoVisBackend")]
 visualizer = dict(type="UniversalVisualizer", vis_backends=vis_backends)
 # Of these the log shows the mean of the last ten iterations.
-log_processor = dict(mean_pattern=r".*(loss|time|grad_norm|accuracy|images_per_s).*")
+# (A validation's "accuracy/top1" is no such value.)
+log_processor = dict(mean_pattern=r".*(loss|time|grad_norm|accuracy_|images_per_s).*")
 randomness = dict(seed=0)
 log_level = "INFO"
 load_from = None

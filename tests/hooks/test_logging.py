@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, LOG_PROCESSORS
 from mmengine.visualization import Visualizer
 
 RUNTIME = Path(__file__).parents[2] / "configs/_base_/pretrain_runtime.py"
@@ -18,6 +18,23 @@ def test_images_per_second_are_the_batchs_images_by_the_iterations_time():
     hook.after_train_iter(runner, 0, dict(inputs=[0] * 12))
     time, rate = (hub.get_scalar(f"train/{name}").current() for name in ("time", "images_per_s"))
     assert time > 0 and abs(rate * time - 12) < 1e-6
+
+
+def test_training_values_are_averaged_and_every_validation_stands_alone():
+    hub = MessageHub.get_instance("test_means")
+    values = dict(
+        train=("loss", "accuracy_class_token", "images_per_s"), val=("accuracy/top1", "accuracy/patch_tokens")
+    )
+    for mode, keys in values.items():
+        for key in keys:
+            hub.update_scalar(f"{mode}/{key}", 1.0)
+            hub.update_scalar(f"{mode}/{key}", 3.0)
+    loop = SimpleNamespace(dataloader=[0] * 10)
+    runner = SimpleNamespace(message_hub=hub, epoch=2, iter=20, train_loop=loop, val_loop=loop)
+    processor = LOG_PROCESSORS.build(dict(type="LogProcessor", **Config.fromfile(RUNTIME).log_processor))
+    for mode, expected in (("train", 2.0), ("val", 3.0)):
+        logged = processor._collect_scalars([], runner, mode)
+        assert {key: logged[key] for key in values[mode]} == dict.fromkeys(values[mode], expected)
 
 
 def test_one_flag_adds_tensorboard(tmp_path):
