@@ -4,10 +4,11 @@ python benchmarks/train_step.py                                                 
 python benchmarks/train_step.py --device cuda --dtype bfloat16 --batch 128 --compile
 
 The plain way is the step as the paper's formulas read: attention written out (softmax(q k^T / sqrt(d)) v), patches
-projected by a convolution, residual branches divided, tokens mixed and output tokens sorted back by cut and paste,
-dense targets (a [B, K, h, w] map, RoIAlign, a softmax over K classes) times the log-softmax of the logits. Both ways
-share weights, images, score maps and the mixed box, and take turns in one process. Memory is the peak of what a step
-itself allocates. ``--clock cpu --threads 1`` counts processor time, for a machine that is busy with other work.
+projected by a convolution, residual branches divided and zeroed by drop path, tokens mixed and output tokens sorted
+back by cut and paste, dense targets (a [B, K, h, w] map, RoIAlign, a softmax over K classes) times the log-softmax of
+the logits. Both ways share weights, images, score maps and the mixed box, and take turns in one process. Memory is the
+peak of what a step itself allocates. ``--clock cpu --threads 1`` counts processor time, for a machine that is busy
+with other work.
 """
 
 import argparse
@@ -44,7 +45,7 @@ class PlainAttention(Attention):
 
 
 class PlainBlock(Block):
-    """The same weights, each residual branch divided."""
+    """The same weights, each residual branch divided, and computed for the images that drop path drops, too."""
 
     def _residual(self, x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
         return x + self.drop_path(branch(norm(x))) / (1 / self.residual_scale)
@@ -65,11 +66,13 @@ PLAIN = {Attention: PlainAttention, Block: PlainBlock, PatchEmbed: PlainPatchEmb
 
 def build_model(arch: str, plain: bool) -> nn.Module:
     """LV-ViT with its head, in training mode."""
-    channels = {"tiny": 240, "small": 384, "medium": 512, "large": 768}[arch]
+    channels, drop_path_rate = {"tiny": (240, 0.1), "small": (384, 0.1), "medium": (512, 0.2), "large": (768, 0.3)}[
+        arch
+    ]
     model = MODELS.build(
         dict(
             type="mmtl.TokenLabelClassifier",
-            backbone=dict(type="mmtl.LVViT", arch=arch),
+            backbone=dict(type="mmtl.LVViT", arch=arch, drop_path_rate=drop_path_rate),
             head=dict(type="mmtl.TokenLabelHead", num_classes=NUM_CLASSES, in_channels=channels),
         )
     )
@@ -184,7 +187,10 @@ def main() -> None:
         for module in (model.backbone.patch_embed, *model.backbone.blocks) if args.compile else ():
             module.compile()
         runs[name] = lambda loss_of=loss_of, model=model: step(loss_of, model, data, args)
-    losses = {name: run() for name, run in runs.items()}  # also the warm-up
+    losses = {}
+    for name, run in runs.items():  # also the warm-up
+        torch.manual_seed(0)  # drop path drops the same images
+        losses[name] = run()
     memory = {name: peak_mib(run, args.device) for name, run in runs.items()}
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     seconds = {name: [] for name in runs}

@@ -1,5 +1,7 @@
 """The transformer block of LV-ViT: pre-norm attention and MLP whose residual branches are divided by a constant."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
@@ -66,6 +68,28 @@ class MLP(nn.Module):
         return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
 
 
+def add_branch_of_kept(x: Tensor, branch: Callable[[Tensor], Tensor], drop_rate: float, scale: float) -> Tensor:
+    """Drop path without the work that is dropped.
+
+    Images that are kept become x + scale / (1 - drop_rate) * branch(x), the others stay x.
+
+    Args:
+        x: tokens [B, N, C].
+        branch: maps some images' tokens [b, N, C] to as many; treats each image by itself.
+        drop_rate: probability that an image is dropped, in (0, 1).
+        scale: factor of the branch.
+
+    Source: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, per image as in timm.
+    """
+    # Drawn on the CPU: the number of images kept is needed there, and asking a device for it would wait for it.
+    kept = (torch.rand(len(x)) >= drop_rate).nonzero().flatten()
+    if len(kept) == 0:  # every weight still gets a gradient (of zero), as distributed training wants it
+        return torch.add(x, branch(x[:1]).sum(), alpha=0.0)
+    kept = kept.to(x.device, non_blocking=True)
+    branched = branch(x.index_select(0, kept))
+    return x.index_add(0, kept, branched.to(x.dtype), alpha=scale / (1 - drop_rate))
+
+
 class Block(nn.Module):
     """x + f(norm(x)) / s for attention, then for the MLP; s is the residual divisor.
 
@@ -111,8 +135,13 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def _residual(self, x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
-        normed = norm(x) if self.norm_scale == 1 else norm(self.norm_scale * x)
-        return torch.add(x, self.drop_path(branch(normed)), alpha=self.residual_scale)
+        def of_normed(x: Tensor) -> Tensor:
+            return branch(norm(x) if self.norm_scale == 1 else norm(self.norm_scale * x))
+
+        # A compiled graph wants shapes that do not depend on draws; there, what is dropped is computed and zeroed.
+        if self.drop_path.training and 0 < self.drop_path.drop_prob < 1 and not torch.compiler.is_compiling():
+            return add_branch_of_kept(x, of_normed, self.drop_path.drop_prob, self.residual_scale)
+        return torch.add(x, self.drop_path(of_normed(x)), alpha=self.residual_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] to [B, N, C]."""

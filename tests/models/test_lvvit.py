@@ -7,6 +7,7 @@ from mmpretrain.models.utils import resize_pos_embed
 from torch import nn
 
 from mmtl.models import LVViT
+from mmtl.models.lvvit_block import Block, add_branch_of_kept
 from mmtl.models.mix_token import TokenMix, mix_tokens
 
 NANO = dict(embed_dims=12, num_layers=3, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
@@ -123,6 +124,37 @@ def test_drop_path_grows_linearly_or_follows_the_list():
     rates = [block.drop_path.drop_prob for block in nano(drop_path_rate=0.2).blocks]
     assert rates == pytest.approx([0, 0.1, 0.2])
     assert [block.drop_path.drop_prob for block in nano(drop_path_rate=[0.3] * 3).blocks] == [0.3] * 3
+
+
+@pytest.mark.parametrize("drop_rate", [0.3, 0.999999])  # of the second every image is dropped
+@pytest.mark.parametrize("kind", ["full", "attention", "mlp"])
+def test_drop_path_adds_the_scaled_branch_to_the_kept_images_alone(kind, drop_rate):
+    block = Block(kind, 12, 2, 24, 2.0, None, True, 0.0, drop_rate, dict(type="LN")).train()
+    plain = Block(kind, 12, 2, 24, 2.0, None, True, 0.0, 0.0, dict(type="LN")).train()
+    plain.load_state_dict(block.state_dict())
+    x = torch.randn(40, 5, 12, requires_grad=True)
+    torch.manual_seed(3)
+    y = block(x)
+    torch.manual_seed(3)
+    wanted = x
+    for norm, branch in (("norm1", "attn"), ("norm2", "mlp")):
+        if hasattr(plain, norm):
+            kept = (torch.rand(40) >= drop_rate).float().view(40, 1, 1)
+            assert kept.mean() == 0 or 0.4 < kept.mean() < 0.95
+            branched = getattr(plain, branch)(getattr(plain, norm)(wanted * plain.norm_scale))
+            wanted = wanted + kept * branched / (1 - drop_rate) / 2
+    torch.testing.assert_close(y, wanted)
+    direction = torch.randn_like(y)
+    found = torch.autograd.grad(y, (x, *block.parameters()), direction)
+    torch.testing.assert_close(found, torch.autograd.grad(wanted, (x, *plain.parameters()), direction))
+
+
+def test_the_branch_sees_no_image_that_drop_path_drops():
+    seen = []
+    torch.manual_seed(0)
+    for _ in range(200):
+        add_branch_of_kept(torch.zeros(32, 1, 1), lambda part: seen.append(len(part)) or part, 0.25, 1.0)
+    assert 0.72 < sum(seen) / (200 * 32) < 0.78 and len(set(seen)) > 5  # each image by itself, no fixed share
 
 
 def test_initial_weights_follow_the_paper_of_vit():
