@@ -76,11 +76,11 @@ def train_step(name: str, title: str, codebase: str, config: str) -> Step:
 
 def make_steps() -> list[Step]:
     """The demo's steps in order; each needs what those before it made."""
-    annotator = config_path("resnet-nano_1xb32-12e_demo")
-    segmentation = config_path("lvvit-nano_upernet_1xb16-tokenlabel-400i_demo-64x80")
+    annotator = config_path("resnet-nano_1xb32-9e_demo")
+    segmentation = config_path("lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x80")
     images, score_maps, predictions = DATA / "classification" / "train", WORK / "score_maps", WORK / "predictions"
-    annotator_weights = WORK / "annotator" / "epoch_12.pth"
-    segmentation_weights = WORK / "segmentation_token_labels" / "iter_400.pth"
+    annotator_weights = WORK / "annotator" / "epoch_9.pth"
+    segmentation_weights = WORK / "segmentation_token_labels" / "iter_300.pth"
     make_maps = ("mim", "run", "mmtl", "make_score_maps", annotator)
     test = ("mim", "test", "mmsegmentation", segmentation, "--checkpoint", str(segmentation_weights), "--gpus", "0")
     test_out = ("--work-dir", str(predictions), "--out", str(predictions / "masks"))
@@ -97,7 +97,7 @@ def make_steps() -> list[Step]:
             "token_labels",
             "Pretrain LV-ViT with token labels and MixToken",
             "mmpretrain",
-            config_path("lvvit-nano_1xb32-tokenlabel-8e_demo"),
+            config_path("lvvit-nano_1xb32-tokenlabel-6e_demo"),
         ),
         train_step("segmentation_token_labels", "Fine-tune UperNet on it", "mmsegmentation", segmentation),
         Step("predictions", "Segment the validation images", (*test, *test_out), predictions),
@@ -105,13 +105,13 @@ def make_steps() -> list[Step]:
             "class_labels",
             "For comparison: pretrain with class labels alone",
             "mmpretrain",
-            config_path("lvvit-nano_1xb32-classlabel-8e_demo"),
+            config_path("lvvit-nano_1xb32-classlabel-6e_demo"),
         ),
         train_step(
             "segmentation_class_labels",
             "Fine-tune UperNet on that",
             "mmsegmentation",
-            config_path("lvvit-nano_upernet_1xb16-classlabel-400i_demo-64x80"),
+            config_path("lvvit-nano_upernet_1xb16-classlabel-300i_demo-64x80"),
         ),
         Step("report", "Write the report", ("mim", "run", "mmtl", "demo_report", str(WORK)), WORK / "report.html"),
     ]

@@ -221,7 +221,7 @@ def draw_split(root: Path, split: str, count: int, settings: Settings) -> None:
         scene = draw_scene(rng, index % len(CLASSES), settings.height, settings.width)
         name = f"{split}_{index:05d}.png"
         write_png(folders[scene.label] / name, scene.image)
-        write_png(images / name, scene.image)
+        shutil.copyfile(folders[scene.label] / name, images / name)
         write_png(annotations / name, scene.mask)
 
 

@@ -1,15 +1,15 @@
 # UperNet on the nano LV-ViT that token labels pretrained, fine-tuned on the demo's masks.
 #
-# Command:  mim train mmsegmentation configs/demo/lvvit-nano_upernet_1xb16-tokenlabel-400i_demo-64x80.py --gpus 0
-# Needs:    work_dirs/demo/token_labels/epoch_8.pth
-# Length:   400 steps x 16 images = 2.1 epochs of 3000 images
+# Command:  mim train mmsegmentation configs/demo/lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x80.py --gpus 0
+# Needs:    work_dirs/demo/token_labels/epoch_6.pth
+# Length:   300 steps x 16 images = 1.6 epochs of 3000 images
 _base_ = [
     "../_base_/segment_runtime.py",
     "../_base_/datasets/demo_segmentation.py",
     "../_base_/models/lvvit/nano_demo.py",
 ]
 work_dir = "work_dirs/demo/segmentation_token_labels"
-pretrained = "work_dirs/demo/token_labels/epoch_8.pth"
+pretrained = "work_dirs/demo/token_labels/epoch_6.pth"
 
 norm_cfg = dict(type="BN")
 model = dict(
@@ -50,7 +50,7 @@ model = dict(
     test_cfg=dict(mode="whole"),
 )
 
-max_iters, max_lr = 400, 1e-3
+max_iters, max_lr = 300, 1e-3
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.01),

@@ -1,7 +1,7 @@
 # The demo's annotator: a small CNN that sees 8 x 10 positions of an image.
 #
-# Command:  mim train mmpretrain configs/demo/resnet-nano_1xb32-12e_demo.py --gpus 0
-# Length:   12 epochs x 3000 / 32 images = 1128 steps
+# Command:  mim train mmpretrain configs/demo/resnet-nano_1xb32-9e_demo.py --gpus 0
+# Length:   9 epochs x 3000 / 32 images = 846 steps
 _base_ = ["../_base_/pretrain_runtime.py", "../_base_/datasets/demo_classification.py"]
 work_dir = "work_dirs/demo/annotator"
 
@@ -25,7 +25,7 @@ model = dict(
     head=dict(type="LinearClsHead", num_classes={{_base_.num_classes}}, in_channels=48),
 )
 
-epochs, warmup_epochs, max_lr = 12, 3, 4e-3
+epochs, warmup_epochs, max_lr = 9, 3, 4e-3
 optim_wrapper = dict(optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.04, end=warmup_epochs, convert_to_iter_based=True),

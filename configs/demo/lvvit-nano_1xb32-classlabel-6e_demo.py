@@ -1,7 +1,7 @@
 # What token labels are compared with: the same nano LV-ViT and recipe, trained on class labels alone, no MixToken.
 #
-# Command:  mim train mmpretrain configs/demo/lvvit-nano_1xb32-classlabel-8e_demo.py --gpus 0
-_base_ = ["lvvit-nano_1xb32-tokenlabel-8e_demo.py"]
+# Command:  mim train mmpretrain configs/demo/lvvit-nano_1xb32-classlabel-6e_demo.py --gpus 0
+_base_ = ["lvvit-nano_1xb32-tokenlabel-6e_demo.py"]
 work_dir = "work_dirs/demo/class_labels"
 score_maps = None
 

@@ -1,8 +1,8 @@
 # Nano LV-ViT trained with token labels and MixToken on the demo's data set.
 #
-# Command:  mim train mmpretrain configs/demo/lvvit-nano_1xb32-tokenlabel-8e_demo.py --gpus 0
+# Command:  mim train mmpretrain configs/demo/lvvit-nano_1xb32-tokenlabel-6e_demo.py --gpus 0
 # Needs:    work_dirs/demo/score_maps, made by the annotator (tools/demo.py shows the command)
-# Length:   8 epochs x 3000 / 32 images = 752 steps
+# Length:   6 epochs x 3000 / 32 images = 564 steps
 _base_ = [
     "../_base_/pretrain_runtime.py",
     "../_base_/datasets/demo_classification.py",
@@ -42,7 +42,7 @@ model = dict(
     ),
 )
 
-epochs, warmup_epochs, max_lr = 8, 2, 1e-3
+epochs, warmup_epochs, max_lr = 6, 2, 1e-3
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05),
     paramwise_cfg=dict(
