@@ -66,6 +66,10 @@ def read_options(arguments: argparse.Namespace) -> Options:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} {value}: at least 1 is wanted.")
+    if arguments.workers < 0:
+        raise ValueError(f"--workers {arguments.workers}: 0 (decode in the annotating process) or more are wanted.")
+    if not 0 <= arguments.max_undecodable <= 1:
+        raise ValueError(f"--max-undecodable {arguments.max_undecodable}: a share from 0 to 1 is wanted.")
     return Options(
         topk=arguments.topk,
         batch_size=arguments.batch_size,

@@ -87,6 +87,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_numbers(arguments: argparse.Namespace) -> None:
+    """Refuse counts that are none.
+
+    Raises:
+        ValueError: A number is below 1.
+    """
+    for name in ("sample", "num_classes", "jobs", "parts"):
+        if getattr(arguments, name, 1) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: at least 1 is wanted.")
+
+
 def info(arguments: argparse.Namespace) -> None:
     """What a store holds."""
     store = ScoreMapStore(arguments.store)
@@ -199,8 +210,6 @@ def merge(arguments: argparse.Namespace) -> None:
 
 def split(arguments: argparse.Namespace) -> None:
     """Split."""
-    if arguments.parts < 1:
-        raise ValueError(f"--parts {arguments.parts}: at least 1 is wanted.")
     out = arguments.out
     targets = [out.with_name(f"{out.name}-{number}") for number in range(arguments.parts)]
     split_store(arguments.store, targets)
@@ -213,6 +222,7 @@ def main() -> int:
     arguments = parse_arguments()
     MMLogger.get_current_instance().setLevel("WARNING")
     try:
+        check_numbers(arguments)
         return arguments.run(arguments) or 0
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from mmtl.score_maps.images import list_images
+from mmtl.score_maps.images import files_under, list_images
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.score_maps.writer import SHARD_BYTES, ScoreMapWriter
@@ -31,8 +31,8 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
         ValueError: The archive is damaged, or a path in it leaves the root.
     """
     if source.is_dir():
-        for path in sorted(source.rglob(f"*{SUFFIX}")):
-            yield safe_path(path.relative_to(source).as_posix(), source), path.read_bytes()
+        for name in sorted(path for path in files_under(source) if path.endswith(SUFFIX)):
+            yield safe_path(name, source), (source / name).read_bytes()
         return
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such folder or archive.")
@@ -133,7 +133,7 @@ def import_archive(
 
     Raises:
         FileNotFoundError: There is no such archive, or no map in it.
-        ValueError: An entry is no map of K classes, or its path leaves the archive.
+        ValueError: An entry is no map of K classes or occurs twice, or its path leaves the archive.
     """
     if num_classes > EXACT_IN_FLOAT16:
         raise ValueError(
@@ -141,15 +141,15 @@ def import_archive(
         )
     entries = archive_entries(source)
     decode = partial(read_entry, num_classes=num_classes, transposed=transposed)
-    writer, found = None, 0
+    writer, found, before = None, 0, set()
     with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
         run = partial(pool.map, chunksize=32) if pool else map
         try:
             while chunk := list(islice(entries, ENTRIES_AT_ONCE)):
                 if writer is None:
                     writer = _open_writer(target, num_classes, decode(chunk[0])[1], score_bits, shard_bytes)
-                    found = len(writer)
-                new = [entry for entry in chunk if key_of(entry[0].removesuffix(SUFFIX)) not in writer]
+                    found, before = len(writer), set(writer)
+                new = [entry for entry in chunk if not _is_there(entry[0], key_of, writer, before)]
                 for stem, score_map in run(decode, new):
                     _add(writer, f"{stem}{SUFFIX}", key_of(stem), score_map)
                 on_batch(len(chunk))
@@ -161,6 +161,17 @@ def import_archive(
         raise FileNotFoundError(f"{source} holds no {SUFFIX} file.")
     writer.close()
     return found
+
+
+def _is_there(name: str, key_of: Callable[[str], str], writer: ScoreMapWriter, before: set[str]) -> bool:
+    """Whether an earlier run has imported an entry; `before`, what it left, shrinks by it."""
+    key = key_of(name.removesuffix(SUFFIX))
+    if key in before:
+        before.remove(key)
+        return True
+    if key in writer:
+        raise ValueError(f"{name} occurs twice: an image has one map, named by the last two parts of the file's path.")
+    return False
 
 
 def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: int, shard_bytes: int) -> ScoreMapWriter:

@@ -1,7 +1,7 @@
 """Finding the images under a root and squashing them to the annotator's input size."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import mmcv
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+
+from mmtl.score_maps.score_map import want_utf8
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -18,20 +20,36 @@ def list_images(root: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: The root is missing, holds no image, or one of its folders holds none.
+        OSError: A folder cannot be read.
+        ValueError: An image's name is not UTF-8.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such image folder.")
-    keys = []
-    for folder, _, names in os.walk(root, followlinks=True):
-        prefix = Path(folder).relative_to(root)
-        keys += [(prefix / name).as_posix() for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    keys = [path for path in files_under(root) if path.lower().endswith(IMAGE_SUFFIXES)]
     if not keys:
         raise FileNotFoundError(f"{root} holds no image ({' '.join(IMAGE_SUFFIXES)}).")
     with_images = {key.split("/")[0] for key in keys}
     for child in sorted(root.iterdir()):
         if child.is_dir() and child.name not in with_images:
             raise FileNotFoundError(f"Class folder {child} holds no image: fill it or remove it.")
+    for key in keys:
+        want_utf8(key)
     return sorted(keys)
+
+
+def files_under(root: Path) -> Iterator[str]:
+    """Relative POSIX paths of all files under a folder.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    for folder, _, names in os.walk(root, onerror=_refuse, followlinks=True):
+        prefix = Path(folder).relative_to(root)
+        yield from ((prefix / name).as_posix() for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    raise OSError(f"The folder {error.filename} cannot be read: {error.strerror}. Make it readable or remove it.")
 
 
 def class_folders(keys: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """From a classifier and an image folder to a finished store."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmtl.score_maps.annotator import Annotator
+from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.generate import Job, run_job
 from mmtl.score_maps.images import SquashedImages, class_folders, decode, list_images
 from mmtl.score_maps.layout import RecordLayout
@@ -136,15 +137,18 @@ def make_store(job: Job, team: Alone) -> None:
 
     Raises:
         ValueError: Too many undecodable images, or the folder holds something else.
-        OSError: The disk is full or the folder cannot be written.
+        OSError: The disk is full, the folder cannot be written, or another run is writing to it.
         TeamFailure: Another process failed.
     """
     leads = team.rank == 0
-    existed = job.folder.exists()
+    existed = not leads or job.folder.exists()
+    held = ExitStack()
     try:
-        units = team.share(_prepare(job, team) if leads else None)
+        units = team.share(_prepare(job, team, held) if leads else None)
         if units is None:
             return
+        if not leads:
+            held.enter_context(FolderLock(job.folder, shared=True))
         progress = watch_progress(job.folder, job.layout.record_bytes, len(job.plan.keys))
         with progress if leads else nullcontext():
             run_job(job, team.draw(units), lambda count: team.add("undecodable", count))
@@ -152,22 +156,26 @@ def make_store(job: Job, team: Alone) -> None:
         if leads:
             finish_store(job.folder)
     except BaseException:
-        if not existed and leads and job.folder.exists() and not any(job.folder.iterdir()):
+        if not existed and job.folder.exists() and not any(job.folder.iterdir()):
             job.folder.rmdir()
         raise
+    finally:
+        held.close()
 
 
-def _prepare(job: Job, team: Alone) -> list[int] | None:
-    """Units to be made, None when the store is finished; says what was found."""
+def _prepare(job: Job, team: Alone, held: ExitStack) -> list[int] | None:
+    """Units to be made, None when the store is finished; says what was found. `held` keeps other runs out."""
     if is_finished(job):
         print(f"{job.folder} is finished: nothing to do.")
         return None
     prepare_folder(job.folder)
+    lock = held.enter_context(FolderLock(job.folder))
     remove_temporaries(job.folder)
     units = missing_units(job)
     if found := job.plan.num_units - len(units):
         print(f"Resuming {job.folder}: {found} of {job.plan.num_units} shards are whole.")
     team.add("undecodable", sum(len(footer["undecodable"]) for _, footer in whole_shards(job.folder)))
+    lock.share()
     return units
 
 

@@ -19,6 +19,8 @@ from mmtl.score_maps.store import ScoreMapStore
 LEGEND_CLASSES = 10
 CELLS_WITH_NUMBERS = 200  # beyond so many cells, numbers would not be readable
 PANEL_INCHES = 5.5
+LEGEND_INCHES = 2.2
+TITLE_INCHES = 0.25
 OUTLINE = [withStroke(linewidth=1.5, foreground="black")]  # readable on any ground
 
 
@@ -36,11 +38,13 @@ def draw_maps(
     Raises:
         FileNotFoundError: An image is missing or cannot be decoded.
     """
-    figure = Figure((2.6 * PANEL_INCHES, PANEL_INCHES * len(keys)), layout="constrained")
-    panels = figure.subplots(len(keys), 3, squeeze=False, gridspec_kw={"width_ratios": [1, 1, 0.6]})
-    for (left, middle, right), key in zip(panels, keys, strict=True):
+    pictures = [None if images is None else _read_rgb(images / key) for key in keys]
+    heights = [row_inches(picture) for picture in pictures]
+    figure = Figure((2.6 * PANEL_INCHES, sum(heights)), layout="constrained")
+    ratios = {"width_ratios": [1, 1, 0.6], "height_ratios": heights}
+    panels = figure.subplots(len(keys), 3, squeeze=False, gridspec_kw=ratios)
+    for (left, middle, right), key, image in zip(panels, keys, pictures, strict=True):
         score_map = store[key]
-        image = None if images is None else _read_rgb(images / key)
         if image is not None:
             left.imshow(image)
         left.set_title(key, fontsize=8)
@@ -50,6 +54,12 @@ def draw_maps(
         for panel in (left, middle, right):
             panel.set_axis_off()
     return figure
+
+
+def row_inches(image: np.ndarray | None) -> float:
+    """Height of a row: a wide image fills the width of its panel, a tall one gets a square, the legend has room."""
+    height, width = (1, 1) if image is None else image.shape[:2]
+    return TITLE_INCHES + max(PANEL_INCHES * min(height / width, 1), LEGEND_INCHES)
 
 
 def class_colours(score_map: ScoreMap) -> dict[int, tuple]:

@@ -28,6 +28,7 @@ HEADER_BYTES = 64
 TAIL_BYTES = 40
 TEMPORARY_SUFFIX = ".part"
 HASH_CHUNK_BYTES = 1 << 22
+RECORDS_AT_ONCE = 1024
 
 
 def shard_name(unit: int) -> str:
@@ -171,6 +172,22 @@ def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
     wanted = HEADER_BYTES + records * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
     if wanted != size:
         raise ValueError(f"it is {size} bytes long, its footer asks for {wanted}")
+
+
+def read_records(path: Path, layout: RecordLayout, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """A shard's records, read and not mapped: row of the first and structured array [B], some at a time.
+
+    Raises:
+        ScoreMapStoreError: The file is shorter than that.
+    """
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES)
+        for start in range(0, count, RECORDS_AT_ONCE):
+            wanted = min(RECORDS_AT_ONCE, count - start)
+            records = np.fromfile(file, layout.dtype, wanted)
+            if len(records) < wanted:
+                raise ScoreMapStoreError(f"{path} is damaged: it ends in record {start + len(records)} of {count}.")
+            yield start, records
 
 
 class Shard:

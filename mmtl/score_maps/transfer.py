@@ -4,14 +4,15 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.manifest import layout_of, setting_difference
 from mmtl.score_maps.score_map import ScoreMapStoreError
-from mmtl.score_maps.shard import HEADER_BYTES, Shard, ShardWriter, shard_name
+from mmtl.score_maps.shard import Shard, ShardWriter, read_records, shard_name
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
@@ -19,8 +20,6 @@ from mmtl.score_maps.writer import (
     prepare_folder,
     whole_shards,
 )
-
-RECORDS_AT_ONCE = 4096
 
 
 def split_store(path: Path, targets: Sequence[Path]) -> None:
@@ -76,22 +75,15 @@ def _pack_anew(shards: list[tuple[Path, dict]], target: Path) -> None:
         if difference := setting_difference(settings, own):
             raise ScoreMapStoreError(f"{path} holds other maps than {shards[0][0]}: {difference}.")
         undecodable += footer["undecodable"]
-        keys, records = _keys_and_records(path, footer, layout)
-        for start in range(0, len(keys), RECORDS_AT_ONCE):
+        keys = Shard(path, layout).keys()
+        for _, records in read_records(path, layout, footer["records"]):
             writer = writer or ShardWriter(target / shard_name(unit), layout)
-            writer.add(keys[start : start + RECORDS_AT_ONCE], records[start : start + RECORDS_AT_ONCE])
+            writer.add(list(islice(keys, len(records))), records)
             if len(writer.keys) * layout.record_bytes >= SHARD_BYTES:
                 writer.finish(settings, unit, undecodable)
                 writer, unit, undecodable = None, unit + 1, []
     if writer is not None:
         writer.finish(settings, unit, undecodable)
-
-
-def _keys_and_records(path: Path, footer: dict, layout: RecordLayout) -> tuple[list[str], np.ndarray]:
-    if not footer["records"]:
-        return [], np.empty(0, layout.dtype)
-    records = np.memmap(path, layout.dtype, "r", HEADER_BYTES, (footer["records"],))
-    return list(Shard(path, layout).keys()), records
 
 
 def _want_whole(store: ScoreMapStore) -> None:
@@ -103,16 +95,17 @@ def _want_whole(store: ScoreMapStore) -> None:
 def _new_store(folder: Path) -> Iterator[None]:
     """A new folder to fill, emptied again when that fails."""
     prepare_folder(folder)
-    if any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty: give a new folder.")
-    try:
-        yield
-    except BaseException:
-        for path in folder.iterdir():  # the folder was empty
-            path.unlink()
-        with suppress(OSError):
-            folder.rmdir()
-        raise
+    with FolderLock(folder):
+        if any(folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty: give a new folder.")
+        try:
+            yield
+        except BaseException:
+            for path in folder.iterdir():  # the folder was empty
+                path.unlink()
+            with suppress(OSError):
+                folder.rmdir()
+            raise
 
 
 def _link(source: Path, target: Path) -> None:

@@ -16,9 +16,7 @@ from mmtl.score_maps.manifest import (
     setting_difference,
 )
 from mmtl.score_maps.score_map import ScoreMapStoreError
-from mmtl.score_maps.shard import HEADER_BYTES, TAIL_BYTES, Shard, file_sha256, read_footer
-
-RECORDS_AT_ONCE = 1024
+from mmtl.score_maps.shard import TAIL_BYTES, Shard, file_sha256, read_footer, read_records
 
 
 def find_problems(folder: Path) -> list[str]:
@@ -33,10 +31,13 @@ def find_problems(folder: Path) -> list[str]:
         return [str(error)]
     layout = layout_of(manifest.settings)
     problems = []
-    for entry in manifest.shards:
-        problems += shard_problems(folder / entry.file, entry, layout)
-    problems = problems or _setting_problems(folder, manifest)
-    return problems + _index_problems(folder, manifest, layout, shards_are_whole=not problems)
+    try:
+        for entry in manifest.shards:
+            problems += shard_problems(folder / entry.file, entry, layout)
+        problems = problems or _setting_problems(folder, manifest)
+        return problems + _index_problems(folder, manifest, layout, shards_are_whole=not problems)
+    except (ScoreMapStoreError, OSError) as error:  # a file was cut or taken away while it was read
+        return [*problems, str(error)]
 
 
 def _setting_problems(folder: Path, manifest: Manifest) -> list[str]:
@@ -61,16 +62,12 @@ def shard_problems(path: Path, entry: ShardEntry, layout: RecordLayout) -> list[
         return [f"{path} is {size} bytes long, the manifest says {entry.bytes}."]
     if file_sha256(path, size - TAIL_BYTES + 8) != entry.sha256:
         return [f"{path}: its SHA-256 is not the one in the manifest."]
-    try:
-        shard = Shard(path, layout)
-    except ScoreMapStoreError as error:
-        return [str(error)]
+    shard = Shard(path, layout)
     if (shard.records, shard.sha256) != (entry.records, entry.sha256):
         return [f"{path}: its footer or tail differs from the manifest."]
-    records = np.memmap(path, layout.dtype, "r", HEADER_BYTES, (shard.records,)) if shard.records else []
     problems = []
-    for start in range(0, shard.records, RECORDS_AT_ONCE):
-        problems += _record_problems(path, start, np.array(records[start : start + RECORDS_AT_ONCE]), layout)
+    for start, records in read_records(path, layout, shard.records):
+        problems += _record_problems(path, start, records, layout)
     return problems
 
 

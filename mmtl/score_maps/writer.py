@@ -1,12 +1,14 @@
 """Writing a store of score maps, shard by shard."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.index import INDEX_NAME, build_index, key_hash
 from mmtl.score_maps.layout import RecordLayout
 from mmtl.score_maps.manifest import (
@@ -19,7 +21,7 @@ from mmtl.score_maps.manifest import (
     write_atomically,
     write_manifest,
 )
-from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
+from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError, want_utf8
 from mmtl.score_maps.shard import TEMPORARY_SUFFIX, Shard, ShardWriter, read_footer, shard_name
 
 SHARD_BYTES = 256 * 2**20
@@ -100,7 +102,7 @@ class ScoreMapWriter:
         shard_bytes: Size at which a shard is closed.
 
     Raises:
-        FileExistsError: The folder holds a finished store or other files.
+        FileExistsError: The folder holds a finished store or other files, or another writer is at it.
         ScoreMapStoreError: The folder holds shards with other settings.
         ValueError: A number is out of range.
     """
@@ -127,6 +129,15 @@ class ScoreMapWriter:
         self._layout: RecordLayout | None = None
         self._shard: ShardWriter | None = None
         self._created = prepare_folder(self.path)
+        self._lock = FolderLock(self.path)
+        try:
+            self._continue(log_norm)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _continue(self, log_norm: bool | None) -> None:
+        """Begin after the last whole shard."""
         remove_temporaries(self.path)
         shards = whole_shards(self.path)
         if shards and log_norm is None:
@@ -147,6 +158,9 @@ class ScoreMapWriter:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
 
     def __enter__(self) -> "ScoreMapWriter":
         return self
@@ -175,6 +189,7 @@ class ScoreMapWriter:
         for key in keys:
             if not isinstance(key, str) or not key or key in self._keys:
                 raise ValueError(f"Key {key!r}: a new image path is wanted, and this one is empty or there already.")
+            want_utf8(key)
         if self._layout is None:
             self._set_layout(log_norm is not None)
         records = self._layout.encode(np.asarray(scores), np.asarray(classes), log_norm)
@@ -189,13 +204,17 @@ class ScoreMapWriter:
         """Finish the shard in hand, then write index and manifest."""
         if self._shard is not None:
             self._finish_shard()
-        finish_store(self.path)
+        try:
+            finish_store(self.path)
+        finally:
+            self._lock.release()
 
     def abort(self) -> None:
         """Drop the shard in hand; whole shards stay for a later continuation."""
         if self._shard is not None:
             self._shard.abort()
             self._shard = None
+        self._lock.release()
         if self._created and not any(self.path.iterdir()):
             self.path.rmdir()
 

@@ -1,4 +1,5 @@
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -82,6 +83,26 @@ def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
     assert 0 < found < 12
     import_archive(folder, tmp_path / "whole", 10, key_of=PNG, shard_bytes=500)
     assert contents(tmp_path / "t") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_image_that_occurs_twice_is_told_however_far_apart(exported, tmp_path, monkeypatch, resumed):
+    folder, _ = exported
+    shutil.copytree(folder / "a", folder / "z" / "a")
+    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", 4)
+    calls = []
+
+    def stop(count):
+        calls.append(count)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    if resumed:
+        with pytest.raises(KeyboardInterrupt):
+            import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop, shard_bytes=500)
+    with pytest.raises(ValueError, match=r"a/0.pt occurs twice"):
+        import_archive(folder, tmp_path / "t", 10, key_of=PNG, shard_bytes=500)
+    assert not (tmp_path / "t" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("name", ["../evil.pt", "/etc/evil.pt", "a/../../evil.pt", "a\\..\\evil.pt"])

@@ -113,6 +113,27 @@ def test_a_shard_that_is_cut_while_it_is_open_is_named_and_does_not_kill_the_pro
     assert all("shard-00000.bin is damaged" in line and f"is {size} now" in line for line in lines)
 
 
+VERIFY_AND_CUT = """
+import os, sys
+import mmtl.score_maps.verify as verify
+from mmtl.score_maps import ScoreMapStore
+store, cut_file, size = ScoreMapStore(sys.argv[1]), os.path.join(*sys.argv[1:3]), int(sys.argv[3])
+opens = verify.Shard
+verify.Shard = lambda *arguments: (opens(*arguments), os.truncate(cut_file, size))[0]
+print(*store.verify(), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("size", [100, -1])
+def test_a_shard_that_is_cut_while_it_is_verified_is_named(tmp_path, size):
+    write_store(tmp_path / "s", 3, grid_hw=(40, 40))
+    shard = tmp_path / "s" / "shard-00000.bin"
+    size %= shard.stat().st_size
+    command = [sys.executable, "-c", VERIFY_AND_CUT, str(tmp_path / "s"), shard.name, str(size)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("shard-00000.bin") == 1, done.stderr
+
+
 def test_an_index_that_is_cut_while_the_store_is_open_changes_nothing(tmp_path):
     write_store(tmp_path / "s", 3)
     command = [sys.executable, "-c", READ_CUT_READ, str(tmp_path / "s"), "index.bin", "0"]

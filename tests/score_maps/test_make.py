@@ -109,6 +109,29 @@ def test_killed_at_random_moments_and_resumed_the_store_is_the_same(images, tmp_
     assert kills and contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
+class AnnotatorBesideAnotherRun(SlowAnnotator):
+    """Starts a second run on the same folder in the middle of the first."""
+
+    def __init__(self, images, folder):
+        super().__init__()
+        self.second = lambda: make(images, folder)
+        self.refused = 0
+
+    def logits(self, images):
+        if len(images) > 1:  # not the trial run
+            with pytest.raises(FileExistsError, match="Another run is writing"):
+                self.second()
+            self.refused += 1
+        return self.inner.logits(images)
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_does_the_first_no_harm(images, tmp_path):
+    annotator = AnnotatorBesideAnotherRun(images, tmp_path / "s")
+    make(images, tmp_path / "s", annotator=annotator)
+    make(images, tmp_path / "whole")
+    assert annotator.refused and contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
 class MemoryStore(dict):
     """torch's key-value store, for processes that take turns in one thread."""
 
@@ -239,6 +262,26 @@ def test_image_folders_without_images_are_named(tmp_path):
     (tmp_path / "dog").mkdir()
     with pytest.raises(FileNotFoundError, match=r"Class folder .*dog holds no image"):
         list_images(tmp_path)
+
+
+def test_image_names_that_are_not_utf8_are_named_at_once(images):
+    with open(os.fsencode(images) + b"/ant/caf\xe9.png", "wb") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"'ant/caf\\udce9.png': a file name in UTF-8 is wanted"):
+        list_images(images)
+
+
+def test_folders_that_cannot_be_read_are_named(images, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("bee"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match=r"The folder .*bee cannot be read: Permission denied"):
+        list_images(images)
 
 
 def mount_small_disk(folder, size="64k"):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from score_map_makers import random_map, write_images, write_store
 
 from mmtl.score_maps import ScoreMap, ScoreMapStore, ScoreMapWriter
@@ -66,6 +67,26 @@ def test_a_picture_paints_each_cell_over_its_part_of_the_image(tmp_path):
     texts = {(round(t.get_position()[0]), t.get_text().split("\n")[0]) for t in middle.texts}
     assert texts == {(15, "2"), (45, "0")}
     assert [t.get_text() for t in legend.get_legend().texts] == ["2 cat (50% of cells)", "0 ant (50% of cells)"]
+
+
+def highest_blank_band(figure):
+    """Height in inches of the longest run of rows without ink."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    blank = (np.asarray(canvas.buffer_rgba())[..., :3] == 255).all(axis=(1, 2))
+    places = np.flatnonzero(np.diff(np.concatenate([[0], blank, [0]])))
+    return (places[1::2] - places[::2]).max() * figure.get_figheight() / len(blank)
+
+
+@pytest.mark.parametrize("size_hw", [(30, 60), (60, 30), (40, 40)])
+def test_rows_of_pictures_lie_close_together(tmp_path, size_hw):
+    write_images(tmp_path / "images", 1, size_hw=size_hw)
+    keys = [f"{name}/0.png" for name in ("ant", "bee", "cat")]
+    with ScoreMapWriter(tmp_path / "s", num_classes=3, grid_hw=(1, 2), topk=1) as writer:
+        for key in keys:
+            writer.add(key, ScoreMap(np.zeros((1, 2, 1)), np.zeros((1, 2, 1), int), np.zeros((1, 2))))
+    figure = draw_maps(ScoreMapStore(tmp_path / "s"), keys, tmp_path / "images", None)
+    assert highest_blank_band(figure) < 0.3  # inches
 
 
 def test_a_missing_image_is_named(tmp_path):

@@ -37,6 +37,25 @@ def test_a_key_is_added_once(tmp_path):
     assert len(ScoreMapStore(tmp_path / "s")) == 1
 
 
+def test_a_key_that_is_not_utf8_is_refused_and_the_shard_stays_whole(tmp_path):
+    with ScoreMapWriter(tmp_path / "s", **FORM) as writer:
+        with pytest.raises(ValueError, match=r"'caf\\udce9.png': a file name in UTF-8"):
+            writer.add("caf\udce9.png", random_map(np.random.default_rng(0)))
+        writer.add("a.png", random_map(np.random.default_rng(0)))
+    assert ScoreMapStore(tmp_path / "s").verify() == []
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_two_writers_are_not_at_one_folder_at_once(tmp_path, end):
+    first = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1)
+    first.add("a.png", random_map(np.random.default_rng(0)))
+    with pytest.raises(FileExistsError, match="Another run is writing"):
+        ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1)
+    getattr(first, end)()
+    if end == "abort":
+        assert "a.png" in ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1)
+
+
 def test_a_finished_store_is_not_written_to(tmp_path):
     write_store(tmp_path / "s", 1)
     with pytest.raises(FileExistsError, match="finished"):
@@ -52,6 +71,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
 def test_continuing_with_other_settings_is_refused(tmp_path):
     writer = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1)
     writer.add("a.png", random_map(np.random.default_rng(0)))
+    writer.abort()
     with pytest.raises(ScoreMapStoreError, match="topk"):
         ScoreMapWriter(tmp_path / "s", **(FORM | {"topk": 3}))
 
