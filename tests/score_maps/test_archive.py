@@ -67,9 +67,7 @@ def test_unsorted_maps_are_sorted(exported, tmp_path):
     np.testing.assert_array_equal(store["a/0.png"].scores, maps["a/0.png"].scores)
 
 
-def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
-    folder, maps = exported
-    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", 4)
+def stop_at_the_second():
     calls = []
 
     def stop(count):
@@ -77,8 +75,14 @@ def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
         if len(calls) == 2:
             raise KeyboardInterrupt
 
+    return stop
+
+
+def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
+    folder, maps = exported
+    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", 4)
     with pytest.raises(KeyboardInterrupt):
-        import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop, shard_bytes=500)
+        import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop_at_the_second(), shard_bytes=500)
     found = import_archive(folder, tmp_path / "t", 10, key_of=PNG, shard_bytes=500)
     assert 0 < found < 12
     import_archive(folder, tmp_path / "whole", 10, key_of=PNG, shard_bytes=500)
@@ -90,16 +94,9 @@ def test_an_image_that_occurs_twice_is_told_however_far_apart(exported, tmp_path
     folder, _ = exported
     shutil.copytree(folder / "a", folder / "z" / "a")
     monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", 4)
-    calls = []
-
-    def stop(count):
-        calls.append(count)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
     if resumed:
         with pytest.raises(KeyboardInterrupt):
-            import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop, shard_bytes=500)
+            import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop_at_the_second(), shard_bytes=500)
     with pytest.raises(ValueError, match=r"a/0.pt occurs twice"):
         import_archive(folder, tmp_path / "t", 10, key_of=PNG, shard_bytes=500)
     assert not (tmp_path / "t" / "manifest.json").exists()
