@@ -68,13 +68,16 @@ class MLP(nn.Module):
         return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
 
 
-def add_branch_of_kept(x: Tensor, branch: Callable[[Tensor], Tensor], drop_rate: float, scale: float) -> Tensor:
+def add_branch_of_kept(
+    x: Tensor, normed: Tensor, branch: Callable[[Tensor], Tensor], drop_rate: float, scale: float
+) -> Tensor:
     """Drop path without the work that is dropped.
 
-    Images that are kept become x + scale / (1 - drop_rate) * branch(x), the others stay x.
+    Images that are kept become x + scale / (1 - drop_rate) * branch(normed), the others stay x.
 
     Args:
         x: tokens [B, N, C].
+        normed: what the branch takes, [B, N, C]. It is normalised whole, as cutting x would keep a copy of it.
         branch: maps some images' tokens [b, N, C] to as many; treats each image by itself.
         drop_rate: probability that an image is dropped, in (0, 1).
         scale: factor of the branch.
@@ -84,9 +87,9 @@ def add_branch_of_kept(x: Tensor, branch: Callable[[Tensor], Tensor], drop_rate:
     # Drawn on the CPU: the number of images kept is needed there, and asking a device for it would wait for it.
     kept = (torch.rand(len(x)) >= drop_rate).nonzero().flatten()
     if len(kept) == 0:  # every weight still gets a gradient (of zero), as distributed training wants it
-        return torch.add(x, branch(x[:1]).sum(), alpha=0.0)
+        return torch.add(x, branch(normed[:1]).sum(), alpha=0.0)
     kept = kept.to(x.device, non_blocking=True)
-    branched = branch(x.index_select(0, kept))
+    branched = branch(normed.index_select(0, kept))
     return x.index_add(0, kept, branched.to(x.dtype), alpha=scale / (1 - drop_rate))
 
 
@@ -135,13 +138,11 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def _residual(self, x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
-        def of_normed(x: Tensor) -> Tensor:
-            return branch(norm(x) if self.norm_scale == 1 else norm(self.norm_scale * x))
-
+        normed = norm(x) if self.norm_scale == 1 else norm(self.norm_scale * x)
         # A compiled graph wants shapes that do not depend on draws; there, what is dropped is computed and zeroed.
         if self.drop_path.training and 0 < self.drop_path.drop_prob < 1 and not torch.compiler.is_compiling():
-            return add_branch_of_kept(x, of_normed, self.drop_path.drop_prob, self.residual_scale)
-        return torch.add(x, self.drop_path(of_normed(x)), alpha=self.residual_scale)
+            return add_branch_of_kept(x, normed, branch, self.drop_path.drop_prob, self.residual_scale)
+        return torch.add(x, self.drop_path(branch(normed)), alpha=self.residual_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] to [B, N, C]."""

@@ -153,7 +153,8 @@ def test_the_branch_sees_no_image_that_drop_path_drops():
     seen = []
     torch.manual_seed(0)
     for _ in range(200):
-        add_branch_of_kept(torch.zeros(32, 1, 1), lambda part: seen.append(len(part)) or part, 0.25, 1.0)
+        x = torch.zeros(32, 1, 1)
+        add_branch_of_kept(x, x, lambda part: seen.append(len(part)) or part, 0.25, 1.0)
     assert 0.72 < sum(seen) / (200 * 32) < 0.78 and len(set(seen)) > 5  # each image by itself, no fixed share
 
 
