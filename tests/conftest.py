@@ -1,19 +1,15 @@
 """What every test starts from."""
 
 import multiprocessing
-from collections.abc import Iterator
 
 import pytest
 from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(autouse=True)
-def no_default_scope() -> Iterator[None]:
-    """A Runner leaves its scope behind, and the next test would look for its types there."""
-    before = DefaultScope._instance_dict.copy()
-    yield
+def no_default_scope() -> None:
+    """A Runner leaves its scope behind (a fixture of a whole module, too); the test would look for its types there."""
     DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(scope="session")

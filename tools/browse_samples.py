@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import colorsys
 import math
-import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from mmpretrain.structures import DataSample
+
+from mmtl.whole_file import whole_file
 
 PANEL = 2.2  # inches
 LEGEND_CLASSES = 3
@@ -205,14 +206,9 @@ def name_of(label: int, class_names: Sequence[str] | None) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write under a temporary name first, so that an interruption leaves nothing half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), bbox_inches="tight")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a picture in the format that its suffix names."""
+    with whole_file(path) as part:
+        figure.savefig(part, format=path.suffix[1:].lower(), bbox_inches="tight")
 
 
 if __name__ == "__main__":

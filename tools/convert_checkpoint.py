@@ -7,7 +7,6 @@ mim run mmtl convert_checkpoint work_dirs/NAME/epoch_310.pth released.pth --to-r
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from mmtl.checkpoints import convert_released, convert_to_released
+from mmtl.whole_file import whole_file
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,17 +90,12 @@ def dataset_meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write under a temporary name first, so that an interruption leaves nothing half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write a checkpoint that appears only when it is whole."""
     try:
-        with temporary.open("wb") as file:
+        with whole_file(path) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
-        os.replace(temporary, path)
     except RuntimeError as error:  # torch's zip writer on a full disk
         raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmtl.report import training_position
+from mmtl.whole_file import whole_file
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs" / "demo"))
@@ -150,10 +151,8 @@ class Progress:
 
     def _write(self, step: Step, **entry: object) -> None:
         self.steps[step.name] = entry
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".part")
-        draft.write_text(json.dumps(self.steps, indent=2) + "\n")
-        os.replace(draft, self.path)
+        with whole_file(self.path) as part:
+            part.write_text(json.dumps(self.steps, indent=2) + "\n")
 
 
 def remove(path: Path) -> None:

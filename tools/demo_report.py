@@ -38,6 +38,7 @@ from mmtl.report import (
     table,
 )
 from mmtl.score_maps import ScoreMap, ScoreMapStore
+from mmtl.whole_file import whole_file
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a929c"
 PACKAGES = ("mmtl", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain", "onedl-mmsegmentation")
@@ -288,9 +289,8 @@ def main() -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"demo_report: {error}", file=sys.stderr)
         return 1
-    draft = work / "report.part"
-    draft.write_text(html, encoding="utf-8")
-    os.replace(draft, work / "report.html")
+    with whole_file(work / "report.html") as part:
+        part.write_text(html, encoding="utf-8")
     print(f"Report: {work / 'report.html'}")
     return 0
 

@@ -9,7 +9,6 @@ Input ``images``: float32 [B, 3, H, W], RGB, normalised as the config's data pre
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -17,6 +16,8 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
+
+from mmtl.whole_file import whole_file
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -114,13 +115,8 @@ def export(model: nn.Module, target: Path, image_hw: tuple[int, int]) -> None:
         )
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; export needs: pip install 'mmtl[onnx]'") from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        program.save(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(target) as part:
+        program.save(part)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from mmtl.datasets.imagenet_folders import wnid_labels
 from mmtl.score_maps.checkpoint import load_weights
 from mmtl.score_maps.images import class_folders, decode, list_images
 from mmtl.score_maps.progress import RateColumn
+from mmtl.whole_file import whole_file
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -170,37 +170,31 @@ def write_table(
     truth: dict[str, int] | None,
     names: Sequence[str] | None,
 ) -> tuple[int, list[str]]:
-    """Write the rows under a temporary name, and rename it when the last is there.
+    """Write the rows; the file appears when the last is there.
 
     Returns:
         Number of rows, and the images that could not be decoded.
     """
     rows, decoded, undecodable = 0, 0, []
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_name(f"{args.out.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            best = [f"{column}_{rank}" for rank in range(1, args.topk + 1) for column in ("class", "confidence")]
-            writer.writerow(["path", "label", *best])
-            for key, scores in predictions:
-                if scores is None:
-                    undecodable.append(key)
-                    continue
-                decoded += 1
-                label = truth[key.split("/")[0]] if truth else None
-                top = scores.topk(args.topk)
-                if args.wrong_only and int(top.indices[0]) == label:
-                    continue
-                told = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-                cells = [cell for index, score in told for cell in (name_of(index, names), f"{score:.6f}")]
-                writer.writerow([key, "" if label is None else name_of(label, names), *cells])
-                rows += 1
+    with whole_file(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        best = [f"{column}_{rank}" for rank in range(1, args.topk + 1) for column in ("class", "confidence")]
+        writer.writerow(["path", "label", *best])
+        for key, scores in predictions:
+            if scores is None:
+                undecodable.append(key)
+                continue
+            decoded += 1
+            label = truth[key.split("/")[0]] if truth else None
+            top = scores.topk(args.topk)
+            if args.wrong_only and int(top.indices[0]) == label:
+                continue
+            told = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+            cells = [cell for index, score in told for cell in (name_of(index, names), f"{score:.6f}")]
+            writer.writerow([key, "" if label is None else name_of(label, names), *cells])
+            rows += 1
         if not decoded:
             raise ValueError(f"none of the {len(undecodable)} images of {args.images} can be decoded")
-        os.replace(temporary, args.out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return rows, undecodable
 
 

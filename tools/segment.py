@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import colorsys
 import csv
-import io
 import math
-import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -37,6 +35,7 @@ from torch import nn
 from mmtl.report.overlay import draw_overlay
 from mmtl.score_maps.checkpoint import fit_weights, read_checkpoint
 from mmtl.score_maps.images import IMAGE_SUFFIXES, decode
+from mmtl.whole_file import whole_file
 
 RANDOM_WEIGHTS = "random"
 MOST_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and its mask enlarged
@@ -178,9 +177,8 @@ def segment_all(
         shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
         rows.append([path.as_posix(), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)])
     if rows:
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows([["image", "width", "height", *table.names], *rows])
-        replace(out / "areas.csv", text.getvalue().encode())
+        with whole_file(out / "areas.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["image", "width", "height", *table.names], *rows])
     return failures
 
 
@@ -211,20 +209,8 @@ def mask_picture(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
 
 def save(path: Path, picture: Image.Image) -> None:
     """Write a PNG that appears only when it is whole."""
-    data = io.BytesIO()
-    picture.save(data, "PNG")
-    replace(path, data.getvalue())
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write under a temporary name first, so that an interruption leaves nothing half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        picture.save(part, "PNG")
 
 
 if __name__ == "__main__":

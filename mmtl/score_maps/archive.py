@@ -1,7 +1,6 @@
 """The released one-file-per-image form: `<class>/<stem>.pt`, float16 [2, k, h, w] = (logits, class indices)."""
 
 import io
-import os
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ from mmtl.score_maps.images import files_under, list_images
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.score_maps.writer import SHARD_BYTES, ScoreMapWriter
+from mmtl.whole_file import whole_file
 
 EXACT_IN_FLOAT16 = 2048  # classes whose indices float16 holds exactly
 ENTRIES_AT_ONCE = 1024
@@ -218,7 +218,5 @@ def export_archive(store: ScoreMapStore, target: Path, on_map: Callable[[], None
 
 def _save_entry(path: Path, score_map: ScoreMap) -> None:
     both = np.stack([score_map.scores, score_map.classes.astype(np.float16)]).transpose(0, 3, 1, 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    torch.save(torch.from_numpy(np.ascontiguousarray(both)), temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as part:
+        torch.save(torch.from_numpy(np.ascontiguousarray(both)), part)
