@@ -210,10 +210,7 @@ def merge(arguments: argparse.Namespace) -> None:
 
 def split(arguments: argparse.Namespace) -> None:
     """Split."""
-    out = arguments.out
-    targets = [out.with_name(f"{out.name}-{number}") for number in range(arguments.parts)]
-    split_store(arguments.store, targets)
-    for target in targets:
+    for target in split_store(arguments.store, arguments.out, arguments.parts):
         print(f"{len(ScoreMapStore(target))} maps in {target}")
 
 

@@ -1,6 +1,7 @@
 """The released one-file-per-image form: `<class>/<stem>.pt`, float16 [2, k, h, w] = (logits, class indices)."""
 
 import io
+import pickle
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -40,8 +41,13 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(source, "r|*") as archive:
             for member in archive:
                 name = safe_path(member.name, source)
-                if member.isfile() and name.endswith(SUFFIX):
-                    yield name, archive.extractfile(member).read()
+                if not name.endswith(SUFFIX) or member.isdir():
+                    continue
+                if not member.isfile():
+                    raise ValueError(
+                        f"{source}: {name!r} is a link or no file. Links are not followed: pack the files."
+                    )
+                yield name, archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{source} is damaged or no tar archive: {error}") from error
 
@@ -72,21 +78,38 @@ def read_entry(entry: tuple[str, bytes], num_classes: int, transposed: bool) -> 
     name, content = entry
     try:
         both = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own words advise to execute it
+        raise ValueError(
+            f"{name} cannot be read as a tensor: it is none, or damaged. Nothing in it was run."
+        ) from None
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{name} cannot be read as a tensor: {reason}") from None
-    if not isinstance(both, torch.Tensor) or both.ndim != 4 or len(both) != 2:
-        shape = list(both.shape) if isinstance(both, torch.Tensor) else type(both).__name__
-        raise ValueError(f"{name} holds {shape}, a tensor [2, k, h, w] is wanted.")
-    both = both.float().transpose(2, 3) if transposed else both.float()
+    if not _is_pair_of_maps(both):
+        raise ValueError(f"{name} holds {_what_it_is(both)}, a float16 tensor [2, k, h, w] is wanted.")
+    both = both.detach().float().transpose(2, 3) if transposed else both.detach().float()
     scores, classes = both.permute(0, 2, 3, 1).numpy()  # [h, w, k] each
     if not np.isfinite(both.numpy()).all() or (classes % 1 != 0).any() or classes.min() < 0:
         raise ValueError(f"{name}: scores have to be finite and classes whole numbers from 0.")
     if classes.max() >= num_classes:
         raise ValueError(f"{name} has class {int(classes.max())}, beyond --num-classes {num_classes}.")
+    if (np.diff(np.sort(classes, axis=-1), axis=-1) == 0).any():
+        raise ValueError(f"{name} names a class twice in a cell: it is no map of the best classes.")
     order = np.argsort(-scores, axis=-1, kind="stable")
     scores, classes = (np.take_along_axis(part, order, axis=-1) for part in (scores, classes))
     return name.removesuffix(SUFFIX), ScoreMap(scores.astype(np.float16), classes.astype(np.uint32))
+
+
+def _is_pair_of_maps(value: object) -> bool:
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return value.is_floating_point() and value.ndim == 4 and len(value) == 2 and value.numel() > 0
+
+
+def _what_it_is(value: object) -> str:
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    return f"a {value.layout} tensor of {value.dtype} {list(value.shape)} on {value.device}"
 
 
 def image_keys(images: Path | None, suffix: str) -> Callable[[str], str]:
@@ -169,9 +192,13 @@ def _is_there(name: str, key_of: Callable[[str], str], writer: ScoreMapWriter, b
     if key in before:
         before.remove(key)
         return True
+    _want_new(name, key, writer)
+    return False
+
+
+def _want_new(name: str, key: str, writer: ScoreMapWriter) -> None:
     if key in writer:
         raise ValueError(f"{name} occurs twice: an image has one map, named by the last two parts of the file's path.")
-    return False
 
 
 def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: int, shard_bytes: int) -> ScoreMapWriter:
@@ -189,6 +216,7 @@ def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: in
 
 
 def _add(writer: ScoreMapWriter, name: str, key: str, score_map: ScoreMap) -> None:
+    _want_new(name, key, writer)
     try:
         writer.add(key, score_map)
     except ValueError as error:

@@ -22,8 +22,11 @@ from mmtl.score_maps.writer import (
 )
 
 
-def split_store(path: Path, targets: Sequence[Path]) -> None:
+def split_store(path: Path, out: Path, parts: int) -> list[Path]:
     """Deal a store's shards out to new folders, each a store of its own (files are linked where they can be).
+
+    Returns:
+        The folders: OUT-0, OUT-1, ...
 
     Raises:
         ScoreMapStoreError: There are fewer shards than folders, or a shard is missing.
@@ -32,13 +35,15 @@ def split_store(path: Path, targets: Sequence[Path]) -> None:
     store = ScoreMapStore(path)
     shards = [path / shard.file for shard in store.folders[0].manifest.shards]
     _want_whole(store)
-    if len(shards) < len(targets):
-        raise ScoreMapStoreError(f"{path} has {len(shards)} shards: {len(targets)} parts are too many.")
-    for target, part in zip(targets, np.array_split(np.arange(len(shards)), len(targets)), strict=True):
+    if len(shards) < parts:
+        raise ScoreMapStoreError(f"{path} has {len(shards)} shards: {parts} parts are too many.")
+    targets = [out.with_name(f"{out.name}-{number}") for number in range(parts)]
+    for target, part in zip(targets, np.array_split(np.arange(len(shards)), parts), strict=True):
         with _new_store(target):
             for number in part:
                 _link(shards[number], target / shards[number].name)
             finish_store(target)
+    return targets
 
 
 def merge_stores(paths: Sequence[Path], target: Path) -> None:

@@ -89,11 +89,13 @@ def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
     assert contents(tmp_path / "t") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("resumed", [False, True])
-def test_an_image_that_occurs_twice_is_told_however_far_apart(exported, tmp_path, monkeypatch, resumed):
+@pytest.mark.parametrize(("resumed", "entries_at_once"), [(False, 4), (False, 1000), (True, 4)])
+def test_an_image_that_occurs_twice_is_told_however_far_apart(
+    exported, tmp_path, monkeypatch, resumed, entries_at_once
+):
     folder, _ = exported
     shutil.copytree(folder / "a", folder / "z" / "a")
-    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", 4)
+    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", entries_at_once)
     if resumed:
         with pytest.raises(KeyboardInterrupt):
             import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop_at_the_second(), shard_bytes=500)
@@ -115,6 +117,24 @@ def test_paths_that_leave_the_archive_are_refused(tmp_path, name):
     assert not (tmp_path / "t").exists()
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_maps_that_are_links_in_an_archive_are_refused_not_skipped(exported, tmp_path, kind):
+    pack(exported[0], tmp_path / "x.tar", "w")
+    with tarfile.open(tmp_path / "x.tar", "a") as archive:
+        member = tarfile.TarInfo("a/link.pt")
+        member.type, member.linkname = kind, "../../etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(ValueError, match=r"'a/link.pt' is a link or no file"):
+        import_archive(tmp_path / "x.tar", tmp_path / "t", 10, key_of=PNG)
+    assert not (tmp_path / "t").exists()
+
+
+def test_empty_files_are_named(exported, tmp_path):
+    (exported[0] / "a" / "empty.pt").touch()
+    with pytest.raises(ValueError, match=r"a/empty.pt cannot be read as a tensor: EOFError"):
+        import_archive(exported[0], tmp_path / "t", 10, key_of=PNG)
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("code from the archive ran",))
@@ -123,13 +143,18 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Evil(), "cannot be read as a tensor"),
+        (Evil(), "cannot be read as a tensor.*Nothing in it was run"),
         (torch.zeros(3, 2, 3, 5), r"tensor \[2, k, h, w\]"),
+        (torch.zeros(2, 0, 3, 5), r"\[2, 0, 3, 5\]"),
         ([1, 2], "list"),
+        (torch.zeros(2, 2, 3, 5, dtype=torch.complex64), "torch.complex64"),
+        (torch.zeros(2, 2, 3, 5).to_sparse(), "torch.sparse_coo"),
+        (torch.zeros(2, 2, 3, 5, device="meta"), "on meta"),
+        (torch.zeros(2, 2, 3, 5), "a class twice in a cell"),
         (torch.full((2, 2, 3, 5), 10.0), "beyond --num-classes 10"),
         (torch.full((2, 2, 3, 5), 0.5), "whole numbers"),
         (torch.full((2, 2, 3, 5), torch.nan), "finite"),
-        (torch.zeros(2, 2, 4, 5), r"b/bad.pt: Score maps of \(4, 5, 2\)"),
+        (torch.arange(2.0).view(1, 2, 1, 1).repeat(2, 1, 4, 5), r"b/bad.pt: Score maps of \(4, 5, 2\)"),
     ],
 )
 def test_files_that_are_no_maps_are_named_and_nothing_is_left(exported, tmp_path, capsys, content, message):

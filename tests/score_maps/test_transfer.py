@@ -8,8 +8,8 @@ from mmtl.score_maps.transfer import merge_stores, split_store
 
 def test_merging_undoes_splitting(tmp_path):
     write_store(tmp_path / "s", 30, shard_bytes=800)
-    parts = [tmp_path / f"p{number}" for number in range(3)]
-    split_store(tmp_path / "s", parts)
+    parts = split_store(tmp_path / "s", tmp_path / "p", 3)
+    assert parts == [tmp_path / f"p-{number}" for number in range(3)]
     stores = [ScoreMapStore(part) for part in parts]
     assert sum(map(len, stores)) == 30 and all(store.verify() == [] for store in stores)
     assert list(ScoreMapStore(parts)) == list(ScoreMapStore(tmp_path / "s"))
@@ -44,10 +44,11 @@ def test_parts_with_missing_shards_are_not_moved(tmp_path):
     with pytest.raises(ScoreMapStoreError, match="shard-00001.bin"):
         merge_stores([tmp_path / "s"], tmp_path / "m")
     with pytest.raises(ScoreMapStoreError, match="shard-00001.bin"):
-        split_store(tmp_path / "s", [tmp_path / "a", tmp_path / "b"])
+        split_store(tmp_path / "s", tmp_path / "p", 2)
 
 
 def test_more_parts_than_shards_are_refused(tmp_path):
     write_store(tmp_path / "s", 3)
-    with pytest.raises(ScoreMapStoreError, match="2 parts are too many"):
-        split_store(tmp_path / "s", [tmp_path / "a", tmp_path / "b"])
+    for parts in (2, 10**18):
+        with pytest.raises(ScoreMapStoreError, match=f"{parts} parts are too many"):
+            split_store(tmp_path / "s", tmp_path / "p", parts)
