@@ -9,7 +9,8 @@ and on; inference is one window, to logits at the image's size. Memory is what a
 weights: activations and, in training, gradients. AdamW holds twice the weights besides. The three passes of a model
 take turns in one process; ratios are to the training step without checkpointing. ``--clock cpu --threads 1`` counts
 processor time, for a machine that is busy with other work. ``--device meta`` computes nothing and counts the tensors
-that are alive after each operation, in float32; what a kernel holds for itself is not seen.
+that are alive after each operation, in float32; what a kernel holds for itself is not seen, and attention, which is
+not fused there, keeps its weights for the backward pass.
 """
 
 import argparse
