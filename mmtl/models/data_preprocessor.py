@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmtl.models.batch_targets import BatchTargets
 from mmtl.models.cut_mix import CutMix
+from mmtl.models.score_map_checks import check_options
 from mmtl.models.token_targets import TokenTargets, token_targets
 from mmtl.registry import MODELS
 
@@ -46,6 +47,9 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         **kwargs: object,
     ) -> None:
         super().__init__(num_classes=num_classes, **kwargs)
+        check_options(tail, outside, smoothing)
+        if class_target not in ("label", "map", "released"):
+            raise ValueError(f"class_target must be 'label', 'map' or 'released', got {class_target!r}")
         self.token_stride, self.class_target, self.smoothing = token_stride, class_target, smoothing
         self.target_cfg = dict(tail=tail, outside=outside)
         self.token_augments = RandomBatchAugment(**batch_augments) if batch_augments else None
@@ -156,10 +160,11 @@ def erased_tokens(boxes_xyxy: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 def _stack_fields(data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
     """Score maps and views of a batch, on the CPU; an image without a map gets an empty one."""
-    first = next(sample for sample in data_samples if "score_map_scores" in sample)
+    mapped = [sample for sample in data_samples if "score_map_scores" in sample]
+    first = mapped[0]
     scores, classes = torch.zeros_like(first.score_map_scores), torch.zeros_like(first.score_map_classes)
     empty = {"score_map_scores": scores, "score_map_classes": classes, "view_affine": torch.eye(3)[:2]}
-    if "score_map_log_norm" in first:
+    if all("score_map_log_norm" in sample for sample in mapped):
         # All classes equally likely, whatever their number.
         empty["score_map_log_norm"] = torch.full_like(first.score_map_log_norm, 20.0)
     try:
@@ -168,7 +173,7 @@ def _stack_fields(data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
             for name, value in empty.items()
         }
     except RuntimeError as error:
-        shapes = sorted({tuple(s.score_map_scores.shape) for s in data_samples if "score_map_scores" in s})
+        shapes = sorted({tuple(sample.score_map_scores.shape) for sample in mapped})
         raise ValueError(f"the score maps of a batch must be of one shape [h, w, k], got {shapes}") from error
     frames = [sample.get("frame_affines", NO_FRAME) for sample in data_samples]
     if any(frame is not NO_FRAME for frame in frames):

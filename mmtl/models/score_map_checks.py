@@ -1,7 +1,27 @@
 """What a batch of score maps must fulfil before labels are read from it; messages tell the value and its place."""
 
+from collections.abc import Sequence
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
+
+LARGEST = 1e30  # float32 sums of a few such numbers are finite
+
+
+def check_options(tail: str, outside: str, smoothing: float) -> None:
+    """Raise ValueError for settings that :func:`mmtl.models.token_targets.token_targets` does not have."""
+    if tail not in ("zero_logit", "probability"):
+        raise ValueError(f"tail must be 'zero_logit' or 'probability', got {tail!r}")
+    if outside not in ("uniform", "ignore"):
+        raise ValueError(f"outside must be 'uniform' or 'ignore', got {outside!r}")
+    check_smoothing(smoothing)
+
+
+def check_smoothing(smoothing: float) -> None:
+    """Raise ValueError for a label smoothing that is no number in [0, 1]."""
+    if not isinstance(smoothing, Real) or not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing must be in [0, 1], got {smoothing!r}")
 
 
 def check_shapes(
@@ -17,8 +37,8 @@ def check_shapes(
         raise ValueError(
             f"scores and classes must both be [B, h, w, k], got {tuple(scores.shape)} and {tuple(classes.shape)}"
         )
-    if not scores.is_floating_point() or classes.is_floating_point():
-        raise ValueError(f"scores must be floating and classes integer, got {scores.dtype} and {classes.dtype}")
+    if not scores.is_floating_point():
+        raise ValueError(f"scores must be floating, got {scores.dtype}")
     if view_affine.shape != (len(scores), 2, 3):
         raise ValueError(f"view_affine must be [{len(scores)}, 2, 3], got {tuple(view_affine.shape)}")
     if log_norm is not None and log_norm.shape != scores.shape[:3]:
@@ -27,18 +47,30 @@ def check_shapes(
         frame_affines.ndim != 4 or frame_affines.shape[::2] != (len(scores), 2) or frame_affines.shape[3] != 3
     ):
         raise ValueError(f"frame_affines must be [{len(scores)}, F, 2, 3], got {tuple(frame_affines.shape)}")
-    if len(grid_hw) != 2 or min(grid_hw) < 1:
-        raise ValueError(f"grid_hw must be two positive numbers of tokens (h, w), got {tuple(grid_hw)}")
+    if not isinstance(grid_hw, Sequence) or len(grid_hw) != 2 or not all(map(_is_count, grid_hw)):
+        raise ValueError(f"grid_hw must be two positive numbers of tokens (h, w), got {grid_hw!r}")
 
 
 def check_values(
     scores: Tensor, classes: Tensor, view_affine: Tensor, log_norm: Tensor | None, num_classes: int
 ) -> None:
-    """Raise ValueError for a class out of range, a number that is not finite, or an affine of no area."""
+    """Raise ValueError for a class out of range, a number that cannot be right, or an affine of no area."""
     check_classes(classes, num_classes, "class")
+    if scores.shape[-1] > num_classes:
+        raise ValueError(f"a cell names {scores.shape[-1]} classes (k), more than the {num_classes} that there are")
     for name, values in (("scores", scores), ("log_norm", log_norm), ("view_affine", view_affine)):
         if values is not None:
             _check_finite(values, name)
+    if log_norm is not None and scores.numel():
+        best = scores.amax(-1)
+        # Both may be float16, each off by 1/2048 of itself.
+        too_low = log_norm < best - 1e-3 * (best.abs() + log_norm.abs() + 1)
+        if too_low.any():
+            place = tuple(too_low.nonzero()[0].tolist())
+            raise ValueError(
+                f"log_norm, the log-sum-exp over all classes, is at least the best score; at {place} it is "
+                f"{log_norm[place].item()} and the best score {best[place].item()}: not of these scores"
+            )
     areas = torch.linalg.det(view_affine[:, :, :2].double()).abs()
     if (areas < 1e-12).any():
         image = int(areas.argmin())
@@ -46,7 +78,11 @@ def check_values(
 
 
 def check_classes(classes: Tensor, num_classes: int, what: str) -> None:
-    """Raise ValueError for a class, or a label, that is negative or not below ``num_classes``."""
+    """Raise ValueError for classes, or labels, that are no integers, negative or not below ``num_classes``."""
+    if not _is_count(num_classes):
+        raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}")
+    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
+        raise ValueError(f"a {what} must be an integer, got {classes.dtype}")
     if classes.numel() == 0:
         return
     lowest, highest = (int(value) for value in classes.long().aminmax())
@@ -57,8 +93,14 @@ def check_classes(classes: Tensor, num_classes: int, what: str) -> None:
 
 
 def _check_finite(values: Tensor, name: str) -> None:
-    # The sum of numbers that are not all finite is not finite: one pass tells what almost always holds.
-    if values.sum(dtype=torch.float64).isfinite():
+    if values.numel() == 0:
         return
-    place = tuple((~values.isfinite()).nonzero()[0].tolist())
-    raise ValueError(f"{name} must be finite, got {values[place].item()} at {place}")
+    lowest, highest = (value.item() for value in values.aminmax())  # NaN if any is
+    if -LARGEST <= lowest and highest <= LARGEST:
+        return
+    place = tuple((~(values.abs() <= LARGEST)).nonzero()[0].tolist())
+    raise ValueError(f"{name} must be finite (at most {LARGEST:g} in size), got {values[place].item()} at {place}")
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool) and number > 0

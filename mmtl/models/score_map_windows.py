@@ -66,15 +66,20 @@ def map_windows(
     """
     frames = () if frame_affines is None else frame_affines.double().transpose(0, 1)
     plan = _plan(view_affine.double(), frames, map_hw, grid_hw)
-    plan = plan._replace(**{name: getattr(plan, name).to(device, non_blocking=True) for name in plan._fields[:3]})
+    plan = plan._replace(**{name: send(getattr(plan, name), device) for name in plan._fields[:3]})
     places, shares = _sample_axes(plan, max(grid_hw))
     positions, shares = _move(plan.to_cells, places, plan, grid_hw), _share_of_samples(shares, plan)
     shares = shares * _inside_map(positions, plan)
     for frame in frames:
-        in_frame = _move(frame.to(device, non_blocking=True).transpose(0, 1), places, plan, grid_hw)
+        in_frame = _move(send(frame, device).transpose(0, 1), places, plan, grid_hw)
         shares = shares * _both_axes((in_frame - 0.5).abs_() <= 0.5, plan)
     weights, firsts = _axis_weights(positions, plan)
     return _combine(weights, firsts, shares, plan, map_hw[1], grid_hw)
+
+
+def send(tensor: Tensor, device: torch.device | str | None) -> Tensor:
+    """A tensor on a device (None: its own), without waiting where that is safe: the CPU would read it too early."""
+    return tensor if device is None else tensor.to(device, non_blocking=torch.device(device).type != "cpu")
 
 
 def _plan(view_affine: Tensor, frames: Tensor | tuple, map_hw: tuple[int, int], grid_hw: tuple[int, int]) -> _Plan:

@@ -24,8 +24,8 @@ def token_label_loss(logits: Tensor, targets: TokenTargets, token_weights: Tenso
     Args:
         logits: [B, N, K] (or [B, K] where N is 1), any floating type; computed in float32, or float64 if they are.
         targets: the label distributions of the same tokens.
-        token_weights: [B, N], multiplies the targets' own row weights. Tokens of weight 0 are left out, the mean
-            is over the weights' sum.
+        token_weights: [B, N], 0 or more, multiplies the targets' own row weights. Tokens of weight 0 are left out,
+            the mean is over the weights' sum.
 
     Returns:
         Tensor: scalar, float32 (or float64 for such logits).
@@ -36,22 +36,26 @@ def token_label_loss(logits: Tensor, targets: TokenTargets, token_weights: Tenso
     Source: paper, section 3.1.
     """
     batch, tokens = targets.tail.shape
-    if logits.shape[-1] != targets.num_classes or logits.numel() != batch * tokens * targets.num_classes:
+    shape = tuple(logits.shape)
+    fits = shape == (batch, tokens, targets.num_classes)
+    if not fits and not (tokens == 1 and shape == (batch, targets.num_classes)):
         raise ValueError(
             f"token_label_loss wants logits [{batch}, {tokens}, {targets.num_classes}] for {targets!r}, "
             f"got {list(logits.shape)}"
         )
-    if token_weights is not None and token_weights.shape != targets.tail.shape:
-        raise ValueError(f"token_weights must be [{batch}, {tokens}], got {list(token_weights.shape)}")
-    row_weights = targets.row_weights if token_weights is None else targets.row_weights * token_weights
-    row_weights = row_weights.flatten() / row_weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
-    return _SparseSoftCrossEntropy.apply(
+    if token_weights is not None:
+        if token_weights.shape != targets.tail.shape:
+            raise ValueError(f"token_weights must be [{batch}, {tokens}], got {list(token_weights.shape)}")
+        if not ((token_weights >= 0) & token_weights.isfinite()).all():
+            raise ValueError("token_weights must be finite and 0 or more")
+        targets = targets.weighted(token_weights)
+    total = _SparseSoftCrossEntropy.apply(
         logits.reshape(-1, targets.num_classes),
         targets.classes.flatten(0, 1),
         targets.weights.flatten(0, 1),
         targets.tail.flatten(),
-        row_weights,
     )
+    return total / targets.row_weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def process_weight(row_weights: Tensor | None, device: torch.device) -> Tensor | float:
@@ -77,26 +81,23 @@ def process_weight(row_weights: Tensor | None, device: torch.device) -> Tensor |
 
 
 class _SparseSoftCrossEntropy(torch.autograd.Function):
-    """Weighted sum of the rows' losses; each row's gradient is made with its loss and kept for the backward pass."""
+    """Sum of the rows' losses; each row's gradient is made with its loss and kept for the backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, row_weights: Tensor
-    ) -> Tensor:
-        """Logits [R, K], entries [R, M], tail [R], row weights [R]."""
+    def forward(ctx: FunctionCtx, logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor) -> Tensor:
+        """Logits [R, K], entries [R, M], tail [R]."""
         losses, ctx.grad = _losses_and_gradient(logits, classes, weights, tail, ctx.needs_input_grad[0])
-        ctx.save_for_backward(logits, classes, weights, tail, row_weights)
-        return (row_weights * losses).sum()
+        ctx.save_for_backward(logits, classes, weights, tail)
+        return losses.sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_loss: Tensor) -> tuple:
         """The kept gradient, scaled in place: two of the logits' size are never held. A second pass makes it anew."""
-        *inputs, row_weights = ctx.saved_tensors
-        grad = _losses_and_gradient(*inputs, True)[1] if ctx.grad is None else ctx.grad
+        grad = _losses_and_gradient(*ctx.saved_tensors, True)[1] if ctx.grad is None else ctx.grad
         ctx.grad = None
-        # Rows are weighted here, not before: float16 would lose gradients that no loss scale has been applied to.
-        return grad.mul_((row_weights * grad_loss).unsqueeze(-1)), None, None, None, None
+        # The mean is taken outside: float16 would lose gradients that no loss scale has been applied to.
+        return grad.mul_(grad_loss), None, None, None
 
 
 def _losses_and_gradient(

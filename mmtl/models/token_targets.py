@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtl.models.score_map_checks import check_classes, check_shapes, check_values
-from mmtl.models.score_map_windows import map_windows
+from mmtl.models.score_map_checks import check_classes, check_options, check_shapes, check_smoothing, check_values
+from mmtl.models.score_map_windows import map_windows, send
 from mmtl.models.sparse_softmax import pack_entries, scale_entries, softmax_of_entries, unpack_entries
-
-TAILS = ("zero_logit", "probability")
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,11 +21,14 @@ class TokenTargets:
     A class may appear several times for a token; its weights add up. Behaves as a batch of label rows for
     mmpretrain's batch augments: indexed by images, scaled and added.
 
+    A token that counts for less in the loss has a label of that much mass (0 leaves it out), as a colour is
+    multiplied by its opacity. Then sums mix labels rightly: one that does not count has no part in the mixture.
+
     Args:
         classes: int64 [B, N, M], the classes of the M sparse entries of each token.
         weights: float32 [B, N, M], what an entry adds to the tail; may be negative.
         tail: float32 [B, N], probability of every class before the weights.
-        row_weights: float32 [B, N], how much the token counts in the loss: 1, or 0 to leave it out.
+        row_weights: float32 [B, N], how much the token counts in the loss: the mass of its label before smoothing.
         num_classes: K.
         grid_hw: token grid (h, w), N = h * w; (1, 1) for the class token's target.
     """
@@ -73,7 +74,8 @@ class TokenTargets:
         batch, tokens, entries = self.classes.shape
         return (
             f"TokenTargets({batch} images x {tokens} tokens ({self.grid_hw[0]}x{self.grid_hw[1]} grid), "
-            f"{entries} sparse entries over {self.num_classes} classes, {self.tail.device})"
+            f"{entries} sparse entries over {self.num_classes} classes, "
+            f"{int((self.row_weights > 0).sum())} of {batch * tokens} tokens count, {self.tail.device})"
         )
 
     def __getitem__(self, index: Tensor | slice | tuple) -> TokenTargets:
@@ -93,12 +95,7 @@ class TokenTargets:
             factor = factor.reshape(-1, 1)
             if len(factor) not in (1, len(self)):
                 raise ValueError(f"{self!r} are scaled by one number, or one per image, got {len(factor)}")
-        return replace(
-            self,
-            weights=self.weights * (factor.unsqueeze(-1) if isinstance(factor, Tensor) else factor),
-            tail=self.tail * factor,
-            row_weights=self.row_weights * factor,
-        )
+        return self.weighted(factor)
 
     __rmul__ = __mul__
 
@@ -124,7 +121,7 @@ class TokenTargets:
 
     def to(self, device: torch.device | str) -> TokenTargets:
         """The same targets on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._map(lambda tensor: send(tensor, device))
 
     def float(self) -> TokenTargets:
         """The same targets; the weights are float32 already (mmpretrain's batch augments ask for it)."""
@@ -135,14 +132,24 @@ class TokenTargets:
         return self.tail.unsqueeze(-1).repeat(1, 1, self.num_classes).scatter_add_(-1, self.classes, self.weights)
 
     def smoothed(self, smoothing: float) -> TokenTargets:
-        """Label smoothing as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K."""
+        """Label smoothing as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K.
+
+        Raises:
+            ValueError: if ``smoothing`` is not within [0, 1].
+        """
+        check_smoothing(smoothing)
         share = smoothing / self.num_classes
         factor = 1 - smoothing + share
-        return replace(self, weights=self.weights * factor, tail=self.tail * factor + share)
+        return replace(self, weights=self.weights * factor, tail=self.tail * factor + share * self.row_weights)
 
-    def weighted(self, factor: Tensor) -> TokenTargets:
-        """The same labels, each token's weight in the loss multiplied by ``factor``, [B, N] or [B, 1]."""
-        return replace(self, row_weights=self.row_weights * factor)
+    def weighted(self, factor: float | Tensor) -> TokenTargets:
+        """The same labels, which count ``factor`` times as much: a number, [B, N] or [B, 1]."""
+        return replace(
+            self,
+            weights=self.weights * (factor.unsqueeze(-1) if isinstance(factor, Tensor) else factor),
+            tail=self.tail * factor,
+            row_weights=self.row_weights * factor,
+        )
 
     def mix_rows(self, mask: Tensor, partner: Tensor) -> TokenTargets:
         """Labels of tokens that :func:`mmtl.models.mix_token.mix_tokens` mixed: each follows its token.
@@ -165,25 +172,13 @@ class TokenTargets:
         )
 
     def blend_rows(self, share: Tensor, partner: Tensor) -> TokenTargets:
-        """Labels of tokens that show two images, each by its share: the loss is that of the two labels, so weighted.
-
-        A label that does not count (row weight 0) has no part in the mixture, and the token counts for less.
+        """Labels of tokens that show two images, each by its share.
 
         Args:
             share: float32 [N] or [B, N], how much of the token shows the image itself.
             partner: int64 [B], the image that the rest shows.
         """
-        other = self[partner]
-        own_weight, other_weight = share * self.row_weights, (1 - share) * other.row_weights
-        row_weights = own_weight + other_weight
-        own = torch.where(row_weights > 0, own_weight / row_weights.clamp(min=torch.finfo(share.dtype).tiny), share)
-        return replace(
-            self,
-            classes=torch.cat((self.classes, other.classes), dim=-1),
-            weights=torch.cat((own.unsqueeze(-1) * self.weights, (1 - own).unsqueeze(-1) * other.weights), dim=-1),
-            tail=own * self.tail + (1 - own) * other.tail,
-            row_weights=row_weights,
-        )
+        return self.weighted(share) + self[partner].weighted(1 - share)
 
     def ground_truth(self, labels: Tensor, blend: str = "label") -> TokenTargets:
         """Target of the class token from the class label, from this target (the pooled map), or from both.
@@ -197,10 +192,13 @@ class TokenTargets:
             TokenTargets: with N = 1.
 
         Raises:
-            ValueError: for another ``blend``, or labels that are not one class index per image.
+            ValueError: for another ``blend``, labels that are not one class index per image, or a blend with the
+                map of targets of more than one token.
 
         Source: paper, section 3.1 (label); released code (blend).
         """
+        if blend != "label" and self.tail.shape[1] != 1:
+            raise ValueError(f"ground_truth wants the map pooled to one token, grid_hw (1, 1), got {self!r}")
         if blend == "map":
             return self
         if labels.shape != (len(self),):
@@ -263,25 +261,31 @@ def token_targets(
 
     Source: paper, section 3.1; released code for the zero logits.
     """
+    check_options(tail, outside, smoothing)
     check_shapes(scores, classes, view_affine, grid_hw, log_norm, frame_affines)
-    _check_options(tail, outside, smoothing, log_norm)
-    check_values(scores, classes, view_affine, log_norm, num_classes)
+    check_values(scores, classes, view_affine, log_norm if tail == "probability" else None, num_classes)
+    if tail == "probability" and log_norm is None:
+        raise ValueError(
+            "tail='probability' needs log_norm, the log-sum-exp over all classes, which these score maps lack "
+            "(released archives do): make the maps with tools/make_score_maps.py or use tail='zero_logit'"
+        )
     device = scores.device if device is None else device
     windows = map_windows(view_affine, tuple(scores.shape[1:3]), grid_hw, device, frame_affines)
     coverage = windows.weights.sum(-1)  # [B, N]
     values = scores.float()
     if tail == "probability":
         values, cell_tail = _cell_probabilities(values, log_norm.float(), num_classes)
-    cells = pack_entries(values, classes).flatten(1, 2).to(device, non_blocking=True)
+    cells = send(pack_entries(values, classes).flatten(1, 2), device)
     entries = scale_entries(_read(cells, windows.cells), windows.weights.unsqueeze(-1)).flatten(2)
     if tail == "zero_logit":
         read_classes, weights, tails = softmax_of_entries(entries, num_classes)
     else:
         read_classes, weights = unpack_entries(entries)
-        cell_tail = cell_tail.flatten(1).to(device, non_blocking=True)
-        tails = (_read(cell_tail, windows.cells) * windows.weights).sum(-1) + (1 - coverage) / num_classes
-    row_weights = torch.ones_like(tails) if outside == "uniform" else (coverage > 0).to(tails)
-    targets = TokenTargets(read_classes, weights, tails, row_weights, num_classes, tuple(grid_hw))
+        cell_tails = _read(send(cell_tail.flatten(1), device), windows.cells)
+        tails = (cell_tails * windows.weights).sum(-1) + (1 - coverage) / num_classes
+    targets = TokenTargets(read_classes, weights, tails, torch.ones_like(tails), num_classes, tuple(grid_hw))
+    if outside == "ignore":
+        targets = targets.weighted((coverage > 0).to(tails))
     return targets.smoothed(smoothing) if smoothing else targets
 
 
@@ -295,26 +299,12 @@ def _read(cell_values: Tensor, cells: Tensor) -> Tensor:
 def _cell_probabilities(scores: Tensor, log_norm: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """Distribution of each cell, as weights [B, h, w, k] above the tail [B, h, w].
 
-    The stored numbers are float16, so the k best may come to a little more than 1, or, when they are all the
-    classes, to a little less: they are scaled to a distribution then.
+    The stored numbers are float16, so the k best may come to a little more than 1: they are scaled to 1 then.
     """
+    num_absent = num_classes - scores.shape[-1]
+    if num_absent == 0:
+        return scores.softmax(-1), torch.zeros_like(log_norm)
     probabilities = (scores - log_norm.unsqueeze(-1)).exp()
     total = probabilities.sum(-1, keepdim=True)
-    num_absent = num_classes - scores.shape[-1]
-    probabilities = probabilities / (total.clamp(min=1) if num_absent else total)
-    tail = (1 - total).clamp(min=0) / max(num_absent, 1) * bool(num_absent)
-    return probabilities - tail, tail.squeeze(-1)
-
-
-def _check_options(tail: str, outside: str, smoothing: float, log_norm: Tensor | None) -> None:
-    if tail not in TAILS:
-        raise ValueError(f"token_targets wants tail 'zero_logit' or 'probability', got {tail!r}")
-    if outside not in ("uniform", "ignore"):
-        raise ValueError(f"token_targets wants outside 'uniform' or 'ignore', got {outside!r}")
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"token_targets wants smoothing in [0, 1], got {smoothing}")
-    if tail == "probability" and log_norm is None:
-        raise ValueError(
-            "tail='probability' needs log_norm, the log-sum-exp over all classes, which these score maps lack "
-            "(released archives do): make the maps with tools/make_score_maps.py or use tail='zero_logit'"
-        )
+    tail = (1 - total).clamp(min=0) / num_absent
+    return probabilities / total.clamp(min=1) - tail, tail.squeeze(-1)

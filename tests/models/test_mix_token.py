@@ -55,6 +55,13 @@ def test_mixing_twice_gives_the_tokens_back(batch, grid_hw, seed):
     assert torch.equal(mix_tokens(mix_tokens(tokens, *mix), *mix), tokens)
 
 
+def test_what_a_token_counts_for_moves_with_it():
+    targets, counts = make_targets(2, (2, 2)), torch.tensor([[1.0, 0, 1, 1], [1, 1, 0, 0]])
+    weighted = targets.patch_tokens.weighted(counts)
+    mask, partner = torch.tensor([True, True, False, False]), torch.tensor([1, 0])
+    assert weighted.mix_rows(mask, partner).row_weights.tolist() == [[1, 0, 0, 0], [1, 1, 1, 1]]
+
+
 def test_each_image_may_have_its_own_mask():
     tokens, partner = torch.arange(8.0).view(2, 4, 1), torch.tensor([1, 0])
     mask = torch.tensor([[True, False, True, True], [True, True, True, False]])

@@ -171,6 +171,41 @@ def test_images_without_a_map_train_on_their_class_label_alone():
     assert (class_token[::2].amax(-1) < 1).all()
 
 
+def test_maps_with_and_without_log_norm_may_stand_in_one_batch():
+    data, targets = batch_of(), []
+    for index in (1, 0):  # the order in which they come does not matter
+        del data["data_samples"][index].score_map_log_norm
+        targets.append(build().data_preprocessor(data, training=True)["targets"].patch_tokens.dense())
+    torch.testing.assert_close(targets[0], targets[1])
+    with pytest.raises(ValueError, match="tail='probability' needs log_norm"):
+        build(preprocessor=dict(tail="probability")).data_preprocessor(data, training=True)
+
+
+def test_outside_reaches_the_targets():
+    data = batch_of()
+    data["data_samples"][1].view_affine[0, 2] = 5.0  # its view shows nothing of the image
+    uniform, ignored = (
+        build(preprocessor=dict(outside=outside)).data_preprocessor(data, training=True)["targets"].patch_tokens
+        for outside in ("uniform", "ignore")
+    )
+    assert uniform.row_weights.amin() == 1
+    assert ignored.row_weights.sum(1).tolist() == [16, 0, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (dict(class_target="mapp"), "class_target must be 'label', 'map' or 'released', got 'mapp'"),
+        (dict(tail="x"), "tail must be"),
+        (dict(outside="x"), "outside must be"),
+        (dict(smoothing=-0.5), r"smoothing must be in \[0, 1\], got -0.5"),
+    ],
+)
+def test_wrong_options_of_the_preprocessor_are_refused_before_any_batch(option, message):
+    with pytest.raises(ValueError, match=message):
+        build(preprocessor=option)
+
+
 def test_erased_tokens_are_left_out():
     model, data = build(), batch_of()
     for sample in data["data_samples"]:

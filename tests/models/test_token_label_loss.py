@@ -27,7 +27,7 @@ def value_and_gradient(loss_of, logits):
 
 def dense_loss(logits, targets):
     losses = -(targets.dense() * logits.log_softmax(-1)).sum(-1)
-    return (losses * targets.row_weights).sum() / targets.row_weights.sum()
+    return losses.sum() / targets.row_weights.sum()
 
 
 @settings(max_examples=50, deadline=None)
@@ -95,11 +95,23 @@ def test_computes_in_float32_and_returns_the_gradient_in_the_logits_type(dtype):
 def test_logits_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"wants logits \[3, 6, 13\] .* got \[3, 6, 12\]"):
         token_label_loss(torch.randn(3, 6, 12), make_targets(0))
+    with pytest.raises(ValueError, match=r"wants logits \[3, 6, 13\] .* got \[6, 3, 13\]"):
+        token_label_loss(torch.randn(6, 3, 13), make_targets(0))
 
 
 def test_token_weights_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"token_weights must be \[3, 6\], got \[3\]"):
         token_label_loss(torch.randn(3, 6, 13), make_targets(0), torch.ones(3))
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="token_weights must be finite and 0 or more"):
+            token_label_loss(torch.randn(3, 6, 13), make_targets(0), torch.full((3, 6), wrong))
+
+
+def test_a_weight_of_any_size_multiplies_a_tokens_loss():
+    targets, logits = make_targets(1), torch.randn(3, 6, 13)
+    factors = torch.rand(3, 6)
+    losses = -(targets.dense() * logits.log_softmax(-1)).sum(-1)
+    torch.testing.assert_close(token_label_loss(logits, targets, factors), (losses * factors).sum() / factors.sum())
 
 
 def test_gradient_is_that_of_the_loss_in_float64():

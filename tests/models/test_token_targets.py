@@ -206,6 +206,28 @@ def test_convention_outside_uniform():
         torch.testing.assert_close(targets.dense(), torch.full((1, 4, 10), 0.1))
         ignored = token_targets(scores, classes, beside, (2, 2), 10, tail=tail, log_norm=log_norm, outside="ignore")
         assert ignored.row_weights.tolist() == [[0.0] * 4]
+        assert ignored.smoothed(0.1).dense().sum() == 0
+
+
+def test_labels_that_do_not_count_have_no_part_in_a_mixture():
+    targets = make_targets(0)
+    counts = (torch.rand(len(targets), 12, generator=torch.Generator().manual_seed(0)) > 0.4).float()
+    own, partner = targets.weighted(counts), torch.tensor([1, 2, 3, 0])
+    mixed = 0.3 * own + 0.7 * own[partner]  # as mmpretrain's Mixup does
+    alone = (counts == 1) & (counts[partner] == 0)
+    torch.testing.assert_close(mixed.row_weights, 0.3 * counts + 0.7 * counts[partner])
+    torch.testing.assert_close((mixed.dense() / mixed.row_weights.unsqueeze(-1))[alone], targets.dense()[alone])
+    assert alone.any()
+
+
+def test_when_all_classes_are_named_log_norm_changes_nothing():
+    scores, classes, _ = random_maps(0, 1, (3, 4), 6, 6)
+    affine = torch.tensor([[[0.7, 0, 0.1], [0, 0.8, 0.1]]])
+    read = [
+        token_targets(scores, classes, affine, (2, 2), 6, tail="probability", log_norm=scores.logsumexp(-1) + error)
+        for error in (0.0, 200.0)
+    ]
+    torch.testing.assert_close(read[0].dense(), read[1].dense())
 
 
 def test_one_pass_over_many_classes():
@@ -284,7 +306,10 @@ def test_targets_that_do_not_fit_each_other_are_named():
 
 
 def test_repr_says_what_is_inside():
-    assert "4 images x 12 tokens (3x4 grid)" in repr(make_targets(0))
+    targets = make_targets(0)
+    assert "4 images x 12 tokens (3x4 grid)" in repr(targets)
+    assert "48 of 48 tokens count" in repr(targets)
+    assert "24 of 48 tokens count" in repr(targets.weighted(torch.tensor([0.0, 1, 0.5, 0])[:, None]))
 
 
 def test_ground_truth_blends():
@@ -299,6 +324,10 @@ def test_ground_truth_blends():
     torch.testing.assert_close(pooled.ground_truth(labels, "released").dense(), expected)
     with pytest.raises(ValueError, match="'label', 'map' or 'released'"):
         pooled.ground_truth(labels, "both")
+    many = token_targets(scores, classes, torch.eye(3).expand(2, 3, 3)[:, :2], (1, 2), 8)
+    for blend in ("map", "released"):
+        with pytest.raises(ValueError, match=r"pooled to one token, grid_hw \(1, 1\), got TokenTargets\(2 images x 2"):
+            many.ground_truth(labels, blend)
 
 
 def bad_inputs():
@@ -313,18 +342,29 @@ def bad_inputs():
     nan, collapsed, high, negative = scores.clone(), good["view_affine"].clone(), classes.clone(), classes.clone()
     nan[1, 2, 3, 0], collapsed[1, 0] = float("nan"), 0
     high[0, 1, 2, 1], negative[1, 0, 0, 0] = 10, -1
-    yield good | dict(scores=nan), r"scores must be finite, got nan at \(1, 2, 3, 0\)"
+    yield good | dict(scores=nan), r"scores must be finite .* got nan at \(1, 2, 3, 0\)"
+    yield good | dict(scores=scores.double() * 1e300), r"scores must be finite .* got .*e\+300 at"
+    yield good | dict(scores=torch.full_like(scores, 1e38)), r"at most 1e\+30 in size\), got .* at \(0, 0, 0, 0\)"
     yield good | dict(classes=high), r"class 10 at \(0, 1, 2, 1\) is not within the 10 classes"
     yield good | dict(classes=negative), r"class -1 at \(1, 0, 0, 0\)"
     yield good | dict(view_affine=collapsed), "view_affine of image 1 has no area"
     yield good | dict(view_affine=collapsed[:1]), r"view_affine must be \[2, 2, 3\]"
     yield good | dict(classes=classes[:1]), r"both be \[B, h, w, k\]"
     yield good | dict(grid_hw=(0, 3)), "grid_hw must be two positive"
-    yield good | dict(tail="zero"), "tail 'zero_logit' or 'probability'"
+    yield good | dict(tail="zero"), "tail must be 'zero_logit' or 'probability', got 'zero'"
     yield good | dict(tail="probability"), "needs log_norm"
-    yield good | dict(outside="drop"), "outside 'uniform' or 'ignore'"
-    yield good | dict(smoothing=1.5), r"smoothing in \[0, 1\], got 1.5"
-    yield good | dict(classes=classes.float()), "classes integer, got torch.float32 and torch.float32"
+    yield good | dict(outside="drop"), "outside must be 'uniform' or 'ignore'"
+    yield good | dict(smoothing=1.5), r"smoothing must be in \[0, 1\], got 1.5"
+    yield good | dict(smoothing="0.1"), r"smoothing must be in \[0, 1\], got '0.1'"
+    yield good | dict(classes=classes.float()), "a class must be an integer, got torch.float32"
+    yield good | dict(classes=classes.bool()), "a class must be an integer, got torch.bool"
+    yield good | dict(scores=classes), "scores must be floating, got torch.int64"
+    yield good | dict(grid_hw=14), "grid_hw must be two positive numbers .* got 14"
+    yield good | dict(grid_hw=(2.0, 2.0)), r"grid_hw must be two positive numbers .* got \(2.0, 2.0\)"
+    yield good | dict(num_classes=None), "num_classes must be a positive integer, got None"
+    yield good | dict(num_classes=1, classes=classes * 0), r"names 2 classes \(k\), more than the 1"
+    too_low = dict(log_norm=scores.amax(-1) - 1, tail="probability")
+    yield good | too_low, r"log_norm.* is at least the best score; at \(0, 0, 0\) it is"
     yield good | dict(frame_affines=torch.zeros(3, 1, 2, 3)), r"frame_affines must be \[2, F, 2, 3\]"
     yield good | dict(log_norm=log_norm[:, :1], tail="probability"), r"log_norm must be \(2, 3, 4\)"
 
