@@ -139,7 +139,9 @@ def _check_whole(weights: Mapping[str, Tensor], prefix: str) -> None:
     if missing or unknown:
         parts = [f"missing keys: {_listed(missing)}"] * bool(missing)
         parts += [f"unknown keys: {_listed(unknown)}"] * bool(unknown)
-        raise ValueError(f"{'; '.join(parts)}; these are not the whole weights of one LV-ViT")
+        ours = prefix and any(key.startswith(("head.", "neck.")) for key in unknown)
+        verdict = "mmtl's names already, nothing to convert" if ours else "not the whole weights of one LV-ViT"
+        raise ValueError(f"{'; '.join(parts)}; these are {verdict}")
     for key, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"{key} holds NaN or infinite values: the checkpoint is damaged, get it again")

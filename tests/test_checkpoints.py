@@ -108,6 +108,11 @@ def test_unknown_keys_of_our_own_models_are_listed():
         convert_to_released(weights)
 
 
+def test_weights_that_were_converted_before_are_recognised():
+    with pytest.raises(ValueError, match="head.token_fc.weight; these are mmtl's names already"):
+        convert_released(convert_released(released("lvvit_nano_64")))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_named(value):
     weights = released("lvvit_nano_64")

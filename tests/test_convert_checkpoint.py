@@ -81,6 +81,16 @@ def test_bad_input_ends_with_one_message_and_no_file(source, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+def test_a_target_that_cannot_be_written_is_named(source, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for target, reason in {"folder": "Is a directory", "file/mmtl.pth": "File exists"}.items():
+        with pytest.raises(
+            SystemExit, match=rf"^convert_checkpoint: cannot write [^\n]*{target}: {reason}; give another"
+        ):
+            TOOL.main([str(source), str(tmp_path / target)])
+
+
 def test_a_full_disk_leaves_nothing_half_written(source, tmp_path):
     result = run(source, tmp_path / "out" / "mmtl.pth", preparation="ulimit -f 100; trap '' XFSZ;")
     assert result.returncode == 1 and "Traceback" not in result.stderr and "mmtl.pth" in result.stderr

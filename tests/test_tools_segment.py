@@ -159,6 +159,11 @@ def pretraining_config(place):
     return dict(config="pretraining.py")
 
 
+def cut_config(place):
+    (place / "cut.py").write_text("model = dict(")
+    return dict(config="cut.py")
+
+
 def empty_folder(place):
     (place / "empty").mkdir(exist_ok=True)
     return dict(images="empty")
@@ -181,6 +186,7 @@ def two_of_a_name(place):
         (other_arch, "the checkpoint's backbone looks like"),
         (backbone_alone, "does not fit the model"),
         (lambda place: dict(config="nothing.py"), "nothing.py"),
+        (cut_config, "cut.py: not a readable config"),
         (pretraining_config, "give a segmentation config"),
     ],
 )

@@ -24,12 +24,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from mmpretrain.structures import DataSample
 
+from mmtl.config_file import read_config
 from mmtl.whole_file import whole_file
 
 PANEL = 2.2  # inches
@@ -94,7 +95,7 @@ def browse(config: Path, out: Path, count: int, seed: int = 0, cfg_options: dict
         raise ValueError(f"{count} samples are asked for; ask for at least 1 (-n)")
     if out.suffix.lower() not in (".png", ".jpg", ".pdf", ".svg"):
         raise ValueError(f"{out} is no picture's name; end it in .png, .jpg, .pdf or .svg (-o)")
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     cfg.merge_from_dict(cfg_options or {})
     if "train_dataloader" not in cfg or "model" not in cfg:
         raise ValueError(f"{config} has no train_dataloader or no model; give a pretraining config")

@@ -18,12 +18,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmtl.config_file import read_config
 from mmtl.datasets.segmentation_check import Split, pair_reports, read_splits
 
 SHOWN = 10  # problems of a kind that are printed without --all
@@ -66,7 +67,7 @@ def check(config: Path, jobs: int, cfg_options: dict | None = None) -> list[Spli
     """
     if jobs < 1:
         raise ValueError(f"--jobs {jobs}: at least 1 is wanted")
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     cfg.merge_from_dict(cfg_options or {})
     init_default_scope(cfg.get("default_scope", "mmseg"))
     splits = read_splits(cfg)

@@ -94,8 +94,9 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         with whole_file(path) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
-    except RuntimeError as error:  # torch's zip writer on a full disk
-        raise OSError(f"cannot write {path}: {error}") from error
+    except (RuntimeError, OSError) as error:  # the first: torch's zip writer on a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"cannot write {path}: {reason}; give another target") from error
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
+from mmtl.config_file import read_config
+from mmtl.score_maps.checkpoint import load_weights
 from mmtl.whole_file import whole_file
 
 
@@ -46,10 +48,11 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def load_config(path: Path) -> Config:
-    """Read a config, or say that it is not there."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give a config")
-    return Config.fromfile(path)
+    """Read the config of a classifier or a segmentor."""
+    config = read_config(path)
+    if "backbone" not in config.get("model", {}):
+        raise ValueError(f"{path} has no model with a backbone; give the config of a classifier or a segmentor")
+    return config
 
 
 def default_image_hw(config: Config) -> tuple[int, int]:
@@ -61,17 +64,18 @@ def default_image_hw(config: Config) -> tuple[int, int]:
 
 
 def build_model(config: Config, checkpoint: Path | None) -> nn.Module:
-    """The config's classifier or segmentor in evaluation mode, on the CPU."""
-    if checkpoint is not None and not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint} is no file; give a checkpoint of the model")
-    weights = str(checkpoint) if checkpoint else None
+    """The config's classifier or segmentor in evaluation mode, on the CPU, with weights that have to fit."""
     if config.get("default_scope") == "mmseg":
         from mmseg.apis import init_model
 
-        return SegmentorLogits(init_model(config, weights, device="cpu"))
-    from mmpretrain import get_model
+        model = init_model(config, device="cpu")
+    else:
+        from mmpretrain import get_model
 
-    return get_model(config, pretrained=weights or False, device="cpu")
+        model = get_model(config, pretrained=False, device="cpu")
+    if checkpoint is not None:  # not by the calls above: they let weights of another model pass with a line in the log
+        load_weights(model, checkpoint)
+    return SegmentorLogits(model) if config.get("default_scope") == "mmseg" else model
 
 
 class SegmentorLogits(nn.Module):

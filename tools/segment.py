@@ -25,13 +25,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmseg.apis import MMSegInferencer
 from mmseg.registry import DATASETS
 from PIL import Image
 from rich.progress import track
 from torch import nn
 
+from mmtl.config_file import read_config
 from mmtl.report.overlay import draw_overlay
 from mmtl.score_maps.checkpoint import fit_weights, read_checkpoint
 from mmtl.score_maps.images import IMAGE_SUFFIXES, decode
@@ -117,7 +118,7 @@ def load_model(
         OSError: Config or checkpoint cannot be read.
         ValueError: The config is none of a segmentor, or the checkpoint does not fit it.
     """
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     cfg.merge_from_dict(cfg_options or {})
     if "decode_head" not in cfg.get("model", {}) or "test_dataloader" not in cfg:
         raise ValueError(

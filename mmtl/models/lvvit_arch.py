@@ -43,6 +43,8 @@ def arch_settings(arch: str | dict) -> dict:
         if arch not in ARCHS:
             raise ValueError(f"LVViT knows arch {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}")
         return ARCHS[arch]
+    if not isinstance(arch, dict):
+        raise ValueError(f"LVViT knows arch {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}")
     if set(arch) != set(ARCH_KEYS):
         missing, unknown = sorted(set(ARCH_KEYS) - set(arch)), sorted(set(arch) - set(ARCH_KEYS))
         raise ValueError(

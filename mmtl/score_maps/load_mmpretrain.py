@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from mmtl.config_file import read_config
 from mmtl.score_maps.annotator import Annotator, Inference
 from mmtl.score_maps.checkpoint import load_weights, state_sha256
 from mmtl.score_maps.dense_mmpretrain import DenseImageClassifier
@@ -101,10 +102,7 @@ def _build(cfg: Config) -> nn.Module:
 
 def _read_config(config: str) -> Config:
     if Path(config).is_file():
-        try:
-            return Config.fromfile(config)
-        except (SyntaxError, KeyError, TypeError, OSError) as error:
-            raise ValueError(f"{config}: not a readable config: {error}") from error
+        return read_config(Path(config))
     if Path(config).suffix:
         raise FileNotFoundError(f"{config}: no such config file.")
     from mmpretrain.apis import ModelHub

@@ -202,6 +202,7 @@ def test_layer_depth_follows_the_data():
     ("options", "message"),
     [
         (dict(arch="huge"), "'tiny', 'small', 'medium', 'large' or a dict, got 'huge'"),
+        (dict(arch=None), "'large' or a dict, got None"),
         (dict(arch={**NANO, "width": 3}), r"unknown \['width'\]"),
         (dict(arch={"embed_dims": 12}), r"missing \['feedforward_channels'"),
         (dict(img_size=18), r"multiples of the patch size 4.*\(18, 18\).*for example to \(16, 16\)"),
