@@ -83,6 +83,14 @@ def test_an_annotation_of_another_size_ends_training_naming_both_sizes(config, t
         Runner.from_cfg(config).train()
 
 
+@pytest.mark.parametrize("hw", [(1, 1), (1, 9), (9, 1)])
+def test_images_of_one_row_or_column_train(config, tmp_path, hw):
+    for path in (tmp_path / "images/train").iterdir():
+        spoil(path, lambda image: np.zeros((*hw, 3), np.uint8))
+        spoil(tmp_path / "annotations/train" / path.name, lambda labels: np.zeros(hw, np.uint8))
+    Runner.from_cfg(config).train()
+
+
 def test_ignored_labels_train(config, tmp_path):
     for path in (tmp_path / "annotations/train").iterdir():
         spoil(path, lambda labels: np.where(labels == 2, np.uint8(255), labels))

@@ -68,6 +68,8 @@ def build(cfg: Config) -> EncoderDecoder:
     with DefaultScope.overwrite_default_scope("mmseg"):
         model = MODELS.build(Config(dict(model=cfg.model)).model)
     model = revert_sync_batchnorm(model)
+    torch.manual_seed(0)
+    model.init_weights()
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)
     return model.eval()
 

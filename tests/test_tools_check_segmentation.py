@@ -67,6 +67,12 @@ def other_size(root):
     cv2.imwrite(str(root / "annotations/val/2.png"), annotations(root, "val")[2][:30, :20])
 
 
+def one_row(root):
+    for kind in ("images", "annotations"):
+        cv2.imwrite(str(root / kind / "train/0.png"), np.zeros((1, 9, 3)[: 3 if kind == "images" else 2], np.uint8))
+    other_size(root)  # the only fault
+
+
 def cut_short(root):
     """A JPEG, whose missing part OpenCV 4 fills with grey without a word."""
     path = root / "images/train/2.png"
@@ -118,6 +124,7 @@ def ignore_another(root):
             ["train: label outside the classes (1)", "1.png: label 9 (6 pixels); known are 0 to 2 and 255"],
         ),
         (other_size, ["val, test: sizes differ (1)", "2.png: 30 x 20 pixels (H x W), its image 40 x 56"]),
+        (one_row, ["problems: 1", "val, test: sizes differ (1)"]),
         (cut_short, ["train: unreadable image (1)", "2.png"]),
         (no_picture, ["train: unreadable annotation (1)", "2.png"]),
         (in_colours, ["train: annotation in colours (1)", "one channel of class indices"]),

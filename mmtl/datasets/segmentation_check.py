@@ -1,5 +1,6 @@
 """Whether images and annotations of a segmentation data set fit: each pair read as training reads it."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,13 @@ class Problem(NamedTuple):
 
     kind: str
     text: str
+
+
+def restore_sides(labels: np.ndarray, image_hw: tuple[int, int] | None) -> np.ndarray:
+    """Labels [H, W] of an image of one row or column: MMSegmentation's loading drops such a side."""
+    if image_hw is not None and labels.ndim < 2 and labels.size == math.prod(image_hw):
+        return labels.reshape(image_hw)
+    return labels
 
 
 class PairReport(NamedTuple):
@@ -60,8 +68,9 @@ class PairCheck:
         if labels is None:
             return PairReport(None, problems)
         path = pair["seg_map_path"]
+        labels = restore_sides(labels, image_hw)
         if image_hw is not None and labels.shape != image_hw:
-            sizes = (f"{h} x {w}" for h, w in (labels.shape, image_hw))
+            sizes = (" x ".join(map(str, hw)) for hw in (labels.shape, image_hw))
             problems.append(Problem("sizes differ", "{}: {} pixels (H x W), its image {}".format(path, *sizes)))
         pixels = np.bincount(labels.ravel(), minlength=LABELS)
         if wrong := self._wrong_labels(pixels, pair):

@@ -4,6 +4,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmtl.datasets.segmentation_check import restore_sides
 from mmtl.registry import HOOKS
 
 CHECK_TOOL = "`mim run mmtl check_segmentation_data CONFIG` finds all such files before a run"
@@ -45,12 +46,14 @@ class CheckAnnotationsHook(Hook):
 
 
 def check_size(results: dict) -> dict:
-    """A transform that passes on what it is given.
+    """A transform that passes on what it is given, labels with both sides.
 
     Raises:
         ValueError: Image and annotation differ in size.
     """
-    labels_hw, image_hw = results["gt_seg_map"].shape[:2], tuple(results["ori_shape"][:2])
+    image_hw = tuple(results["ori_shape"][:2])
+    results["gt_seg_map"] = restore_sides(results["gt_seg_map"], image_hw)
+    labels_hw = results["gt_seg_map"].shape[:2]
     if labels_hw != image_hw:
         path = results.get("seg_map_path", "an annotation")
         raise ValueError(
