@@ -139,6 +139,7 @@ def wrong(place, **changes):
         (lambda p: [*wrong(p), "--max-undecodable", "nan"], "--max-undecodable nan"),
         (lambda p: [*wrong(p), "--pretrained"], "Weights are named 2 times"),
         (lambda p: [*wrong(p), "--launcher", "slurm"], "srun"),
+        (lambda p: [*wrong(p), "--launcher", "pytorch", "--processes", 0], "--processes 0"),
         (lambda p: wrong(p, out=p), "holds other files"),
         (lambda p: ["timm/no_such_model", p / "images", p / "store"], "timm has no model"),
     ],
@@ -149,6 +150,14 @@ def test_bad_input_ends_in_one_clear_message_and_leaves_nothing(place, run, monk
     code, _, error = run("make_score_maps", *arguments)
     assert code != 0 and message in error and "Traceback" not in error
     assert error.count("error:") == 1 and not (place / "store").exists()
+
+
+def test_of_several_processes_that_fail_one_says_why(place):
+    command = [sys.executable, TOOLS / "make_score_maps.py", *wrong(place), "--topk", 3, "--launcher", "pytorch"]
+    done = subprocess.run([*map(str, command), "--processes", "2"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("error:") == 1 and "topk=3 of 2 classes" in done.stderr
+    assert "Traceback" not in done.stderr and "torch.distributed" not in done.stderr
+    assert not (place / "store").exists()
 
 
 def save_weights(place):

@@ -9,8 +9,8 @@ under torchrun or srun (`--launcher slurm`) it joins those that are there.
 """
 
 import argparse
+import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -98,15 +98,28 @@ def read_annotator(arguments: argparse.Namespace, options: Options, team: Alone)
 
 
 def start_processes(count: int | None) -> int:
-    """Run this very command in several processes; the exit code."""
+    """Run this very command in several processes, as torchrun does but without its report; the exit code."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
     count = count or max(1, torch.cuda.device_count())
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    return subprocess.call([*launcher, *sys.argv])
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        run(parse_args(["--standalone", "--nproc-per-node", str(count), *sys.argv]))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:  # else it has said why itself
+            print(f"error: process {rank} was ended by signal {-failure.exitcode}.", file=sys.stderr)
+        return 1
+    except (SignalException, KeyboardInterrupt):
+        print("Stopped. The same command continues.", file=sys.stderr)
+        return 130
+    return 0
 
 
-def annotate(arguments: argparse.Namespace, team: Alone) -> None:
+def annotate(arguments: argparse.Namespace, options: Options, team: Alone) -> None:
     """Make the store and say how good the annotator is."""
-    options = read_options(arguments)
     MMLogger.get_current_instance().setLevel("WARNING")  # weight initialisation is told line by line
     annotator = read_annotator(arguments, options, team)
     job = prepare_job(annotator, arguments.images, arguments.out, options)
@@ -131,12 +144,13 @@ def report(folder: Path, grid_hw: tuple[int, int], num_classes: int, topk: int) 
 def main() -> int:
     """Exit code of the command."""
     arguments = parse_arguments()
-    if arguments.launcher == "pytorch" and "RANK" not in os.environ:
-        return start_processes(arguments.processes)
     team = Alone()
     try:
+        options = read_options(arguments)
+        if arguments.launcher == "pytorch" and "RANK" not in os.environ:
+            return start_processes(arguments.processes)
         team = join_team(arguments.launcher)
-        annotate(arguments, team)
+        annotate(arguments, options, team)
     except TeamFailure:
         return 1
     except (ValueError, OSError, ImportError, RuntimeError) as error:

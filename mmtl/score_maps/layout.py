@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -233,3 +234,23 @@ class RecordLayout:
             rest = fields["log_norm"] * scales[2][..., 0] + scales[3][..., 0]
             log_norm = (scores[..., 0] + rest).astype(np.float16)
         return ScoreMap(scores, classes, log_norm)
+
+
+def layout_of(settings: dict[str, Any]) -> RecordLayout:
+    """The record layout that the settings describe.
+
+    Raises:
+        ValueError: A field is missing or out of range.
+    """
+    grid_hw = settings.get("grid_hw")
+    if not isinstance(grid_hw, list) or [type(side) for side in grid_hw] != [int, int]:
+        raise ValueError(f"grid_hw={grid_hw!r}: two integers are wanted")
+    numbers = {name: settings.get(name) for name in ("num_classes", "topk", "score_bits")}
+    for name, value in numbers.items():
+        if type(value) is not int:
+            raise ValueError(f"{name}={value!r}: an integer is wanted")
+    if type(settings.get("log_norm")) is not bool:
+        raise ValueError(f"log_norm={settings.get('log_norm')!r}: true or false is wanted")
+    if settings.get("score_type") != "logit":
+        raise ValueError(f"score_type={settings.get('score_type')!r}: 'logit' is wanted")
+    return RecordLayout(grid_hw=(grid_hw[0], grid_hw[1]), log_norm=settings["log_norm"], **numbers)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.layout import RecordLayout, layout_of
 from mmtl.score_maps.score_map import ScoreMapStoreError
-from mmtl.score_maps.shard import TEMPORARY_SUFFIX, replace_durably
+from mmtl.score_maps.shard import TEMPORARY_SUFFIX, name_disk_errors, replace_durably
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "mmtl score maps"
@@ -77,31 +77,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def layout_of(settings: dict[str, Any]) -> RecordLayout:
-    """The record layout that the settings describe.
-
-    Raises:
-        ValueError: A field is missing or out of range.
-    """
-    grid_hw = settings.get("grid_hw")
-    if not isinstance(grid_hw, list) or [type(side) for side in grid_hw] != [int, int]:
-        raise ValueError(f"grid_hw={grid_hw!r}: two integers are wanted")
-    numbers = {name: settings.get(name) for name in ("num_classes", "topk", "score_bits")}
-    for name, value in numbers.items():
-        if type(value) is not int:
-            raise ValueError(f"{name}={value!r}: an integer is wanted")
-    if type(settings.get("log_norm")) is not bool:
-        raise ValueError(f"log_norm={settings.get('log_norm')!r}: true or false is wanted")
-    if settings.get("score_type") != "logit":
-        raise ValueError(f"score_type={settings.get('score_type')!r}: 'logit' is wanted")
-    return RecordLayout(grid_hw=(grid_hw[0], grid_hw[1]), log_norm=settings["log_norm"], **numbers)
-
-
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that it appears whole or not at all."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
-        with temporary.open("wb") as file:
+        with name_disk_errors(temporary), temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -17,10 +17,11 @@ from mmtl.score_maps.stats import cell_probabilities
 from mmtl.score_maps.store import ScoreMapStore
 
 LEGEND_CLASSES = 10
-CELLS_WITH_NUMBERS = 200  # beyond so many cells, numbers would not be readable
+NUMBER_POINTS = (5, 9)  # smallest and largest font; where the smallest does not fit, numbers would not be readable
 PANEL_INCHES = 5.5
 LEGEND_INCHES = 2.2
 TITLE_INCHES = 0.25
+LINE_HEIGHT, DIGIT_WIDTH = 1.3, 0.8  # of a number with its outline, in font sizes
 OUTLINE = [withStroke(linewidth=1.5, foreground="black")]  # readable on any ground
 
 
@@ -62,6 +63,23 @@ def row_inches(image: np.ndarray | None) -> float:
     return TITLE_INCHES + max(PANEL_INCHES * min(height / width, 1), LEGEND_INCHES)
 
 
+def shown_inches(size_hw: tuple[int, int]) -> np.ndarray:
+    """Height and width that a picture of some size has in its panel: its longer side fills it."""
+    return PANEL_INCHES * np.array(size_hw) / max(size_hw)
+
+
+def number_points(cell_hw: np.ndarray, digits: int) -> float | None:
+    """Font size in points with which a class of so many digits, over a percentage, fits in a cell; None if none does.
+
+    Args:
+        cell_hw: Height and width of a cell in inches.
+        digits: Of the longest class index.
+    """
+    smallest, largest = NUMBER_POINTS
+    fits = 72 * min(cell_hw[0] / (2 * LINE_HEIGHT), cell_hw[1] / (max(digits, len("100%")) * DIGIT_WIDTH))
+    return None if fits < smallest else min(fits, largest)
+
+
 def class_colours(score_map: ScoreMap) -> dict[int, tuple]:
     """Colours of the classes that are first in some cell, the most frequent ones told apart best."""
     counts = Counter(score_map.classes[..., 0].ravel().tolist())
@@ -99,9 +117,10 @@ def draw_cells(
     cells[..., 3] = 0.2 + 0.6 * probability
     axes.imshow(cells, extent=extent, interpolation="nearest", aspect="auto")
     axes.set_aspect("equal" if image is not None else "auto")
-    if not numbers or height * width > CELLS_WITH_NUMBERS:
+    cell_hw = shown_inches(size_hw if image is not None else (1, 1)) / first.shape
+    fontsize = number_points(cell_hw, len(str(first.max())))
+    if not numbers or fontsize is None:
         return
-    fontsize = min(9, 80 / max(height, width))
     for row, column in np.ndindex(height, width):
         x, y = (column + 0.5) * size_hw[1] / width, (row + 0.5) * size_hw[0] / height
         text = f"{first[row, column]}\n{100 * probability[row, column]:.0f}%"

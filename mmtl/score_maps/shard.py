@@ -9,17 +9,19 @@
 A shard is written under a temporary name and appears whole, by renaming.
 """
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmtl.score_maps.layout import Buffer, RecordLayout
+from mmtl.score_maps.layout import Buffer, RecordLayout, layout_of
 from mmtl.score_maps.mapped_file import MappedFile
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 
@@ -57,6 +59,19 @@ def replace_durably(temporary: Path, target: Path) -> None:
         os.close(folder)
 
 
+@contextmanager
+def name_disk_errors(path: Path) -> Iterator[None]:
+    """Name the file that could not be written, which Python does not, and say what helps."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = " (make room and run the same command again, it continues)" if full else ""
+        raise OSError(error.errno, f"{error.strerror}{advice}", str(path)) from None
+
+
 class ShardWriter:
     """Writes one shard; nothing is visible under its name before `finish`.
 
@@ -75,12 +90,14 @@ class ShardWriter:
 
     def add(self, keys: list[str], records: np.ndarray) -> None:
         """Append encoded records (structured array [B]) with their keys."""
-        self._write(records.tobytes())
+        with name_disk_errors(self.temporary):
+            self._write(records.tobytes())
         self.keys += [key.encode() for key in keys]
 
     def flush(self) -> None:
         """Hand what was added to the operating system (others read progress off the file's size)."""
-        self._file.flush()
+        with name_disk_errors(self.temporary):
+            self._file.flush()
 
     def finish(
         self,
@@ -100,7 +117,8 @@ class ShardWriter:
         offsets = np.zeros(len(self.keys) + 1, "<u4")
         np.cumsum([len(key) for key in self.keys], out=offsets[1:])
         key_bytes = offsets.tobytes() + b"".join(self.keys)
-        self._write(key_bytes + b"\0" * (-len(key_bytes) % 8))
+        with name_disk_errors(self.temporary):
+            self._write(key_bytes + b"\0" * (-len(key_bytes) % 8))
         footer = {
             "settings": settings,
             "records": len(self.keys),
@@ -111,11 +129,12 @@ class ShardWriter:
             "counts": counts or {},
         }
         text = json.dumps(footer, sort_keys=True).encode()
-        self._write(text + len(text).to_bytes(8, "little"))
-        self._file.write(self._digest.digest())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with name_disk_errors(self.temporary):
+            self._write(text + len(text).to_bytes(8, "little"))
+            self._file.write(self._digest.digest())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
         replace_durably(self.temporary, self.path)
 
     def abort(self) -> None:
@@ -190,6 +209,20 @@ def read_records(path: Path, layout: RecordLayout, count: int) -> Iterator[tuple
             yield start, records
 
 
+def _want_layout(path: Path, footer: dict[str, Any], layout: RecordLayout) -> None:
+    """See that the records are laid out as the store says; not only as long: its K could be another."""
+    try:
+        own = layout_of(footer["settings"])
+    except ValueError as error:
+        raise ScoreMapStoreError(f"{path}: damaged shard, {error}. Restore or delete it and make it again.") from None
+    if own != layout:
+        raise ScoreMapStoreError(f"{path} is a shard of {own}, the store's manifest says {layout}. Restore the one.")
+    if footer["record_bytes"] != layout.record_bytes:
+        raise ScoreMapStoreError(
+            f"{path}: records of {footer['record_bytes']} bytes, the store's layout has {layout.record_bytes}."
+        )
+
+
 class Shard:
     """A memory-mapped shard.
 
@@ -204,10 +237,7 @@ class Shard:
     def __init__(self, path: Path, layout: RecordLayout) -> None:
         self.path, self.layout = path, layout
         footer = read_footer(path)
-        if footer["record_bytes"] != layout.record_bytes:
-            raise ScoreMapStoreError(
-                f"{path}: records of {footer['record_bytes']} bytes, the store's layout has {layout.record_bytes}."
-            )
+        _want_layout(path, footer, layout)
         self.records: int = footer["records"]
         self.sha256: str = footer["sha256"]
         self._file = MappedFile(path)

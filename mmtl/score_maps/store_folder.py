@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from mmtl.score_maps import index
 from mmtl.score_maps.index import INDEX_NAME, KeyIndex
-from mmtl.score_maps.manifest import layout_of, read_manifest
+from mmtl.score_maps.layout import layout_of
+from mmtl.score_maps.manifest import read_manifest
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.shard import Shard
 

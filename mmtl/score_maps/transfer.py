@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from mmtl.score_maps.folder_lock import FolderLock
-from mmtl.score_maps.manifest import layout_of, setting_difference
+from mmtl.score_maps.layout import layout_of
+from mmtl.score_maps.manifest import Manifest, read_manifest, setting_difference
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.shard import Shard, ShardWriter, read_records, shard_name
-from mmtl.score_maps.store import ScoreMapStore
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
     finish_store,
@@ -32,9 +32,7 @@ def split_store(path: Path, out: Path, parts: int) -> list[Path]:
         ScoreMapStoreError: There are fewer shards than folders, or a shard is missing.
         FileExistsError: A folder is not empty.
     """
-    store = ScoreMapStore(path)
-    shards = [path / shard.file for shard in store.folders[0].manifest.shards]
-    _want_whole(store)
+    shards = [path / shard.file for shard in _whole_manifest(path).shards]
     if len(shards) < parts:
         raise ScoreMapStoreError(f"{path} has {len(shards)} shards: {parts} parts are too many.")
     targets = [out.with_name(f"{out.name}-{number}") for number in range(parts)]
@@ -57,7 +55,7 @@ def merge_stores(paths: Sequence[Path], target: Path) -> None:
         FileExistsError: The target is not empty.
     """
     for path in paths:
-        _want_whole(ScoreMapStore(path))
+        _whole_manifest(path)
     shards = [shard for path in paths for shard in whole_shards(path)]
     settings = shards[0][1]["settings"]
     units = [footer["unit"] for _, footer in shards]
@@ -91,9 +89,12 @@ def _pack_anew(shards: list[tuple[Path, dict]], target: Path) -> None:
         writer.finish(settings, unit, undecodable)
 
 
-def _want_whole(store: ScoreMapStore) -> None:
-    if store.missing_shards:
-        raise ScoreMapStoreError(f"Shards are missing: {', '.join(store.missing_shards)}. Fetch them first.")
+def _whole_manifest(path: Path) -> Manifest:
+    """The manifest of a store with all its shards; a lost index is made anew from them."""
+    manifest = read_manifest(path)
+    if missing := [str(path / shard.file) for shard in manifest.shards if not (path / shard.file).is_file()]:
+        raise ScoreMapStoreError(f"Shards are missing: {', '.join(missing)}. Fetch them first.")
+    return manifest
 
 
 @contextmanager

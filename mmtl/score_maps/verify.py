@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from mmtl.score_maps.index import INDEX_NAME, build_index
-from mmtl.score_maps.layout import CHECK_SUM, RecordLayout
+from mmtl.score_maps.layout import CHECK_SUM, RecordLayout, layout_of
 from mmtl.score_maps.manifest import (
     MANIFEST_NAME,
     Manifest,
     ShardEntry,
-    layout_of,
     read_manifest,
     setting_difference,
 )

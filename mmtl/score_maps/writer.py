@@ -10,12 +10,11 @@ import numpy as np
 
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.index import INDEX_NAME, build_index, key_hash
-from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.layout import RecordLayout, layout_of
 from mmtl.score_maps.manifest import (
     MANIFEST_NAME,
     Manifest,
     ShardEntry,
-    layout_of,
     make_settings,
     setting_difference,
     write_atomically,

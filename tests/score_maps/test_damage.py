@@ -1,6 +1,7 @@
 """Any damage to a store ends in one of the documented errors and is found by verify."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from score_map_makers import write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps.shard import read_footer
 
 FILES = ("shard-00000.bin", "shard-00001.bin", "index.bin", "manifest.json")
 
@@ -33,6 +35,7 @@ def read_everything(path, maps):
         except (ScoreMapStoreError, KeyError):
             continue
         assert (read.scores == score_map.scores).all() and (read.classes == score_map.classes).all()
+        assert (read.classes < store.num_classes).all()
     try:
         list(store)
     except ScoreMapStoreError:
@@ -87,6 +90,7 @@ def test_a_cut_or_lengthened_file_is_found(sound, copy, name, place, tail):
 READ_CUT_READ = """
 import os, sys
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps.shard import read_footer
 path, cut_file, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 store = ScoreMapStore(path)
 keys = list(store)
@@ -141,6 +145,23 @@ def test_a_manifest_that_says_otherwise_than_its_shards_is_found(copy, name, val
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {name: value}))
     assert name in " ".join(ScoreMapStore(path).verify())
+
+
+@pytest.mark.parametrize("change", [{"num_classes": 5}, {"grid_hw": [4, 1]}, {"grid_hw": [2, 1], "topk": 4}])
+def test_a_manifest_of_another_layout_is_noticed_at_the_first_read(sound, copy, change):
+    path = copy()
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(ScoreMapStoreError, match=r"shard-0000\d.bin.*manifest says"):
+        ScoreMapStore(path)[next(iter(sound[1]))]
+
+
+def test_a_footer_that_does_not_add_up_is_refused(copy):
+    shard = copy() / "shard-00000.bin"
+    data = shard.read_bytes()
+    shard.write_bytes(re.sub(rb'(?<="key_bytes": )\d', lambda digit: b"8" if digit[0] == b"9" else b"9", data))
+    with pytest.raises(ScoreMapStoreError, match=r"shard-00000.bin: .* its footer asks for"):
+        read_footer(shard)
 
 
 json_values = st.recursive(

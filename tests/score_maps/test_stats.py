@@ -69,6 +69,24 @@ def test_a_picture_paints_each_cell_over_its_part_of_the_image(tmp_path):
     assert [t.get_text() for t in legend.get_legend().texts] == ["2 cat (50% of cells)", "0 ant (50% of cells)"]
 
 
+@pytest.mark.parametrize("size_hw", [(20, 60), (60, 20), (40, 40), None])
+@pytest.mark.parametrize("grid_hw", [(1, 1), (7, 7), (14, 14), (20, 9)])
+def test_numbers_of_cells_do_not_overlap(tmp_path, size_hw, grid_hw):
+    if size_hw:
+        write_images(tmp_path / "images", 1, size_hw=size_hw)
+    scores = np.full((*grid_hw, 1), 9.0)
+    with ScoreMapWriter(tmp_path / "s", num_classes=1000, grid_hw=grid_hw, topk=1) as writer:
+        writer.add("ant/0.png", ScoreMap(scores, np.full(scores.shape, 999), scores[..., 0]))
+    figure = draw_maps(ScoreMapStore(tmp_path / "s"), ["ant/0.png"], size_hw and tmp_path / "images", None)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = figure.axes[1].texts
+    boxes = [text.get_window_extent() for text in texts]
+    assert len(texts) in (0, grid_hw[0] * grid_hw[1]) and (len(texts) or grid_hw != (1, 1))
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[place + 1 :])
+
+
 def highest_blank_band(figure):
     """Height in inches of the longest run of rows without ink."""
     canvas = FigureCanvasAgg(figure)

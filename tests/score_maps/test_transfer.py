@@ -47,6 +47,14 @@ def test_parts_with_missing_shards_are_not_moved(tmp_path):
         split_store(tmp_path / "s", tmp_path / "p", 2)
 
 
+def test_merging_makes_a_lost_index_anew(tmp_path):
+    write_store(tmp_path / "s", 9, shard_bytes=800)
+    whole = contents(tmp_path / "s")
+    (tmp_path / "s" / "index.bin").unlink()
+    merge_stores([tmp_path / "s"], tmp_path / "m")
+    assert contents(tmp_path / "m") == whole
+
+
 def test_more_parts_than_shards_are_refused(tmp_path):
     write_store(tmp_path / "s", 3)
     for parts in (2, 10**18):
