@@ -10,6 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="VisualizationHook", enable=False),
     token_labels=dict(type="mmtl.TokenLabelVisualizationHook", interval=10),  # epochs
+    without_score_maps=dict(type="mmtl.WithoutScoreMapsHook"),
     check_inputs=dict(type="mmtl.CheckInputsHook"),
 )
 env_cfg = dict(

@@ -12,7 +12,7 @@ work_dir = "work_dirs/demo/token_labels"
 score_maps = "work_dirs/demo/score_maps"
 
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="mmtl.LoadImageFromFile"),
     dict(type="mmtl.LoadScoreMap", store=score_maps, image_root="data/demo/classification/train", num_classes=8),
     dict(type="mmtl.RandomResizedCrop", scale={{_base_.image_hw}}, crop_ratio_range=(0.5, 1.0)),
     dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),

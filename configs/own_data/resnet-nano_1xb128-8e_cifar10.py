@@ -8,7 +8,7 @@ work_dir = "work_dirs/cifar10/annotator"
 
 # Score maps cover whole images, so the annotator is trained on nearly whole ones.
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="mmtl.LoadImageFromFile"),
     dict(type="RandomCrop", crop_size={{_base_.img_size}}, padding=4, padding_mode="reflect"),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="PackInputs"),

@@ -22,7 +22,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
 
     Args:
         unreadable: 'stop' ends the run with the path. 'skip' logs the path, and the data set draws another image in
-            training (a test set cannot skip); ``num_skipped`` counts them over all data-loader workers.
+            training (mmtl.CheckInputsHook refuses it in validation); ``num_skipped`` counts them over all data-loader
+            workers.
         **kwargs: ``color_type``, ``imdecode_backend``, ``backend_args`` and so on of the parent.
 
     Raises:

@@ -60,15 +60,6 @@ class LoadScoreMap(BaseTransform):
     ) -> None:
         if missing not in ("error", "label_only"):
             raise ValueError(f"missing={missing!r} is neither 'error' nor 'label_only'")
-        # Asked here, not in a worker: the message then stands alone instead of inside a worker's traceback.
-        for folder in [] if store is None or isinstance(store, Mapping) else _folders(store):
-            if folder.exists():
-                continue
-            raise FileNotFoundError(
-                f"score map store {str(folder)!r} does not exist; make it with "
-                "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set store=None to train "
-                "on class labels alone"
-            )
         self.store = store
         self.image_root = image_root
         self.missing = missing
@@ -104,6 +95,13 @@ class LoadScoreMap(BaseTransform):
         """
         return None if self.store is None else getattr(self._maps(), "num_classes", None)
 
+    def has_map(self, img_path: str) -> bool:
+        """Whether the store has an image's map; the image may lie outside of ``image_root``."""
+        try:
+            return score_map_key(img_path, self.image_root) in self._maps()
+        except ValueError:
+            return False
+
     def _maps(self) -> Mapping[str, ScoreMap]:
         if self._opened is None:
             self._opened = self._open()
@@ -118,7 +116,15 @@ class LoadScoreMap(BaseTransform):
     def _open(self) -> Mapping[str, ScoreMap]:
         if isinstance(self.store, Mapping):
             return self.store
-        return ScoreMapStore(_folders(self.store))
+        folders = _folders(self.store)
+        for folder in folders:
+            if not folder.exists():
+                raise FileNotFoundError(
+                    f"score map store {str(folder)!r} does not exist; make it with "
+                    "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set score_maps=None to train "
+                    "on class labels alone"
+                )
+        return ScoreMapStore(folders)
 
     def _store_name(self) -> str:
         return repr(type(self.store).__name__ if isinstance(self.store, Mapping) else str(self.store))

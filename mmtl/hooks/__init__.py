@@ -9,6 +9,7 @@ from mmtl.hooks.no_vis_backend import NoVisBackend
 from mmtl.hooks.pretrained_weights import PretrainedWeightsHook
 from mmtl.hooks.scaled_ema import ScaledEMAHook, scaled_momentum
 from mmtl.hooks.token_label_visualization import TokenLabelVisualizationHook
+from mmtl.hooks.without_score_maps import WithoutScoreMapsHook
 
 __all__ = [
     "CheckAnnotationsHook",
@@ -22,5 +23,6 @@ __all__ = [
     "PretrainedWeightsHook",
     "ScaledEMAHook",
     "TokenLabelVisualizationHook",
+    "WithoutScoreMapsHook",
     "scaled_momentum",
 ]

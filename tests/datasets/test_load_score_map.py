@@ -58,9 +58,14 @@ def test_no_store_passes_every_sample_through():
     assert load(store=None)({"img": 1}) == {"img": 1}
 
 
-def test_missing_store_is_named_when_the_pipeline_is_built(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone' does not exist; make it with"):
-        load(store=str(tmp_path / "gone"))
+def test_missing_store_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone' does not exist; make it with.*score_maps=None"):
+        load(store=str(tmp_path / "gone"))({"img_path": "images/a/b.png"})
+
+
+def test_has_map_tells_of_any_path():
+    assert load().has_map("images/a/b.png")
+    assert not load().has_map("images/a/c.png") and not load().has_map("other/a/b.png")
 
 
 def test_store_of_another_class_count_is_refused():
@@ -115,7 +120,7 @@ def test_several_folders_are_read_as_one_store(tmp_path):
     for name in ("a", "b"):
         assert "score_map" in transform({"img_path": f"images/{name}/b.png"})
     with pytest.raises(FileNotFoundError, match="gone' does not exist"):
-        load(store=[str(tmp_path / "a"), str(tmp_path / "gone")])
+        load(store=[str(tmp_path / "a"), str(tmp_path / "gone")]).has_map("images/a/b.png")
 
 
 class MappedSamples(list):

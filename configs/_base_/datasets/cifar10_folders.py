@@ -14,7 +14,7 @@ train_dataloader = dict(
         data_root=data_root,
         data_prefix="train",
         pipeline=[
-            dict(type="LoadImageFromFile"),
+            dict(type="mmtl.LoadImageFromFile"),
             dict(type="RandomResizedCrop", scale=img_size, crop_ratio_range=(0.5, 1.0)),
             dict(type="RandomFlip", prob=0.5, direction="horizontal"),
             dict(type="PackInputs"),
@@ -30,7 +30,7 @@ val_dataloader = dict(
         type="CustomDataset",
         data_root=data_root,
         data_prefix="val",
-        pipeline=[dict(type="LoadImageFromFile"), dict(type="PackInputs")],
+        pipeline=[dict(type="mmtl.LoadImageFromFile"), dict(type="PackInputs")],
     ),
 )
 val_evaluator = dict(type="Accuracy", topk=(1,))

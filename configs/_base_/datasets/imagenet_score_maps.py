@@ -1,7 +1,7 @@
 # ImageNet with the score maps of tools/make_score_maps.py. A recipe for another image size or crop changes steps of
 # the two lists; mmtl's crops and flips are OpenMMLab's own and also tell the score map's view what they did.
 data_root = "data/imagenet"
-# To train on class labels alone: --cfg-options train_dataloader.dataset.pipeline.1.store=None model.head.beta=0
+# To train on class labels alone: --cfg-options score_maps=None
 score_maps = "data/imagenet_score_maps"
 img_size = 224
 bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
@@ -32,7 +32,7 @@ train_pipeline = [
     dict(type="mmtl.PackTokenLabelInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="mmtl.LoadImageFromFile"),
     # The crop is 0.9 of the resized edge: 224 / 0.9 = 248 pixels.
     dict(type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"),
     dict(type="CenterCrop", crop_size=img_size),

@@ -1,0 +1,35 @@
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmtl.hooks.check_inputs import plain_datasets, score_map_loaders
+from mmtl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class WithoutScoreMapsHook(Hook):
+    """Makes ``score_maps=None`` train on class labels alone, also on the command line.
+
+    ``--cfg-options score_maps=None`` changes the name alone, when the pipeline has already been made from it.
+    """
+
+    priority = "VERY_HIGH"  # before the inputs are checked
+
+    def before_train(self, runner: Runner) -> None:
+        """Turns off every LoadScoreMap of the training data, and the patch classifier.
+
+        Nothing will train that, so it is set to zeros: it adds nothing to a prediction, then or later.
+        """
+        if "score_maps" not in runner.cfg or runner.cfg.score_maps is not None:
+            return
+        for dataset in plain_datasets(runner.train_dataloader.dataset):
+            for load in score_map_loaders(dataset):
+                print_log(f"score_maps=None: the score maps of {load.store!s} are not read", logger="current")
+                load.store = None
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        token_fc = getattr(getattr(model, "head", None), "token_fc", None)
+        if token_fc is not None:
+            nn.init.zeros_(token_fc.weight)
+            nn.init.zeros_(token_fc.bias)
