@@ -246,5 +246,7 @@ def export_archive(store: ScoreMapStore, target: Path, on_map: Callable[[], None
 
 def _save_entry(path: Path, score_map: ScoreMap) -> None:
     both = np.stack([score_map.scores, score_map.classes.astype(np.float16)]).transpose(0, 3, 1, 2)
+    content = io.BytesIO()  # into a file, torch would write that file's temporary name too
+    torch.save(torch.from_numpy(np.ascontiguousarray(both)), content)
     with whole_file(path) as part:
-        torch.save(torch.from_numpy(np.ascontiguousarray(both)), part)
+        part.write_bytes(content.getbuffer())

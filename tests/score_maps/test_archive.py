@@ -1,4 +1,5 @@
 import io
+import os
 import shutil
 import tarfile
 
@@ -39,6 +40,11 @@ def test_an_exported_file_has_the_released_layout(exported):
     assert both.shape == (2, 2, 3, 5) and both.dtype == torch.float16
     np.testing.assert_array_equal(both[0].permute(1, 2, 0), maps["a/3.png"].scores)
     np.testing.assert_array_equal(both[1].permute(1, 2, 0), maps["a/3.png"].classes)
+
+
+def test_exported_files_say_nothing_of_the_run_that_wrote_them(exported):
+    content = (exported[0] / "a" / "3.pt").read_bytes()
+    assert b".part" not in content and str(os.getpid()).encode() not in content
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
