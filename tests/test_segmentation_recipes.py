@@ -56,6 +56,8 @@ def test_one_flag_tests_the_published_scales_with_and_without_a_flip(path: Path)
     assert [step.scale for step in scales] == [(int(size[0] * r), int(size[1] * r)) for r in ratios]
     assert [step.prob for step in flips] == [0, 1]
     assert cfg.tta_model.type == "SegTTAModel" and cfg.optim_wrapper.type == "OptimWrapper"  # what --amp replaces
+    stride = MODELS.build(cfg.model.backbone).patch_size
+    assert cfg.model.data_preprocessor.test_cfg.size_divisor % stride == 0, "no view has to be of whole patches"
     assert cfg.default_hooks.pretrained_weights.type == "mmtl.PretrainedWeightsHook"
 
 

@@ -141,6 +141,25 @@ def test_an_image_that_cannot_be_decoded_is_named_and_the_others_are_done(place)
     assert len(rows_of(place / "of_damaged")) == 1
 
 
+def test_an_image_that_the_model_refuses_is_named_and_the_others_are_done(place, monkeypatch):
+    folder = place / "sizes"
+    folder.mkdir()
+    for side in (1, 8):
+        cv2.imwrite(str(folder / f"{side}.png"), np.zeros((side, side, 3), np.uint8))
+    segment = TOOL.segment
+
+    def refuse_small(inferencer, image, classes):
+        if len(image) == 1:
+            raise RuntimeError("Output size is too small")
+        return segment(inferencer, image, classes)
+
+    monkeypatch.setitem(TOOL.segment_all.__globals__, "segment", refuse_small)
+    with pytest.raises(SystemExit) as end:
+        run(place, "sizes", "random", out="of_sizes")
+    assert "1 of 2 images were left out" in end.value.code and "1.png: 1 x 1 pixels (H x W): Output" in end.value.code
+    assert [path.name for path in (place / "of_sizes/masks").iterdir()] == ["8.png"]
+
+
 def other_arch(place):
     text = (place / "tiny.py").read_text().replace("embed_dims=8, num_layers=2", "embed_dims=8, num_layers=3")
     (place / "deeper.py").write_text(text)

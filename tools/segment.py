@@ -169,7 +169,7 @@ def segment_all(
             continue
         try:
             mask = segment(inferencer, image, len(table.names))
-        except (ValueError, cv2.error) as error:  # a size that resizing or the backbone refuses
+        except (ValueError, RuntimeError, cv2.error) as error:  # a size that resizing or the model refuses
             failures[path] = f"{image.shape[0]} x {image.shape[1]} pixels (H x W): {error}".strip()
             continue
         save(out / "masks" / f"{name}.png", mask_picture(mask, table.palette))

@@ -12,6 +12,7 @@ default_hooks = dict(
     token_labels=dict(type="mmtl.TokenLabelVisualizationHook", interval=10),  # epochs
     without_score_maps=dict(type="mmtl.WithoutScoreMapsHook"),
     check_inputs=dict(type="mmtl.CheckInputsHook"),
+    pretrained_weights=dict(type="mmtl.PretrainedWeightsHook"),  # logs what load_from took of a checkpoint
 )
 env_cfg = dict(
     cudnn_benchmark=False,

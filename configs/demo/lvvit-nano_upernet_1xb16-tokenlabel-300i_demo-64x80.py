@@ -22,6 +22,8 @@ model = dict(
         size={{_base_.image_hw}},
         pad_val=0,
         seg_pad_val=255,
+        # Images of other sizes are filled up to whole patches, in pairs, as the last level of the pyramid halves them.
+        test_cfg=dict(size_divisor=2 * _base_.nano.patch_size),
     ),
     backbone=dict(
         type="mmtl.LVViT",

@@ -22,13 +22,15 @@ class PretrainedWeightsHook(Hook):
     resumed run is left alone.
 
     Raises:
-        ValueError: If the checkpoint holds no weight of the backbone, and in a test if it lacks any weight.
+        ValueError: If the checkpoint holds no weight of the backbone, and in a test if it lacks any weight or holds
+            more of a backbone than the model has.
     """
 
     priority = "VERY_HIGH"  # before EMAHook, which copies what is left in the checkpoint
 
     def __init__(self) -> None:
         self.missing: list[str] = []
+        self.unused: list[str] = []  # of the backbone
         self.report = ""
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -48,6 +50,8 @@ class PretrainedWeightsHook(Hook):
             raise ValueError(_nothing_to_load(given, wanted))
         self.missing = [n for n in wanted if n not in taken and not n.endswith("num_batches_tracked")]
         left_out = [name for name in given if name not in taken]
+        # A final norm that the model does not have is that of a pretraining, of which also the heads are missing.
+        self.unused = [n for n in left_out if _is_backbone(n) and not n.startswith("backbone.norm.")]
         averaged = checkpoint.keys() & {"ema_state_dict", "state_dict_ema"}
         self.report = (
             f"{'Averaged (EMA) weights' if averaged else 'Weights'} loaded: {_summary(taken)}; "
@@ -59,7 +63,7 @@ class PretrainedWeightsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Log what was loaded; what is missing starts from its initial values."""
         self._log(runner)
-        self.missing = []
+        self.missing, self.unused = [], []
 
     def before_val(self, runner: Runner) -> None:
         """Refuse to measure a model that is in part untrained."""
@@ -73,6 +77,11 @@ class PretrainedWeightsHook(Hook):
                 f"the checkpoint lacks {_summary(self.missing, True)}, so what would be measured is in part "
                 "untrained: test a checkpoint that this config trained (a pretraining checkpoint is the load_from "
                 "of a training)"
+            )
+        if self.unused:
+            raise ValueError(
+                f"the checkpoint has {_summary(self.unused, True)}, which this model lacks, so another model would be "
+                "measured than was trained: give the config that the checkpoint was trained with"
             )
 
     def _log(self, runner: Runner) -> None:

@@ -151,6 +151,11 @@ class LVViT(BaseBackbone):
 
         trunc_normal_(self.cls_token, std=0.02)
         trunc_normal_(self.pos_embed, std=0.02)
+        if not -1 <= frozen_stages <= self.num_layers:
+            raise ValueError(
+                f"LVViT wants frozen_stages from -1 to {self.num_layers} (all blocks), got {frozen_stages}"
+            )
+        self._register_state_dict_hook(_note_grid)
         self._register_load_state_dict_pre_hook(self._check_loaded_arch)
         self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
         self._register_load_state_dict_pre_hook(self._report_loaded)
@@ -160,7 +165,10 @@ class LVViT(BaseBackbone):
         indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
         if not all(-self.num_layers <= index < self.num_layers for index in indices):
             raise ValueError(f"LVViT has blocks 0 to {self.num_layers - 1}, got out_indices {out_indices}")
-        return [index % self.num_layers for index in indices]
+        indices = [index % self.num_layers for index in indices]
+        if len(set(indices)) < len(indices):
+            raise ValueError(f"LVViT gives each block's output once, got out_indices {out_indices}")
+        return indices
 
     def _block_kinds(self, blocks: Sequence[str] | None) -> Sequence[str]:
         if blocks is None:
@@ -173,13 +181,15 @@ class LVViT(BaseBackbone):
         return blocks
 
     def _drop_path_rates(self, drop_path_rate: float | Sequence[float]) -> list[float]:
-        if not isinstance(drop_path_rate, Sequence):
-            return np.linspace(0, drop_path_rate, self.num_layers).tolist()
-        if len(drop_path_rate) != self.num_layers:
-            raise ValueError(
-                f"LVViT wants one drop_path_rate for each of {self.num_layers} layers, got {len(drop_path_rate)}"
-            )
-        return list(drop_path_rate)
+        if isinstance(drop_path_rate, Sequence):
+            rates = list(drop_path_rate)
+        else:
+            rates = np.linspace(0, drop_path_rate, self.num_layers).tolist()
+        if len(rates) != self.num_layers:
+            raise ValueError(f"LVViT wants one drop_path_rate for each of {self.num_layers} layers, got {len(rates)}")
+        if not all(0 <= rate < 1 for rate in rates):
+            raise ValueError(f"LVViT wants drop_path_rate of at least 0 and below 1, got {drop_path_rate}")
+        return rates
 
     def _grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Token grid of an image, or a clear error."""
@@ -200,20 +210,26 @@ class LVViT(BaseBackbone):
                 f"{describe_arch(self.arch)}: build the model of the checkpoint or take another checkpoint"
             )
 
-    def _resize_loaded_pos_embed(self, state_dict: dict, prefix: str, *args: object) -> None:
-        """Fit the position embedding of a checkpoint that was trained at another (square) image size."""
+    def _resize_loaded_pos_embed(self, state_dict: dict, prefix: str, metadata: dict, *args: object) -> None:
+        """Fit the position embedding of a checkpoint that was trained at another image size."""
         name = f"{prefix}pos_embed"
         loaded = state_dict.get(name)
-        if loaded is None or loaded.shape == self.pos_embed.shape or loaded.shape[-1] != self.embed_dims:
+        if loaded is None or loaded.shape[-1] != self.embed_dims:
             return
-        side = round((loaded.shape[1] - self.num_extra_tokens) ** 0.5)
-        if side * side + self.num_extra_tokens != loaded.shape[1]:
+        source_hw = metadata.get("grid_hw")  # as saved by this class; of other files the grid has to be guessed
+        if source_hw is None and loaded.shape == self.pos_embed.shape:
+            source_hw = self.grid_hw
+        elif source_hw is None:
+            side = round((loaded.shape[1] - self.num_extra_tokens) ** 0.5)
+            source_hw = (side, side)
+        if source_hw[0] * source_hw[1] + self.num_extra_tokens != loaded.shape[1]:
             raise ValueError(
                 f"{name} of the checkpoint has {loaded.shape[1]} tokens, which is no square grid plus a class "
                 f"token: build LVViT with the img_size that it was trained at (here {self.grid_hw} tokens)"
             )
-        print_log(f"Resize {name} from a {(side, side)} to a {self.grid_hw} grid", logger="current")
-        state_dict[name] = self._pos_embed_for(loaded, (side, side), self.grid_hw)
+        if tuple(source_hw) != self.grid_hw:
+            print_log(f"Resize {name} from a {tuple(source_hw)} to a {self.grid_hw} grid", logger="current")
+            state_dict[name] = self._pos_embed_for(loaded, tuple(source_hw), self.grid_hw)
 
     def _report_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
         """Log which weights a checkpoint gives and which not; refuse ones that are not finite."""
@@ -308,3 +324,8 @@ class LVViT(BaseBackbone):
         if name.startswith("blocks."):
             return int(name.split(".")[1]) + 1, num_depths
         return 0, num_depths
+
+
+def _note_grid(backbone: LVViT, state_dict: dict, prefix: str, metadata: dict) -> None:
+    """Save the token grid beside the weights' version: a number of tokens does not tell it."""
+    metadata["grid_hw"] = backbone.grid_hw

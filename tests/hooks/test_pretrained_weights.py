@@ -28,6 +28,7 @@ SEGMENTOR = dict(
     decode_head=dict(type="FCNHead", in_channels=12, channels=8, num_convs=1, num_classes=3, norm_cfg=dict(type="BN")),
     test_cfg=dict(mode="whole"),
 )
+SQUARE = SEGMENTOR["backbone"] | dict(img_size=32)
 names = itertools.count()
 
 
@@ -188,7 +189,7 @@ def test_a_checkpoint_without_a_backbone_is_an_error(tmp_path):
     ],
 )
 def test_another_backbone_says_what_it_is(change, words, tmp_path):
-    other = SEGMENTOR | dict(backbone=SEGMENTOR["backbone"] | dict(img_size=32) | change)
+    other = SEGMENTOR | dict(backbone=SQUARE | change)
     path = saved(tmp_path / "other.pth", weights_of(other, tmp_path / "other"))
     with pytest.raises(ValueError, match=words):
         build_runner(tmp_path, SEGMENTOR).load_checkpoint(path)
@@ -201,6 +202,23 @@ def test_measuring_a_pretraining_checkpoint_is_refused(pretraining, tmp_path):
         runner.load_checkpoint(str(path))
         with pytest.raises(ValueError, match="checkpoint lacks decode_head 12, so what would be measured is in part"):
             runner.call_hook(stage)
+
+
+def test_measuring_with_less_than_was_trained_is_refused(tmp_path):
+    path = saved(tmp_path / "whole.pth", weights_of(SEGMENTOR, tmp_path / "source"))
+    fewer = SEGMENTOR | dict(backbone=SEGMENTOR["backbone"] | dict(blocks=["full", "mlp"]))
+    runner = build_runner(tmp_path, fewer)
+    runner.load_checkpoint(path)
+    with pytest.raises(ValueError, match="checkpoint has backbone.blocks.1.norm1.weight, .* which this model lacks"):
+        runner.call_hook("before_test")
+
+
+def test_measuring_a_segmentor_as_a_classifier_is_refused(tmp_path):
+    path = saved(tmp_path / "whole.pth", weights_of(SEGMENTOR | dict(backbone=SQUARE), tmp_path / "source"))
+    runner = build_runner(tmp_path, CLASSIFIER, "mmpretrain")
+    runner.load_checkpoint(path)
+    with pytest.raises(ValueError, match="checkpoint lacks head 4, backbone.norm.weight, .* in part untrained"):
+        runner.call_hook("before_test")
 
 
 def test_measuring_and_views_take_a_whole_segmentor(tmp_path):

@@ -57,7 +57,7 @@ def test_position_embedding_is_resized_on_the_fly_as_at_load_time():
 
 
 def test_a_position_embedding_of_an_unknown_grid_is_refused():
-    state = nano(img_size=(16, 24)).state_dict()
+    state = dict(nano(img_size=(16, 24)).state_dict())  # as other code saves it: weights alone
     with pytest.raises(ValueError, match="no square grid plus a class"):
         nano().load_state_dict(state)
 
@@ -209,6 +209,9 @@ def test_layer_depth_follows_the_data():
         (dict(blocks=["full", "conv", "mlp"]), "full, attention, mlp"),
         (dict(blocks=["full"]), "each of 3 layers"),
         (dict(drop_path_rate=[0.1]), "one drop_path_rate for each of 3 layers, got 1"),
+        (dict(drop_path_rate=1.0), "at least 0 and below 1, got 1.0"),
+        (dict(frozen_stages=4), r"frozen_stages from -1 to 3 \(all blocks\), got 4"),
+        (dict(out_indices=[2, -1]), r"each block's output once, got out_indices \[2, -1\]"),
         (dict(out_type="tokens"), "'raw', 'featmap' or 'cls_token', got 'tokens'"),
         (dict(out_indices=[3]), "blocks 0 to 2"),
         (dict(patch_size=5, img_size=20), "patch_size must be even"),

@@ -64,6 +64,17 @@ def test_load_from_resizes_the_position_embedding_inside_a_larger_model(checkpoi
     assert torch.equal(segmentor["backbone"].pos_embed, resized(source.pos_embed, (4, 4), (6, 6)))
 
 
+@pytest.mark.parametrize(("img_size", "grid_hw"), [((32, 64), (2, 4)), (64, (4, 4)), ((64, 16), (4, 1))])
+def test_a_checkpoint_tells_its_own_grid_which_a_number_of_tokens_does_not(tmp_path, img_size, grid_hw):
+    source = LVViT(NANO, img_size=(32, 128))  # 2 x 8 tokens, as many as 4 x 4
+    whole = torch.nn.ModuleDict({"backbone": source}).state_dict()
+    torch.save({"state_dict": whole}, tmp_path / "wide.pth")
+    model = torch.nn.ModuleDict({"backbone": LVViT(NANO, img_size=img_size)})
+    loaded = torch.load(tmp_path / "wide.pth", weights_only=True)["state_dict"]
+    load_state_dict(model, loaded)
+    assert torch.equal(model["backbone"].pos_embed, resized(source.pos_embed, (2, 8), grid_hw))
+
+
 def test_resizing_at_load_time_equals_resizing_on_the_fly(checkpoint):
     source, path = checkpoint
     model = LVViT(NANO, img_size=96)

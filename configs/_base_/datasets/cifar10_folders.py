@@ -30,7 +30,7 @@ val_dataloader = dict(
         type="CustomDataset",
         data_root=data_root,
         data_prefix="val",
-        pipeline=[dict(type="mmtl.LoadImageFromFile"), dict(type="PackInputs")],
+        pipeline=[dict(type="LoadImageFromFile"), dict(type="PackInputs")],
     ),
 )
 val_evaluator = dict(type="Accuracy", topk=(1,))

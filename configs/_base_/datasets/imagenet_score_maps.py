@@ -32,7 +32,7 @@ train_pipeline = [
     dict(type="mmtl.PackTokenLabelInputs"),
 ]
 test_pipeline = [
-    dict(type="mmtl.LoadImageFromFile"),
+    dict(type="LoadImageFromFile"),  # of mmcv: MMPretrain's inferencer looks for this name
     # The crop is 0.9 of the resized edge: 224 / 0.9 = 248 pixels.
     dict(type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"),
     dict(type="CenterCrop", crop_size=img_size),
