@@ -37,8 +37,7 @@ class CheckInputsHook(Hook):
             ValueError: Something else does not fit.
         """
         check_batch(runner.train_dataloader, runner.world_size)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        head = getattr(model, "head", None)
+        head = head_of(runner.model)
         num_classes = getattr(head, "num_classes", None)
         for dataset in plain_datasets(runner.train_dataloader.dataset):
             check_annotations(dataset, num_classes)
@@ -46,21 +45,16 @@ class CheckInputsHook(Hook):
             if num_classes is not None:
                 check_class_counts(dataset, head)
         if runner.val_loop:
-            self.check_held_out(runner.val_dataloader, num_classes)
+            check_held_out(runner.val_dataloader, num_classes)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test set as the validation set is checked before training."""
-        self.check_held_out(runner.test_dataloader)
+        check_held_out(runner.test_dataloader, num_classes=None)
 
-    def check_held_out(self, loader: DataLoader, num_classes: int | None = None) -> None:
-        """Refuse a set that results are measured on whose images may be replaced by others."""
-        for dataset in plain_datasets(loader.dataset):
-            check_annotations(dataset, num_classes)
-            if any(getattr(step, "unreadable", "stop") == "skip" for step in transforms_of(dataset)):
-                raise ValueError(
-                    "unreadable='skip' in the pipeline of a validation or test set: another image would take the "
-                    "place of one that cannot be read, and the result be of other images; leave it out there"
-                )
+
+def head_of(model: nn.Module) -> nn.Module | None:
+    """The head of a classifier, also inside a wrapper for several devices; None of other models."""
+    return getattr(model.module if is_model_wrapper(model) else model, "head", None)
 
 
 def plain_datasets(dataset: Dataset) -> Iterator[Dataset]:
@@ -88,6 +82,22 @@ def check_batch(loader: DataLoader, world_size: int) -> None:
             f"process{'es' if world_size > 1 else ''} = {wanted}; lower train_dataloader.batch_size to at most "
             f"{images // world_size} (with --auto-scale-lr), or give more images"
         )
+
+
+def check_held_out(loader: DataLoader, num_classes: int | None) -> None:
+    """Refuse a set that results are measured on whose annotations do not fit, or whose images others may replace.
+
+    Raises:
+        FileNotFoundError: Images are missing.
+        ValueError: A label is not below ``num_classes``, or images that cannot be read would be skipped.
+    """
+    for dataset in plain_datasets(loader.dataset):
+        check_annotations(dataset, num_classes)
+        if any(getattr(step, "unreadable", "stop") == "skip" for step in transforms_of(dataset)):
+            raise ValueError(
+                "unreadable='skip' in the pipeline of a validation or test set: another image would take the "
+                "place of one that cannot be read, and the result be of other images; leave it out there"
+            )
 
 
 def check_annotations(dataset: Dataset, num_classes: int | None) -> None:

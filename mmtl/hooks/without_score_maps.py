@@ -1,10 +1,9 @@
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmtl.hooks.check_inputs import plain_datasets, score_map_loaders
+from mmtl.hooks.check_inputs import head_of, plain_datasets, score_map_loaders
 from mmtl.registry import HOOKS
 
 
@@ -28,8 +27,7 @@ class WithoutScoreMapsHook(Hook):
             for load in score_map_loaders(dataset):
                 print_log(f"score_maps=None: the score maps of {load.store!s} are not read", logger="current")
                 load.store = None
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        token_fc = getattr(getattr(model, "head", None), "token_fc", None)
+        token_fc = getattr(head_of(runner.model), "token_fc", None)
         if token_fc is not None:
             nn.init.zeros_(token_fc.weight)
             nn.init.zeros_(token_fc.bias)

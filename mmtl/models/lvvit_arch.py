@@ -39,9 +39,7 @@ def arch_settings(arch: str | dict) -> dict:
     Raises:
         ValueError: for an unknown name, and for missing or unknown keys.
     """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f"LVViT knows arch {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}")
+    if isinstance(arch, str) and arch in ARCHS:
         return ARCHS[arch]
     if not isinstance(arch, dict):
         raise ValueError(f"LVViT knows arch {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}")

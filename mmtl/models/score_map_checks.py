@@ -61,20 +61,28 @@ def check_values(
     for name, values in (("scores", scores), ("log_norm", log_norm), ("view_affine", view_affine)):
         if values is not None:
             _check_finite(values, name)
-    if log_norm is not None and scores.numel():
-        best = scores.amax(-1)
-        # Both may be float16, each off by 1/2048 of itself.
-        too_low = log_norm < best - 1e-3 * (best.abs() + log_norm.abs() + 1)
-        if too_low.any():
-            place = tuple(too_low.nonzero()[0].tolist())
-            raise ValueError(
-                f"log_norm, the log-sum-exp over all classes, is at least the best score; at {place} it is "
-                f"{log_norm[place].item()} and the best score {best[place].item()}: not of these scores"
-            )
     areas = torch.linalg.det(view_affine[:, :, :2].double()).abs()
     if (areas < 1e-12).any():
         image = int(areas.argmin())
         raise ValueError(f"view_affine of image {image} has no area: {view_affine[image].tolist()}")
+
+
+def check_log_norm(scores: Tensor, log_norm: Tensor | None) -> None:
+    """Raise ValueError unless there is a log_norm [B, h, w] that can be that of the scores [B, h, w, k]."""
+    if log_norm is None:
+        raise ValueError(
+            "tail='probability' needs log_norm, the log-sum-exp over all classes, which these score maps lack "
+            "(released archives do): make the maps with tools/make_score_maps.py or use tail='zero_logit'"
+        )
+    best = scores.amax(-1)
+    # Both may be float16, each off by 1/2048 of itself.
+    too_low = log_norm < best - 1e-3 * (best.abs() + log_norm.abs() + 1)
+    if too_low.any():
+        place = tuple(too_low.nonzero()[0].tolist())
+        raise ValueError(
+            f"log_norm, the log-sum-exp over all classes, is at least the best score; at {place} it is "
+            f"{log_norm[place].item()} and the best score {best[place].item()}: not of these scores"
+        )
 
 
 def check_classes(classes: Tensor, num_classes: int, what: str) -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtl.models.score_map_checks import check_classes, check_options, check_shapes, check_smoothing, check_values
+from mmtl.models.score_map_checks import (
+    check_classes,
+    check_log_norm,
+    check_options,
+    check_shapes,
+    check_smoothing,
+    check_values,
+)
 from mmtl.models.score_map_windows import map_windows, send
 from mmtl.models.sparse_softmax import pack_entries, scale_entries, softmax_of_entries, unpack_entries
 
@@ -263,17 +270,13 @@ def token_targets(
     """
     check_options(tail, outside, smoothing)
     check_shapes(scores, classes, view_affine, grid_hw, log_norm, frame_affines)
-    check_values(scores, classes, view_affine, log_norm if tail == "probability" else None, num_classes)
-    if tail == "probability" and log_norm is None:
-        raise ValueError(
-            "tail='probability' needs log_norm, the log-sum-exp over all classes, which these score maps lack "
-            "(released archives do): make the maps with tools/make_score_maps.py or use tail='zero_logit'"
-        )
+    check_values(scores, classes, view_affine, log_norm, num_classes)
     device = scores.device if device is None else device
     windows = map_windows(view_affine, tuple(scores.shape[1:3]), grid_hw, device, frame_affines)
     coverage = windows.weights.sum(-1)  # [B, N]
     values = scores.float()
     if tail == "probability":
+        check_log_norm(scores, log_norm)
         values, cell_tail = _cell_probabilities(values, log_norm.float(), num_classes)
     cells = send(pack_entries(values, classes).flatten(1, 2), device)
     entries = scale_entries(_read(cells, windows.cells), windows.weights.unsqueeze(-1)).flatten(2)

@@ -172,7 +172,7 @@ def import_archive(
                 if writer is None:
                     writer = _open_writer(target, num_classes, decode(chunk[0])[1], score_bits, shard_bytes)
                     found, before = len(writer), set(writer)
-                new = [entry for entry in chunk if not _is_there(entry[0], key_of, writer, before)]
+                new = [entry for entry in chunk if not _is_there(entry[0], key_of, before)]
                 for stem, score_map in run(decode, new):
                     _add(writer, f"{stem}{SUFFIX}", key_of(stem), score_map)
                 on_batch(len(chunk))
@@ -186,19 +186,13 @@ def import_archive(
     return found
 
 
-def _is_there(name: str, key_of: Callable[[str], str], writer: ScoreMapWriter, before: set[str]) -> bool:
+def _is_there(name: str, key_of: Callable[[str], str], before: set[str]) -> bool:
     """Whether an earlier run has imported an entry; `before`, what it left, shrinks by it."""
     key = key_of(name.removesuffix(SUFFIX))
     if key in before:
         before.remove(key)
         return True
-    _want_new(name, key, writer)
     return False
-
-
-def _want_new(name: str, key: str, writer: ScoreMapWriter) -> None:
-    if key in writer:
-        raise ValueError(f"{name} occurs twice: an image has one map, named by the last two parts of the file's path.")
 
 
 def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: int, shard_bytes: int) -> ScoreMapWriter:
@@ -216,7 +210,8 @@ def _open_writer(target: Path, num_classes: int, first: ScoreMap, score_bits: in
 
 
 def _add(writer: ScoreMapWriter, name: str, key: str, score_map: ScoreMap) -> None:
-    _want_new(name, key, writer)
+    if key in writer:
+        raise ValueError(f"{name} occurs twice: an image has one map, named by the last two parts of the file's path.")
     try:
         writer.add(key, score_map)
     except ValueError as error:

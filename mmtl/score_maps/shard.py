@@ -90,8 +90,7 @@ class ShardWriter:
 
     def add(self, keys: list[str], records: np.ndarray) -> None:
         """Append encoded records (structured array [B]) with their keys."""
-        with name_disk_errors(self.temporary):
-            self._write(records.tobytes())
+        self._write(records.tobytes())
         self.keys += [key.encode() for key in keys]
 
     def flush(self) -> None:
@@ -117,8 +116,7 @@ class ShardWriter:
         offsets = np.zeros(len(self.keys) + 1, "<u4")
         np.cumsum([len(key) for key in self.keys], out=offsets[1:])
         key_bytes = offsets.tobytes() + b"".join(self.keys)
-        with name_disk_errors(self.temporary):
-            self._write(key_bytes + b"\0" * (-len(key_bytes) % 8))
+        self._write(key_bytes + b"\0" * (-len(key_bytes) % 8))
         footer = {
             "settings": settings,
             "records": len(self.keys),
@@ -129,8 +127,8 @@ class ShardWriter:
             "counts": counts or {},
         }
         text = json.dumps(footer, sort_keys=True).encode()
+        self._write(text + len(text).to_bytes(8, "little"))
         with name_disk_errors(self.temporary):
-            self._write(text + len(text).to_bytes(8, "little"))
             self._file.write(self._digest.digest())
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -146,7 +144,8 @@ class ShardWriter:
         self.temporary.unlink(missing_ok=True)
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        with name_disk_errors(self.temporary):
+            self._file.write(data)
         self._digest.update(data)
 
 

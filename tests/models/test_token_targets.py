@@ -366,6 +366,7 @@ def bad_inputs():
     too_low = dict(log_norm=scores.amax(-1) - 1, tail="probability")
     yield good | too_low, r"log_norm.* is at least the best score; at \(0, 0, 0\) it is"
     yield good | dict(frame_affines=torch.zeros(3, 1, 2, 3)), r"frame_affines must be \[2, F, 2, 3\]"
+    yield good | dict(log_norm=log_norm * torch.nan), r"log_norm must be finite .* got nan at \(0, 0, 0\)"
     yield good | dict(log_norm=log_norm[:, :1], tail="probability"), r"log_norm must be \(2, 3, 4\)"
 
 
