@@ -72,7 +72,7 @@ def draw(dataset: ConfigDict, num_classes: int, count: int = 2) -> None:
     generator = np.random.default_rng(0)
     defaults = inspect.signature(DATASETS.get(dataset.type)).parameters
     suffixes = [dataset[key] if key in dataset else defaults[key].default for key in ("img_suffix", "seg_map_suffix")]
-    first = 1 if dataset.type == "ADE20KDataset" else 0  # its label 0 is "ignored"
+    first = 1 if dataset.type == "mmtl.ADE20KDataset" else 0  # its label 0 is "ignored"
     for index in range(count):
         classes = generator.permutation(num_classes)[:4]
         labels = np.repeat(classes, 20)[None].repeat(64, axis=0)  # [64, 80]

@@ -119,11 +119,11 @@ def test_a_huge_image_is_predicted_smaller_and_keeps_its_size(place, monkeypatch
 
 
 def test_names_come_from_the_checkpoint_then_the_data_set_then_are_numbers(place):
-    ade = dict(type="ADE20KDataset")
+    ade = dict(type="mmtl.ADE20KDataset")
     assert TOOL.class_table({"classes": ("a", "b")}, ade, 2).names == ["a", "b"]
     table = TOOL.class_table({}, ade, 150)
     assert table.names[0] == "wall" and table.palette[0].tolist() == [120, 120, 120]
-    assert TOOL.class_table({}, dict(type="BaseSegDataset", metainfo=dict(classes=("x", "y"))), 2).names == ["x", "y"]
+    assert TOOL.class_table({}, dict(type="mmtl.BaseSegDataset", metainfo=dict(classes=("x", "y"))), 2).names == ["x", "y"]
     table = TOOL.class_table({}, ade, 300)
     assert table.names[299] == "class 299" and len(np.unique(table.palette, axis=0)) > 250
 

@@ -38,7 +38,7 @@ model = dict(
 )
 metainfo = dict(classes={classes}, palette=[[90, 90, 90], [230, 159, 0], [0, 114, 178]])
 dataset = dict(
-    type="BaseSegDataset", data_root="{root}", metainfo=metainfo, img_suffix=".png", reduce_zero_label={reduce},
+    type="mmtl.BaseSegDataset", data_root="{root}", metainfo=metainfo, img_suffix=".png", reduce_zero_label={reduce},
 )
 train_dataloader = dict(
     batch_size=2,

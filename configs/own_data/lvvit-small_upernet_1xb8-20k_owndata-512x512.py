@@ -17,7 +17,7 @@ max_iters = 20000
 batch_size = 8
 
 my_data = dict(
-    type="BaseSegDataset",
+    type="mmtl.BaseSegDataset",
     data_root=data_root,
     metainfo=dict(classes=classes, palette=palette),
     img_suffix=img_suffix,

@@ -14,6 +14,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
+from mmtl.datasets.segmentation_sets import where_images_are
 from mmtl.score_maps.images import IMAGE_SUFFIXES
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of numbers
@@ -215,8 +216,7 @@ def list_problems(split: Split, dataset: object, head: Mapping) -> list[Problem]
     problems, prefix = [], dataset.data_prefix
     images, annotations = Path(prefix.get("img_path") or ""), Path(prefix.get("seg_map_path") or "")
     if not split.pairs:
-        where = dataset.ann_file or f"{images} (files ending in {dataset.img_suffix})"
-        problems.append(Problem("empty split", f"{split.name}: no image in {where}"))
+        problems.append(Problem("empty split", f"{split.name}: no image in {where_images_are(dataset)}"))
     if split.classes and len(split.classes) != split.check.num_classes:
         text = (
             f"{split.name}: the data set names {len(split.classes)}, decode_head.num_classes is {head['num_classes']}"

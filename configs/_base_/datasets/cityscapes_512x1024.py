@@ -15,7 +15,7 @@ tta_pipeline[1]["transforms"][0] = [
     dict(resize, scale=(resize["scale"][0], resize["scale"][0] // 2)) for resize in tta_pipeline[1]["transforms"][0]
 ]
 
-cityscapes = dict(type="CityscapesDataset", data_root=data_root)
+cityscapes = dict(type="mmtl.CityscapesDataset", data_root=data_root)
 train_dataloader = dict(
     dataset=dict(
         cityscapes,

@@ -33,7 +33,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        type="BaseSegDataset",
+        type="mmtl.BaseSegDataset",
         data_root=data_root,
         metainfo=metainfo,
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
@@ -53,7 +53,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="BaseSegDataset",
+        type="mmtl.BaseSegDataset",
         data_root=data_root,
         metainfo=metainfo,
         data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),

@@ -2,7 +2,7 @@
 # and views as on ADE20K. MMSegmentation's tools/dataset_converters/voc_aug.py makes SegmentationClassAug and aug.txt.
 _base_ = ["./ade20k_512x512.py"]
 data_root = "data/VOCdevkit/VOC2012"
-voc = dict(type="PascalVOCDataset", data_root=data_root)
+voc = dict(type="mmtl.PascalVOCDataset", data_root=data_root)
 
 train_dataloader = dict(
     dataset=dict(
