@@ -123,7 +123,8 @@ def test_names_come_from_the_checkpoint_then_the_data_set_then_are_numbers(place
     assert TOOL.class_table({"classes": ("a", "b")}, ade, 2).names == ["a", "b"]
     table = TOOL.class_table({}, ade, 150)
     assert table.names[0] == "wall" and table.palette[0].tolist() == [120, 120, 120]
-    assert TOOL.class_table({}, dict(type="mmtl.BaseSegDataset", metainfo=dict(classes=("x", "y"))), 2).names == ["x", "y"]
+    own = dict(type="mmtl.BaseSegDataset", metainfo=dict(classes=("x", "y")))
+    assert TOOL.class_table({}, own, 2).names == ["x", "y"]
     table = TOOL.class_table({}, ade, 300)
     assert table.names[299] == "class 299" and len(np.unique(table.palette, axis=0)) > 250
 

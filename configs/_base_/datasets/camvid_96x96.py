@@ -31,7 +31,9 @@ metainfo = dict(
         [0, 128, 192],
     ],
 )
-camvid = dict(type="mmtl.BaseSegDataset", data_root=data_root, metainfo=metainfo, img_suffix=".jpg", seg_map_suffix=".png")
+camvid = dict(
+    type="mmtl.BaseSegDataset", data_root=data_root, metainfo=metainfo, img_suffix=".jpg", seg_map_suffix=".png"
+)
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
