@@ -1,7 +1,8 @@
 """One LV-ViT training step from score maps to gradients: mmtl's way against the plain way, side by side.
 
-python benchmarks/train_step.py                                                   # CPU, float32, 2 threads
-python benchmarks/train_step.py --device cuda --dtype bfloat16 --batch 128 --compile
+python benchmarks/train_step.py               # CPU, float32, 2 threads, the recipe's 128 images: minutes
+python benchmarks/train_step.py --batch 8     # seconds; docs/model_zoo.md says what the batch does
+python benchmarks/train_step.py --device cuda --dtype bfloat16 --compile
 
 The plain way is the step as the paper's formulas read: attention written out (softmax(q k^T / sqrt(d)) v), patches
 projected by a convolution, residual branches divided and zeroed by drop path, tokens mixed and output tokens sorted
@@ -12,13 +13,12 @@ with other work.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from measure import peak_mib
+from measure import alternate, peak_mib
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torchvision.ops import roi_align
@@ -169,8 +169,8 @@ def main() -> None:
     """Measure both ways and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="small")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=128, help="images a step; the recipe's is 128")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
@@ -193,13 +193,7 @@ def main() -> None:
         losses[name] = run()
     memory = {name: peak_mib(run, args.device) for name, run in runs.items()}
     clock = time.perf_counter if args.clock == "wall" else time.process_time
-    seconds = {name: [] for name in runs}
-    for _ in range(args.rounds):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            seconds[name].append(clock() - start)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+    median = alternate(runs, args.rounds, args.device, clock, warm_up=False)
     print(f"LV-ViT {args.arch}, 224 x 224, batch {args.batch}, {args.dtype}, {args.device}, {args.threads} threads,")
     print(f"{args.clock} time, compile {args.compile}, {args.rounds} rounds, torch {torch.__version__}")
     print("| way | step, ms | images/s | peak MiB | loss |\n|---|---|---|---|---|")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from mmtl.models.lvvit_arch import arch_of_weights, arch_settings, describe_arch
+from mmtl.models.lvvit_arch import arch_of_weights, arch_settings, check_sizes, describe_arch
 from mmtl.models.lvvit_block import BLOCK_KINDS, Block
 from mmtl.models.lvvit_loading import check_finite, report_loaded
 from mmtl.models.mix_token import TokenMix, mix_tokens
@@ -121,8 +121,10 @@ class LVViT(BaseBackbone):
             raise ValueError(f"LVViT wants out_type 'raw', 'featmap' or 'cls_token', got {out_type!r}")
         self.out_type = out_type
         self.out_indices = self._resolve_out_indices(out_indices)
+        image_hw = to_2tuple(img_size)
+        check_sizes(H=image_hw[0], W=image_hw[1], patch_size=patch_size, head_dims=head_dims)
         self.patch_size = patch_size
-        self.grid_hw = self._grid_hw(to_2tuple(img_size))
+        self.grid_hw = self._grid_hw(image_hw)
         self.frozen_stages, self.norm_eval, self.with_cp = frozen_stages, norm_eval, with_cp
 
         self.patch_embed = PatchEmbed(patch_size, settings["stem_channels"], self.embed_dims)

@@ -23,6 +23,7 @@ ARCHS = {
         "large": (768, 24, 12, 2304, 128, 3),
     }.items()
 }
+OPTIONAL = ("stem_channels", "head_dims")
 # Heads and residual divisor leave no trace in the shapes of the weights.
 SHAPE_KEYS = ("embed_dims", "num_layers", "feedforward_channels", "stem_channels")
 
@@ -37,7 +38,7 @@ def arch_settings(arch: str | dict) -> dict:
         dict: the settings.
 
     Raises:
-        ValueError: for an unknown name, and for missing or unknown keys.
+        ValueError: for an unknown name, missing or unknown keys, and sizes that are none.
     """
     if isinstance(arch, str) and arch in ARCHS:
         return ARCHS[arch]
@@ -48,7 +49,25 @@ def arch_settings(arch: str | dict) -> dict:
         raise ValueError(
             f"LVViT wants an arch dict with the keys {', '.join(ARCH_KEYS)}; missing {missing}, unknown {unknown}"
         )
+    check_sizes(**{key: size for key, size in arch.items() if key != "residual_divisor"})
+    if not arch["residual_divisor"] > 0:
+        raise ValueError(f"LVViT wants residual_divisor above 0, got {arch['residual_divisor']}")
     return dict(arch)
+
+
+def check_sizes(**sizes: object) -> None:
+    """Refuse sizes that are no whole numbers above 0.
+
+    Args:
+        **sizes: numbers by the names that a message gives them; of ``OPTIONAL`` ones None says that there is none.
+
+    Raises:
+        ValueError: with all that are wrong.
+    """
+    given = {name: size for name, size in sizes.items() if size is not None or name not in OPTIONAL}
+    wrong = [f"{name}={size}" for name, size in given.items() if type(size) is not int or size < 1]
+    if wrong:
+        raise ValueError(f"LVViT wants whole numbers of at least 1, got {', '.join(wrong)}")
 
 
 def arch_of_weights(weights: Mapping[str, Tensor], prefix: str = "") -> dict:

@@ -19,7 +19,7 @@ def report_loaded(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], pre
         str: one line for the log; empty if the checkpoint has nothing under the prefix.
 
     Raises:
-        ValueError: if no name is one of the backbone's, or a weight has another shape.
+        ValueError: if no name is one of the backbone's, a weight has another shape, or blocks have other parts.
     """
     names = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
     if not names:
@@ -38,9 +38,16 @@ def report_loaded(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], pre
             f"the checkpoint's backbone does not fit this LVViT (another patch size or other blocks?): "
             f"{_listed(others, 3)}: build the model of the checkpoint or take another checkpoint"
         )
-    missing, left_out = wanted.keys() - found, [name for name in names if name not in wanted]
+    missing, left_out = sorted(wanted.keys() - found), [name for name in names if name not in wanted]
+    for verb, others, whose in (("lacks", missing, "has"), ("has", left_out, "lacks")):
+        parts = [name for name in others if name.startswith("blocks.")]
+        if parts and any(name.startswith("blocks.") for name in names):
+            raise ValueError(
+                f"the checkpoint's backbone {verb} {_listed(parts, 3)}, which this LVViT {whose}: "
+                "build it with the blocks and qkv_bias of the checkpoint or take another checkpoint"
+            )
     return (
-        f"{len(found)} of {len(wanted)} weights loaded; not in the checkpoint: {_listed(sorted(missing), 6)}; "
+        f"{len(found)} of {len(wanted)} weights loaded; not in the checkpoint: {_listed(missing, 6)}; "
         f"left out of it: {_listed(left_out, 6)}"
     )
 

@@ -215,6 +215,13 @@ def test_layer_depth_follows_the_data():
         (dict(out_type="tokens"), "'raw', 'featmap' or 'cls_token', got 'tokens'"),
         (dict(out_indices=[3]), "blocks 0 to 2"),
         (dict(patch_size=5, img_size=20), "patch_size must be even"),
+        (dict(patch_size=0), "at least 1, got patch_size=0"),
+        (dict(patch_size=4.0), "at least 1, got patch_size=4.0"),
+        (dict(img_size=0), "at least 1, got H=0, W=0"),
+        (dict(head_dims=0), "at least 1, got head_dims=0"),
+        (dict(arch={**NANO, "num_heads": 0, "stem_channels": True}), "got num_heads=0, stem_channels=True"),
+        (dict(arch={**NANO, "residual_divisor": 0}), "residual_divisor above 0, got 0"),
+        (dict(arch={**NANO, "residual_divisor": float("nan")}), "residual_divisor above 0, got nan"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -104,6 +104,20 @@ def test_an_arch_of_ones_own_is_described(changed, words):
         LVViT(NANO, img_size=32).load_state_dict(weights, strict=False)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours", "words"),
+    [
+        (dict(qkv_bias=True), {}, r"has blocks\.0\.attn\.qkv\.bias, .* which this LVViT lacks"),
+        ({}, dict(qkv_bias=True), r"lacks blocks\.0\.attn\.qkv\.bias, .* which this LVViT has"),
+        (dict(blocks=["full", "mlp"]), {}, r"lacks blocks\.1\.attn\.proj\.bias, .* with the blocks and qkv_bias"),
+    ],
+)
+def test_blocks_of_another_kind_are_refused_whichever_side_has_more(theirs, ours, words):
+    weights = LVViT(NANO, img_size=32, **theirs).state_dict()
+    with pytest.raises(ValueError, match=words):
+        LVViT(NANO, img_size=32, **ours).load_state_dict(weights, strict=False)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("key", ["backbone.blocks.1.norm2.bias", "head.fc.weight"])
 def test_weights_that_are_not_finite_are_named(key, value, tmp_path):
