@@ -83,6 +83,16 @@ def test_an_annotation_of_another_size_ends_training_naming_both_sizes(config, t
         Runner.from_cfg(config).train()
 
 
+def test_a_fault_inside_wrapped_data_sets_is_named_all_the_same(config, tmp_path):
+    for path in (tmp_path / "annotations/train").iterdir():
+        spoil(path, lambda labels: np.repeat(labels, 2, axis=0))
+    plain = config.train_dataloader.dataset
+    repeated = dict(type="RepeatDataset", times=2, dataset=plain)
+    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=[repeated, plain])
+    with pytest.raises(ValueError, match=r"\(80, 56\) .*its image has \(40, 56\)"):
+        Runner.from_cfg(config).train()
+
+
 @pytest.mark.parametrize("hw", [(1, 1), (1, 9), (9, 1)])
 def test_images_of_one_row_or_column_train(config, tmp_path, hw):
     for path in (tmp_path / "images/train").iterdir():

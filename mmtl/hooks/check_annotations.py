@@ -4,6 +4,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmtl.datasets.pipelines import plain_datasets, transforms_of
 from mmtl.datasets.segmentation_check import restore_sides
 from mmtl.registry import HOOKS
 
@@ -21,11 +22,8 @@ class CheckAnnotationsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Let the training pipeline compare sizes right after it read them: a crop would hide that they differ."""
-        dataset = runner.train_dataloader.dataset
-        while hasattr(dataset, "dataset"):  # wrappers that repeat
-            dataset = dataset.dataset
-        for each in getattr(dataset, "datasets", [dataset]):
-            transforms = each.pipeline.transforms
+        for dataset in plain_datasets(runner.train_dataloader.dataset):
+            transforms = transforms_of(dataset)
             for place in reversed(range(len(transforms))):
                 if isinstance(transforms[place], LoadAnnotations):
                     transforms.insert(place + 1, check_size)

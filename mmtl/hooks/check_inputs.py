@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
 
 from mmengine.dataset import BaseDataset, InfiniteSampler
 from mmengine.hooks import Hook
@@ -13,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmtl.datasets import LoadScoreMap
+from mmtl.datasets.pipelines import plain_datasets, score_map_loaders, transforms_of
 from mmtl.datasets.untracked import untracked
 from mmtl.datasets.view import REMEDY
 from mmtl.registry import HOOKS
@@ -55,16 +55,6 @@ class CheckInputsHook(Hook):
 def head_of(model: nn.Module) -> nn.Module | None:
     """The head of a classifier, also inside a wrapper for several devices; None of other models."""
     return getattr(model.module if is_model_wrapper(model) else model, "head", None)
-
-
-def plain_datasets(dataset: Dataset) -> Iterator[Dataset]:
-    """The data sets inside wrappers such as ConcatDataset and RepeatDataset."""
-    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
-    if inner == [None]:
-        yield dataset
-        return
-    for part in inner:
-        yield from plain_datasets(part)
 
 
 def check_batch(loader: DataLoader, world_size: int) -> None:
@@ -195,13 +185,3 @@ def report_coverage(load: LoadScoreMap, dataset: Dataset) -> None:
             f"image_root={load.image_root!r}, the folder that the score maps were made from"
         )
     print_log(f"{mapped} of {len(paths)} images looked up have a score map, the others a class label alone", "current")
-
-
-def score_map_loaders(dataset: Dataset) -> list[LoadScoreMap]:
-    """The steps of a data set's pipeline that load score maps."""
-    return [step for step in transforms_of(dataset) if isinstance(step, LoadScoreMap) and step.store is not None]
-
-
-def transforms_of(dataset: Dataset) -> list:
-    """Steps of a data set's pipeline."""
-    return getattr(getattr(dataset, "pipeline", None), "transforms", [])

@@ -3,7 +3,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from mmtl.hooks.check_inputs import head_of, plain_datasets, score_map_loaders
+from mmtl.datasets.pipelines import plain_datasets, score_map_loaders
+from mmtl.hooks.check_inputs import head_of
 from mmtl.registry import HOOKS
 
 
