@@ -1,9 +1,9 @@
-# `make demo` and `make test` make .venv when it is missing, install mmtl with its dependencies, and run.
+# `make demo`, `test`, `lint` and `docs` make .venv when it is missing, install mmtl with its dependencies, and run.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install
+.PHONY: demo test lint docs install
 
 install: $(VENV)/installed
 
@@ -24,3 +24,7 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: install
+	$(BIN)/python -m sphinx --quiet --fail-on-warning docs docs/_build
+	@echo "docs/_build/index.html"
