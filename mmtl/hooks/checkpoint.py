@@ -21,10 +21,14 @@ class RenamedFileBackend(LocalBackend):
     """Local files that bear their name only when they are whole."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes under another name first."""
+        """Writes under another name first, the same every time, so that what a kill leaves is written over."""
         part = f"{filepath}.part"
-        super().put(obj, part)
-        os.replace(part, filepath)
+        try:
+            super().put(obj, part)
+            os.replace(part, filepath)
+        except OSError:
+            Path(part).unlink(missing_ok=True)
+            raise
 
 
 @HOOKS.register_module()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.fileio import get_file_backend
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.registry import HOOKS
 
 from mmtl.hooks.checkpoint import CheckpointHook, RenamedFileBackend, damage
@@ -92,6 +92,19 @@ def test_a_file_bears_its_name_only_when_it_is_whole(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         backend.put(b"new", target)
     assert target.read_bytes() == b"old"
+
+
+def test_a_full_disk_keeps_no_part_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / "epoch_1.pth").write_bytes(b"before")
+
+    def fail_half_way(self, obj, filepath):
+        Path(filepath).write_bytes(obj[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LocalBackend, "put", fail_half_way)
+    with pytest.raises(OSError, match="No space left"):
+        RenamedFileBackend().put(b"whole", tmp_path / "epoch_1.pth")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
 
 
 def test_one_kept_checkpoint_is_refused():
