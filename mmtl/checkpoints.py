@@ -65,9 +65,11 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
             f"no weights found in a {type(checkpoint).__name__}: wanted tensors by name, plain or under "
             f"one of {', '.join(WRAPPERS)}"
         )
-    others = [str(key) for key, value in checkpoint.items() if not isinstance(value, Tensor)]
+    others = [
+        str(key) for key, value in checkpoint.items() if not (isinstance(key, str) and isinstance(value, Tensor))
+    ]
     if others:
-        raise ValueError(f"these entries are no tensors: {_listed(others)}; wanted weights by name")
+        raise ValueError(f"these entries are no tensors by name: {_listed(others)}; wanted weights by name")
     return {key.removeprefix("module."): value for key, value in checkpoint.items()}
 
 

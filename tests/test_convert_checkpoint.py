@@ -1,4 +1,5 @@
 import argparse
+import os
 import runpy
 import subprocess
 import sys
@@ -6,8 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import golden
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
+
+from mmtl.checkpoints import convert_released
 
 PATH = Path(__file__).parents[1] / "tools" / "convert_checkpoint.py"
 TOOL = SimpleNamespace(**runpy.run_path(str(PATH)))
@@ -52,6 +57,43 @@ def test_class_names_are_kept_where_the_inferencers_look(tmp_path):
     assert meta == {"dataset_meta": {"classes": ("wall", "sky"), "palette": [[1, 2, 3], [4, 5, 6]]}}
 
 
+def test_meta_of_another_kind_is_left_out(source, tmp_path):
+    torch.save({"state_dict": read(source), "meta": "epoch 3"}, tmp_path / "released.pth")
+    TOOL.main([str(tmp_path / "released.pth"), str(tmp_path / "mmtl.pth")])
+    assert read(tmp_path / "mmtl.pth")["meta"] == {}
+
+
+def test_a_checkpoint_of_training_with_its_log_goes_out(source, tmp_path):
+    log = MessageHub.get_instance("test_convert_checkpoint")
+    log.update_scalar("train/loss", np.float32(0.5))
+    checkpoint = {"state_dict": convert_released(read(source)), "message_hub": log.state_dict(), "meta": {"epoch": 3}}
+    torch.save(checkpoint, tmp_path / "epoch_3.pth")
+    TOOL.main([str(tmp_path / "epoch_3.pth"), str(tmp_path / "back.pth"), "--to-released"])
+    weights, wanted = read(tmp_path / "back.pth")["state_dict"], read(source)
+    assert all(torch.equal(weights[key], wanted[key]) for key in wanted) and weights.keys() == wanted.keys()
+
+
+def test_the_advice_for_a_file_with_code_takes_out_what_would_be_converted(source, tmp_path):
+    averaged = read(source)
+    plain = {key: value + 1 for key, value in averaged.items()}
+    path = tmp_path / "author's.pth"
+    torch.save({"state_dict": plain, "state_dict_ema": averaged, "args": argparse.Namespace(lr=1)}, path)
+    with pytest.raises(SystemExit) as failure:
+        TOOL.main([str(path), str(tmp_path / "mmtl.pth")])
+    advice = str(failure.value).partition("that this writes: python")[2]
+    subprocess.run(["bash", "-c", sys.executable + advice], cwd=tmp_path, check=True)
+    TOOL.main([str(tmp_path / "weights.pth"), str(tmp_path / "mmtl.pth")])
+    converted = read(tmp_path / "mmtl.pth")["state_dict"]
+    assert torch.equal(converted["head.fc.weight"], averaged["head.weight"])
+
+
+class Printing:
+    """Runs a command when it is unpickled without restriction."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ("echo run",)
+
+
 def broken_files(source: Path) -> dict[str, str]:
     """What a user may give by mistake, and what the message has to say."""
     whole, folder = source.read_bytes(), source.parent
@@ -60,6 +102,8 @@ def broken_files(source: Path) -> dict[str, str]:
     (folder / "text.pth").write_text("hello world")
     weights = read(source)
     torch.save({"state_dict": weights, "args": argparse.Namespace(lr=1)}, folder / "code.pth")
+    torch.save({"state_dict": weights, "print": Printing()}, folder / "running.pth")
+    torch.save({3: torch.ones(1)}, folder / "numbered.pth")
     torch.save(weights | {"fc.weight": torch.ones(1)}, folder / "unknown.pth")
     weights["norm.bias"][3] = float("nan")
     torch.save(weights, folder / "nan.pth")
@@ -69,6 +113,8 @@ def broken_files(source: Path) -> dict[str, str]:
         "empty.pth": "no checkpoint",
         "text.pth": "no checkpoint",
         "code.pth": "argparse.Namespace",
+        "running.pth": "posix.system",
+        "numbered.pth": "no tensors by name: 3;",
         "unknown.pth": "unknown keys: fc.weight",
         "nan.pth": "norm.bias holds NaN",
     }

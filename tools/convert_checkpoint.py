@@ -7,7 +7,7 @@ mim run mmtl convert_checkpoint work_dirs/NAME/epoch_310.pth released.pth --to-r
 from __future__ import annotations
 
 import argparse
-import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +15,12 @@ from typing import Any
 
 import torch
 
-from mmtl.checkpoints import convert_released, convert_to_released
+from mmtl.checkpoints import WRAPPERS, convert_released, convert_to_released
+from mmtl.score_maps.checkpoint import harmless_globals, needed_code
 from mmtl.whole_file import whole_file
+
+# What a training checkpoint of MMEngine holds beside weights and plain values; read as nothing.
+MMENGINE_LOG = ("mmengine.logging.", "builtins.getattr")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -68,22 +72,25 @@ def load(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give the checkpoint to convert")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(harmless_globals(path, ignored=MMENGINE_LOG)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can break the reader anywhere
-        needs_code = re.search(r"Unsupported (?:global|class)[^.]*? (?:GLOBAL )?([\w.]+)", str(error))
-        if needs_code is None:
+        code = needed_code(error)
+        if code is None:
             raise ValueError(f"{path} is no checkpoint, or damaged or cut short; get it again") from error
         raise ValueError(
-            f"{path} holds more than tensors and plain values ({needs_code[1]}); reading that could run any "
-            "code. If you trust its author, take the weights out where that does no harm: "
-            f"python -c \"import torch; torch.save(torch.load('{path}', weights_only=False)['state_dict'], "
-            "'weights.pth')\", and convert weights.pth"
+            f"{path} holds more than tensors and plain values ({code}); reading that could run any code. "
+            "If you trust its author, take the weights out where that does no harm, and convert the weights.pth "
+            "that this writes: python -c \"import sys, torch; c = torch.load(sys.argv[1], 'cpu', weights_only=False); "
+            f"torch.save({{k: c[k] for k in {WRAPPERS} if k in c}}, 'weights.pth')\" {shlex.quote(str(path))}"
         ) from error
 
 
 def dataset_meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Class names and colours, which the inferencers of MMPretrain and MMSegmentation read from here."""
-    meta = checkpoint.get("meta") or {}
+    meta = checkpoint.get("meta")
+    if not isinstance(meta, Mapping):
+        return {}
     names = {key.lower(): meta[key] for key in ("CLASSES", "PALETTE") if meta.get(key) is not None}
     found = meta.get("dataset_meta") or names
     return {"dataset_meta": found} if found else {}

@@ -1,6 +1,7 @@
 """Loading a checkpoint that has to fit, without running code from it."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,39 @@ class _Ignored:
         pass
 
 
-def _harmless_globals(path: Path) -> list:
+def harmless_globals(path: Path, ignored: tuple[str, ...] = ("",)) -> list:
     """What stands for the names in a checkpoint that are not tensors: NumPy's own, and nothing at all for the rest.
 
     Training checkpoints of MMEngine hold its log and its schedulers beside the weights.
+
+    Args:
+        path: The checkpoint.
+        ignored: How the names begin that nothing stands for; others stay unknown to the reader, which refuses them.
+
+    Returns:
+        What `torch.serialization.safe_globals` takes.
     """
     core = np._core if hasattr(np, "_core") else np.core
     modules = ("numpy._core.multiarray", "numpy.core.multiarray")
     arrays = [(core.multiarray._reconstruct, f"{name}._reconstruct") for name in modules]
     arrays += [(core.multiarray.scalar, f"{name}.scalar") for name in modules]
     dtypes = [type(np.dtype(kind)) for kind in (bool, "f4", "f8", "i4", "i8", "u1", "u4", "u8")]
-    unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    others = [(_Ignored, name) for name in unknown if not name.startswith("numpy.")]
+    unknown = [name for name in _unknown_globals(path) if not name.startswith("numpy.")]
+    others = [(_Ignored, name) for name in unknown if name.startswith(ignored)]
     return [np.ndarray, np.dtype, *dtypes, *arrays, *others]
+
+
+def _unknown_globals(path: Path) -> list[str]:
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except ValueError:  # torch lists no names of its old format, in which OpenMMLab publishes plain weights
+        return []
+
+
+def needed_code(error: Exception) -> str | None:
+    """The name that `torch.load(weights_only=True)` did not want to import, None if it failed of something else."""
+    found = re.search(r"unsupported (?:global|class)[^.]*? (?:global )?([\w.]*\w)", str(error), re.IGNORECASE)
+    return found[1] if found else None
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str] | None:
@@ -87,10 +108,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint. Give a weights file, or `random`.")
     try:
-        with torch.serialization.safe_globals(_harmless_globals(path)):
+        with torch.serialization.safe_globals(harmless_globals(path)):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a damaged file can break the reader anywhere
+        code = needed_code(error)
+        reason = f"it holds {code}, which could run any code" if code else "it is none, or damaged or cut short"
         raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from None
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, a dictionary of weights is wanted.")
