@@ -10,6 +10,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
@@ -20,6 +21,9 @@ TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", loc
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmtl", locations=["mmtl.hooks"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])
 VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="mmtl", locations=["mmtl.hooks"])
+VISUALIZERS = Registry(
+    "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmtl", locations=["mmtl.hooks.seg_local_visualizer"]
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optim wrapper constructor",
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,

@@ -10,9 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
+from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.structures import SegDataSample
 
 from mmtl.hooks import ConfusionMatrixHook
+from mmtl.hooks.check_annotations import CheckedLoading
 
 ROOT = Path(__file__).parents[1]
 
@@ -99,6 +101,91 @@ def test_images_of_one_row_or_column_train(config, tmp_path, hw):
         spoil(path, lambda image: np.zeros((*hw, 3), np.uint8))
         spoil(tmp_path / "annotations/train" / path.name, lambda labels: np.zeros(hw, np.uint8))
     Runner.from_cfg(config).train()
+
+
+def with_views(config):
+    load, resize, annotations, pack = config.test_dataloader.dataset.pipeline
+    flips = [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)]
+    views = dict(type="TestTimeAug", transforms=[[resize], flips, [annotations], [pack]])
+    config.test_dataloader.dataset.pipeline = [load, views]
+    config.model = dict(type="SegTTAModel", module=config.model)
+    return Runner.from_cfg(config).test
+
+
+MEASURES = {
+    "training's validation": lambda config: Runner.from_cfg(config).train,
+    "test": lambda config: Runner.from_cfg(config).test,
+    "test with views": with_views,
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_a_label_beyond_the_classes_ends_a_measurement(config, tmp_path, measure):
+    for path in (tmp_path / "annotations/val").iterdir():
+        spoil(path, lambda labels: np.where(labels == 2, np.uint8(7), labels))
+    with pytest.raises(ValueError, match=r"annotations/val/\d.png: \d+ pixels have label 7.*0 to 2.*check_segm"):
+        measure(config)()
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+@pytest.mark.parametrize("hw", [(20, 30), (80, 112)])
+def test_an_annotation_of_another_size_ends_a_measurement(config, tmp_path, measure, hw):
+    for path in (tmp_path / "annotations/val").iterdir():
+        spoil(path, lambda labels: cv2.resize(labels, hw[::-1], interpolation=cv2.INTER_NEAREST))
+    with pytest.raises(ValueError, match=rf"val/\d.png: \({hw[0]}, {hw[1]}\) .*its image has \(40, 56\).*check_segm"):
+        measure(config)()
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+@pytest.mark.parametrize("hw", [(1, 1), (1, 9), (9, 1)])
+def test_images_of_one_row_or_column_are_measured(config, tmp_path, measure, hw):
+    for path in (tmp_path / "images/val").iterdir():
+        spoil(path, lambda image: np.zeros((*hw, 3), np.uint8))
+        spoil(tmp_path / "annotations/val" / path.name, lambda labels: np.zeros(hw, np.uint8))
+    measure(config)()
+
+
+def test_a_test_without_truth_is_left_alone(config):
+    dataset = config.test_dataloader.dataset
+    dataset.pipeline = [step for step in dataset.pipeline if step.type != "LoadAnnotations"]
+    config.test_evaluator = dict(type="IoUMetric", format_only=True, output_dir=config.work_dir)
+    Runner.from_cfg(config).test()
+
+
+def test_annotations_are_checked_once_however_many_validations_there_are(config):
+    config.train_cfg.val_interval = 1
+    runner = Runner.from_cfg(config)
+    runner.train()
+    checked = [step for step in runner.val_dataloader.dataset.pipeline.transforms if isinstance(step, CheckedLoading)]
+    assert [type(step.load) for step in checked] == [LoadAnnotations]
+
+
+def spoiled_files(folder, how):
+    for path in folder.iterdir():
+        if how == "colours":
+            spoil(path, lambda labels: np.dstack([labels] * 3))
+        elif how == "cut short":
+            path.write_bytes(path.read_bytes()[:60])
+        else:
+            path.unlink()
+
+
+FAULTS = {"colours": "3 channels; wanted is one", "cut short": "cannot be read: .*trunc", "missing": "No such file"}
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_an_annotation_of_no_use_ends_training_naming_the_file(config, tmp_path, how):
+    spoiled_files(tmp_path / "annotations/train", how)
+    with pytest.raises(ValueError, match=rf"annotations/train/\d.png: .*{FAULTS[how]}.*check_segm"):
+        Runner.from_cfg(config).train()
+
+
+@pytest.mark.parametrize("how", FAULTS)
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_an_annotation_of_no_use_ends_a_measurement_naming_the_file(config, tmp_path, measure, how):
+    spoiled_files(tmp_path / "annotations/val", how)
+    with pytest.raises(ValueError, match=rf"annotations/val/\d.png: .*{FAULTS[how]}.*check_segm"):
+        measure(config)()
 
 
 def test_ignored_labels_train(config, tmp_path):

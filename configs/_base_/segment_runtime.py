@@ -22,7 +22,7 @@ env_cfg = dict(
 )
 # The second place is for TensorBoard: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend
 vis_backends = [dict(type="LocalVisBackend"), dict(type="mmtl.NoVisBackend")]
-visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer", alpha=0.5)
+visualizer = dict(type="mmtl.SegLocalVisualizer", vis_backends=vis_backends, name="visualizer", alpha=0.5)
 # `mim test ... --tta` averages the probabilities of the views of the data set's tta_pipeline.
 tta_model = dict(type="SegTTAModel")
 log_processor = dict(by_epoch=False)

@@ -37,7 +37,7 @@ class PretrainedWeightsHook(Hook):
         """Keep of the checkpoint what the model has, before it is loaded."""
         if runner._resume:
             return
-        wanted = _bare(runner.model).state_dict()
+        wanted = bare_model(runner.model).state_dict()
         given = unwrap(checkpoint)
         # The backbone sees all of its weights: it checks their arch and resizes a position embedding.
         kept = OrderedDict(
@@ -90,7 +90,7 @@ class PretrainedWeightsHook(Hook):
         self.report = ""
 
 
-def _bare(model: nn.Module) -> nn.Module:
+def bare_model(model: nn.Module) -> nn.Module:
     """The model without its wrappers for several devices and for test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
