@@ -81,6 +81,8 @@ def test_bad_input_ends_with_one_message_and_no_file(tmp_path):
         ([tmp_path / "absent.py", target], "absent.py is no file"),
         ([config, target, "--checkpoint", tmp_path / "absent.pth"], "absent.pth: no such checkpoint"),
         ([config, target, "--image-size", "60"], "multiples of the patch size 16"),
+        ([config, target, "--image-size", "0"], "multiples of the patch size 16"),
+        ([config, target, "--image-size", "64", "64", "3"], "--image-size takes one side, or H and W, got 64 64 3"),
     ]
     for arguments, message in cases:
         with pytest.raises(SystemExit, match=rf"^export_onnx: [^\n]*{message}[^\n]*$"):

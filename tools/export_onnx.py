@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     try:
         config = load_config(args.config)
-        image_hw = tuple(args.image_size * 2)[:2] if args.image_size else default_image_hw(config)
+        image_hw = given_image_hw(args.image_size) if args.image_size else default_image_hw(config)
         model = build_model(config, args.checkpoint)
         export(model, args.target, image_hw)
     except (OSError, ValueError, ModuleNotFoundError) as error:
@@ -53,6 +53,13 @@ def load_config(path: Path) -> Config:
     if "backbone" not in config.get("model", {}):
         raise ValueError(f"{path} has no model with a backbone; give the config of a classifier or a segmentor")
     return config
+
+
+def given_image_hw(sides: list[int]) -> tuple[int, int]:
+    """Image size of the command line: one side, or H and W."""
+    if len(sides) > 2:
+        raise ValueError(f"--image-size takes one side, or H and W, got {' '.join(map(str, sides))}")
+    return sides[0], sides[-1]
 
 
 def default_image_hw(config: Config) -> tuple[int, int]:

@@ -122,6 +122,8 @@ class LVViT(BaseBackbone):
         self.out_type = out_type
         self.out_indices = self._resolve_out_indices(out_indices)
         image_hw = to_2tuple(img_size)
+        if len(image_hw) != 2:
+            raise ValueError(f"LVViT wants img_size to be one side or (H, W), got img_size {img_size}")
         check_sizes(H=image_hw[0], W=image_hw[1], patch_size=patch_size, head_dims=head_dims)
         self.patch_size = patch_size
         self.grid_hw = self._grid_hw(image_hw)
@@ -165,7 +167,8 @@ class LVViT(BaseBackbone):
 
     def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> list[int]:
         indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-        if not all(-self.num_layers <= index < self.num_layers for index in indices):
+        known = range(-self.num_layers, self.num_layers)
+        if not indices or not all(isinstance(index, int) and index in known for index in indices):
             raise ValueError(f"LVViT has blocks 0 to {self.num_layers - 1}, got out_indices {out_indices}")
         indices = [index % self.num_layers for index in indices]
         if len(set(indices)) < len(indices):
@@ -195,7 +198,7 @@ class LVViT(BaseBackbone):
 
     def _grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Token grid of an image, or a clear error."""
-        if image_hw[0] % self.patch_size or image_hw[1] % self.patch_size:
+        if any(side < 1 or side % self.patch_size for side in image_hw):
             wanted_hw = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in image_hw)
             raise ValueError(
                 f"LVViT wants image sides that are multiples of the patch size {self.patch_size}, "

@@ -50,8 +50,9 @@ def arch_settings(arch: str | dict) -> dict:
             f"LVViT wants an arch dict with the keys {', '.join(ARCH_KEYS)}; missing {missing}, unknown {unknown}"
         )
     check_sizes(**{key: size for key, size in arch.items() if key != "residual_divisor"})
-    if not arch["residual_divisor"] > 0:
-        raise ValueError(f"LVViT wants residual_divisor above 0, got {arch['residual_divisor']}")
+    divisor = arch["residual_divisor"]
+    if not isinstance(divisor, int | float) or not divisor > 0:
+        raise ValueError(f"LVViT wants a number residual_divisor above 0, got {divisor!r}")
     return dict(arch)
 
 

@@ -214,13 +214,20 @@ def test_layer_depth_follows_the_data():
         (dict(out_indices=[2, -1]), r"each block's output once, got out_indices \[2, -1\]"),
         (dict(out_type="tokens"), "'raw', 'featmap' or 'cls_token', got 'tokens'"),
         (dict(out_indices=[3]), "blocks 0 to 2"),
+        (dict(out_indices=[]), r"blocks 0 to 2, got out_indices \[\]"),
+        (dict(out_indices=[1.5]), r"blocks 0 to 2, got out_indices \[1.5\]"),
+        (dict(out_indices="last"), "blocks 0 to 2, got out_indices last"),
         (dict(patch_size=5, img_size=20), "patch_size must be even"),
         (dict(patch_size=0), "at least 1, got patch_size=0"),
         (dict(patch_size=4.0), "at least 1, got patch_size=4.0"),
+        (dict(img_size=(16, 16, 16)), r"one side or \(H, W\), got img_size \(16, 16, 16\)"),
+        (dict(img_size=(16,)), r"one side or \(H, W\), got img_size \(16,\)"),
         (dict(img_size=0), "at least 1, got H=0, W=0"),
         (dict(head_dims=0), "at least 1, got head_dims=0"),
         (dict(arch={**NANO, "num_heads": 0, "stem_channels": True}), "got num_heads=0, stem_channels=True"),
         (dict(arch={**NANO, "residual_divisor": 0}), "residual_divisor above 0, got 0"),
+        (dict(arch={**NANO, "residual_divisor": None}), "residual_divisor above 0, got None"),
+        (dict(arch={**NANO, "residual_divisor": "2"}), "residual_divisor above 0, got '2'"),
         (dict(arch={**NANO, "residual_divisor": float("nan")}), "residual_divisor above 0, got nan"),
     ],
 )
@@ -229,8 +236,8 @@ def test_bad_options_are_named(options, message):
         nano(**options) if "arch" not in options else LVViT(**options)
 
 
-def test_an_image_of_a_wrong_size_is_named():
-    with pytest.raises(
-        ValueError, match=r"got \(16, 30\) \(H, W\): resize or pad the image, for example to \(16, 32\)"
-    ):
-        nano()(torch.zeros(1, 3, 16, 30))
+@pytest.mark.parametrize(("height", "width", "wanted"), [(16, 30, "16, 32"), (0, 16, "4, 16"), (1, 16, "4, 16")])
+def test_an_image_of_a_wrong_size_is_named(height, width, wanted):
+    message = rf"got \({height}, {width}\) \(H, W\): resize or pad the image, for example to \({wanted}\)"
+    with pytest.raises(ValueError, match=message):
+        nano()(torch.zeros(1, 3, height, width))
