@@ -52,6 +52,13 @@ class TokenLabelHead(ClsHead):
         self.fc = nn.Linear(in_channels, num_classes)
         self.token_fc = nn.Linear(in_channels, num_classes).requires_grad_(beta > 0)
 
+    def init_weights(self) -> None:
+        """As mmengine's; a patch classifier neither trained nor used is zero, so that a release leaves it out."""
+        super().init_weights()
+        if not self.beta and not self.predict_weight:
+            nn.init.zeros_(self.token_fc.weight)
+            nn.init.zeros_(self.token_fc.bias)
+
     def pre_logits(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Class token [B, C] and patch tokens [B, N, C] of the last feature."""
         feature = feats[-1]

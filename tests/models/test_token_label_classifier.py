@@ -10,6 +10,7 @@ from maps import random_maps
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from mmtl.checkpoints import convert_to_released
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.token_targets import token_targets
 
@@ -225,6 +226,19 @@ def test_prediction_adds_the_best_patch():
     class_only = build(head=dict(predict_weight=0)).eval()
     torch.testing.assert_close(class_only(images), class_only.head.fc(class_only.backbone(images)[-1][:, 0]))
     assert build(head=dict(beta=0)).head.predict_weight == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("head", "has_patch_head"), [(dict(), True), (dict(beta=0), False)])
+def test_by_its_released_names_a_model_predicts_the_same(head, has_patch_head):
+    model, images = build(head=head).eval(), torch.randn(2, 3, 16, 16)
+    released = convert_to_released(model.state_dict())
+    assert ("aux_head.weight" in released) == has_patch_head
+    tokens = model.backbone(images)[-1]
+    logits = F.linear(tokens[:, 0], released["head.weight"], released["head.bias"])
+    if has_patch_head:
+        logits += 0.5 * F.linear(tokens[:, 1:], released["aux_head.weight"], released["aux_head.bias"]).amax(1)
+    torch.testing.assert_close(model(images), logits)
 
 
 def test_predict_fills_the_data_samples():
