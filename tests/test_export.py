@@ -88,3 +88,13 @@ def test_bad_input_ends_with_one_message_and_no_file(tmp_path):
         with pytest.raises(SystemExit, match=rf"^export_onnx: [^\n]*{message}[^\n]*$"):
             TOOL.main([str(argument) for argument in arguments])
         assert not target.exists()
+
+
+def test_a_segmentor_is_exported_for_its_window():
+    configs = Path(__file__).parents[1] / "configs" / "lvvit"
+    sizes = {
+        "large-released_upernet_8xb2-160k_ade20k-512x512": (512, 512),
+        "tiny_8xb128-tokenlabel-300e_in1k": (224, 224),
+    }
+    for name, image_hw in sizes.items():
+        assert TOOL.default_image_hw(TOOL.load_config(configs / f"lvvit-{name}.py")) == image_hw

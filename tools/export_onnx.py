@@ -42,7 +42,11 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("target", type=Path, help="ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, help="weights; random ones without it")
     parser.add_argument(
-        "--image-size", type=int, nargs="+", metavar="PIXELS", help="side, or H and W; default: of the backbone"
+        "--image-size",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="side, or H and W; default: of the test's windows, or of the backbone",
     )
     return parser.parse_args(arguments)
 
@@ -63,8 +67,8 @@ def given_image_hw(sides: list[int]) -> tuple[int, int]:
 
 
 def default_image_hw(config: Config) -> tuple[int, int]:
-    """Image size that the config's backbone is made for."""
-    size = config.model.backbone.get("img_size")
+    """Size of the windows that a segmentor is tested with, or else the image size that the backbone is made for."""
+    size = (config.model.get("test_cfg") or {}).get("crop_size") or config.model.backbone.get("img_size")
     if size is None:
         raise ValueError("the config's backbone has no img_size: give --image-size")
     return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,4 +1,5 @@
-# For the released weights of UperNet on LV-ViT-L alone: they were trained with a residual divisor of 1. Train with
+# For the released weights of UperNet on LV-ViT-L alone: they were trained with a residual divisor of 1 and the
+# position embedding of 448 pixels, which is resized for every crop. Train with
 # lvvit-large_upernet_8xb2-160k_ade20k-512x512.py, whose divisor is that of the pretrained backbone.
 #
 # Command:   mim run mmtl convert_checkpoint RELEASED.pth checkpoints/lvvit-large_upernet_ade20k.pth
@@ -8,6 +9,7 @@
 _base_ = ["./lvvit-large_upernet_8xb2-160k_ade20k-512x512.py"]
 model = dict(
     backbone=dict(
+        img_size=448,
         arch=dict(
             _delete_=True,
             embed_dims=768,
@@ -16,6 +18,6 @@ model = dict(
             feedforward_channels=2304,
             stem_channels=128,
             residual_divisor=1,
-        )
+        ),
     )
 )
