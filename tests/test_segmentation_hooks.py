@@ -164,13 +164,20 @@ def spoiled_files(folder, how):
     for path in folder.iterdir():
         if how == "colours":
             spoil(path, lambda labels: np.dstack([labels] * 3))
+        elif how == "16 bits":  # of which the lower 8 would be the same labels
+            spoil(path, lambda labels: labels.astype(np.uint16) + 256)
         elif how == "cut short":
             path.write_bytes(path.read_bytes()[:60])
         else:
             path.unlink()
 
 
-FAULTS = {"colours": "3 channels; wanted is one", "cut short": "cannot be read: .*trunc", "missing": "No such file"}
+FAULTS = {
+    "colours": "3 channels; wanted is one",
+    "16 bits": "values up to 258",
+    "cut short": "cannot be read: .*trunc",
+    "missing": "No such file",
+}
 
 
 @pytest.mark.parametrize("how", FAULTS)

@@ -96,7 +96,7 @@ class PairCheck:
             problems.append(Problem("no annotation", f"{pair['img_path']} has no {path}"))
             return None
         try:
-            mode, highest = whole(path)
+            mode, highest = whole(path), highest_beyond_8_bit(path)
             if mode not in INDEX_MODES:
                 text = f"{path}: a picture of mode {mode}; wanted is one channel of class indices"
                 problems.append(Problem("annotation in colours", text))
@@ -120,11 +120,17 @@ class PairCheck:
         return f"label {named}{' and more' if len(wrong) > 5 else ''}; known are {known}"
 
 
-def whole(path: Path) -> tuple[str, int]:
-    """Decode a file to its end, as OpenCV 4 does not; its Pillow mode and, beyond 8 bit, its highest value."""
+def whole(path: Path) -> str:
+    """Decode a file to its end, as OpenCV 4 does not; its Pillow mode."""
     with Image.open(path) as picture:
         picture.load()
-        return picture.mode, int(picture.getextrema()[1]) if picture.mode.startswith("I") else 0
+        return picture.mode
+
+
+def highest_beyond_8_bit(path: str | Path) -> int:
+    """The highest value of a picture of 16 or 32 bit, which is decoded for it; 0 for others."""
+    with Image.open(path) as picture:
+        return int(picture.getextrema()[1]) if picture.mode.startswith("I") else 0
 
 
 @dataclass

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 
 from mmcv.transforms import LoadAnnotations
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mmtl.datasets.pipelines import plain_datasets, transforms_of
-from mmtl.datasets.segmentation_check import restore_sides
+from mmtl.datasets.segmentation_check import LABELS, highest_beyond_8_bit, restore_sides
 from mmtl.hooks.pretrained_weights import bare_model
 from mmtl.registry import HOOKS
 
@@ -84,11 +85,12 @@ class CheckedLoading:
         """Read the annotation of one sample.
 
         Raises:
-            ValueError: It cannot be read, has several channels, or another size than its image.
+            ValueError: It cannot be read, has several channels or values beyond 8 bit, or another size than its image.
         """
         path = results.get("seg_map_path", "an annotation")
         try:
             results = self.load(results)
+            highest = highest_beyond_8_bit(path) if os.path.isfile(path) else 0
         except Exception as error:  # decoders raise whatever they like on damaged files, and name none
             raise ValueError(f"{path}: the annotation cannot be read: {error}. {CHECK_TOOL}.") from error
         image_hw = tuple(results["ori_shape"][:2])
@@ -97,6 +99,11 @@ class CheckedLoading:
             raise ValueError(
                 f"{path}: a picture of {labels.shape[2]} channels; wanted is one channel of class indices, so write "
                 f"the index of each pixel's class in place of its colour. {CHECK_TOOL}."
+            )
+        if highest >= LABELS:
+            raise ValueError(
+                f"{path}: values up to {highest}, of which MMSegmentation reads the lower 8 bits alone; wanted are "
+                f"class indices below {LABELS}. {CHECK_TOOL}."
             )
         if labels.shape != image_hw:
             raise ValueError(

@@ -109,3 +109,13 @@ def damage(path: Path) -> str | None:
     except (OSError, zipfile.BadZipFile) as error:
         return f"it is missing or cut short ({error})"
     return f"its record {broken} is damaged" if broken else None
+
+
+def no_checkpoint(path: Path) -> str | None:
+    """What keeps a file from being a checkpoint of any age; None when nothing is seen."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start == b"PK":
+        return damage(path)
+    # Before torch 1.6, and still in what OpenMMLab publishes, a checkpoint is a row of pickles without a checksum.
+    return None if start[:1] == b"\x80" else "it is no checkpoint of torch, perhaps a page that told of an error"

@@ -2,6 +2,7 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -9,6 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmtl.checkpoints import unwrap
+from mmtl.hooks.checkpoint import no_checkpoint
 from mmtl.registry import HOOKS
 
 
@@ -32,6 +34,16 @@ class PretrainedWeightsHook(Hook):
         self.missing: list[str] = []
         self.unused: list[str] = []  # of the backbone
         self.report = ""
+
+    def before_run(self, runner: Runner) -> None:
+        """Refuse a file that is no whole checkpoint before torch fails on it without its name.
+
+        Raises:
+            ValueError: If it is cut short, damaged or something else.
+        """
+        path = Path(runner._load_from or "")
+        if not runner._resume and path.is_file() and (problem := no_checkpoint(path)):
+            raise ValueError(f"cannot load {path}: {problem}. Get or copy it again, or give another checkpoint.")
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep of the checkpoint what the model has, before it is loaded."""

@@ -204,6 +204,33 @@ def test_measuring_a_pretraining_checkpoint_is_refused(pretraining, tmp_path):
             runner.call_hook(stage)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "missing or cut short"),
+        (lambda whole: whole.replace(b"\x00" * 64, b"\x01" * 64, 1), "its record .* is damaged"),
+        (lambda whole: b"<html>Not found</html>", "no checkpoint of torch"),
+        (lambda whole: b"", "no checkpoint of torch"),
+    ],
+)
+def test_a_file_that_is_no_whole_checkpoint_is_named(tmp_path, spoil, problem):
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": {"backbone.cls_token": torch.zeros(64)}}, path)
+    path.write_bytes(spoil(path.read_bytes()))
+    runner = build_runner(tmp_path, SEGMENTOR, load_from=str(path))
+    with pytest.raises(ValueError, match=f"cannot load {path}: .*{problem}"):
+        runner.call_hook("before_run")
+
+
+def test_a_checkpoint_in_torchs_old_format_is_loaded(tmp_path):
+    weights = weights_of(SEGMENTOR, tmp_path / "source")
+    torch.save({"state_dict": weights}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    runner = build_runner(tmp_path, SEGMENTOR, load_from=str(tmp_path / "old.pth"))
+    runner.call_hook("before_run")
+    runner.load_or_resume()
+    assert all(torch.equal(runner.model.state_dict()[name], weight) for name, weight in weights.items())
+
+
 def test_measuring_with_less_than_was_trained_is_refused(tmp_path):
     more = weights_of(SEGMENTOR, tmp_path / "source") | {"backbone.gate.weight": torch.zeros(2)}
     runner = build_runner(tmp_path, SEGMENTOR)
