@@ -160,7 +160,8 @@ def run_pipeline(config: Config, loader: str, folder: Path, image_hw: tuple[int,
 
 def input_hw(config: Config) -> tuple[int, int] | None:
     """Pixels that the recipe's model is made for, where its config says so."""
-    size = config.model.backbone.get("img_size") or config.get("image_hw") or config.get("img_size")
+    size = (config.model.get("data_preprocessor") or {}).get("size")  # a segmentor's crop
+    size = size or config.model.backbone.get("img_size") or config.get("image_hw") or config.get("img_size")
     return (size, size) if isinstance(size, int) else size and tuple(size)
 
 
