@@ -30,9 +30,9 @@ from mmseg.apis import MMSegInferencer
 from mmseg.registry import DATASETS
 from PIL import Image
 from rich.progress import track
-from torch import nn
 
 from mmtl.config_file import read_config
+from mmtl.models.model_parts import decode_head_of
 from mmtl.report.overlay import draw_overlay
 from mmtl.score_maps.checkpoint import fit_weights, read_checkpoint
 from mmtl.score_maps.images import IMAGE_SUFFIXES, decode
@@ -134,13 +134,7 @@ def load_model(
         fit_weights(inferencer.model, contents.get("state_dict", contents), checkpoint)
     meta = contents.get("meta") or {}
     known = meta.get("dataset_meta") or {"classes": meta.get("CLASSES"), "palette": meta.get("PALETTE")}
-    return inferencer, class_table(known, cfg.test_dataloader.dataset, num_classes(inferencer.model))
-
-
-def num_classes(model: nn.Module) -> int:
-    """K of a segmentor; a cascade's last head counts."""
-    head = model.decode_head
-    return (head[-1] if isinstance(head, nn.ModuleList) else head).num_classes
+    return inferencer, class_table(known, cfg.test_dataloader.dataset, decode_head_of(inferencer.model).num_classes)
 
 
 def class_table(known: Mapping, dataset: Mapping, count: int) -> ClassTable:

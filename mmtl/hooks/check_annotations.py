@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from mmcv.transforms import LoadAnnotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmtl.datasets.pipelines import plain_datasets, transforms_of
 from mmtl.datasets.segmentation_check import LABELS, highest_beyond_8_bit, restore_sides
-from mmtl.hooks.pretrained_weights import bare_model
+from mmtl.models.model_parts import decode_head_of
 from mmtl.registry import HOOKS
 
 CHECK_TOOL = "`mim run mmtl check_segmentation_data CONFIG` finds all such files before a run"
@@ -45,8 +45,7 @@ class CheckAnnotationsHook(Hook):
         Raises:
             ValueError: A label is neither a class nor to be ignored.
         """
-        head = bare_model(runner.model).decode_head
-        head = head[-1] if isinstance(head, nn.ModuleList) else head  # cascades
+        head = decode_head_of(runner.model)
         samples = data_batch["data_samples"]
         for sample in samples[0] if isinstance(samples[0], Sequence) else samples:  # views of a test share the truth
             if "gt_sem_seg" not in sample:

@@ -6,7 +6,6 @@ import os
 from mmengine.dataset import BaseDataset, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -15,6 +14,7 @@ from mmtl.datasets import LoadScoreMap
 from mmtl.datasets.pipelines import plain_datasets, score_map_loaders, transforms_of
 from mmtl.datasets.untracked import untracked
 from mmtl.datasets.view import REMEDY
+from mmtl.models.model_parts import head_of
 from mmtl.registry import HOOKS
 
 MOST_LOOKED_UP = 10_000  # keys, in well under a second
@@ -50,11 +50,6 @@ class CheckInputsHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Check the test set as the validation set is checked before training."""
         check_held_out(runner.test_dataloader, num_classes=None)
-
-
-def head_of(model: nn.Module) -> nn.Module | None:
-    """The head of a classifier, also inside a wrapper for several devices; None of other models."""
-    return getattr(model.module if is_model_wrapper(model) else model, "head", None)
 
 
 def check_batch(loader: DataLoader, world_size: int) -> None:

@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
 from mmtl.checkpoints import unwrap
 from mmtl.hooks.checkpoint import no_checkpoint
+from mmtl.models.model_parts import bare_model
 from mmtl.registry import HOOKS
 
 
@@ -100,13 +99,6 @@ class PretrainedWeightsHook(Hook):
         if self.report:
             runner.logger.info(self.report)
         self.report = ""
-
-
-def bare_model(model: nn.Module) -> nn.Module:
-    """The model without its wrappers for several devices and for test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def _is_backbone(name: str) -> bool:

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmtl.models import TokenLabelHead
+from mmtl.models.model_parts import bare_model, head_of
 from mmtl.registry import HOOKS
 from mmtl.score_maps import ScoreMap
 from mmtl.score_maps.picture import draw_cells, draw_legend
@@ -62,8 +62,7 @@ class TokenLabelVisualizationHook(Hook):
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Draws when it is time."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        head = getattr(model, "head", None)
+        model, head = bare_model(runner.model), head_of(runner.model)
         if not isinstance(head, TokenLabelHead) or not head.beta:
             return
         if runner.epoch % self.interval and runner.epoch != runner.max_epochs:

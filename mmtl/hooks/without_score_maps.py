@@ -1,10 +1,10 @@
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import constant_init
 from mmengine.runner import Runner
-from torch import nn
 
 from mmtl.datasets.pipelines import plain_datasets, score_map_loaders
-from mmtl.hooks.check_inputs import head_of
+from mmtl.models.model_parts import head_of
 from mmtl.registry import HOOKS
 
 
@@ -30,5 +30,4 @@ class WithoutScoreMapsHook(Hook):
                 load.store = None
         token_fc = getattr(head_of(runner.model), "token_fc", None)
         if token_fc is not None:
-            nn.init.zeros_(token_fc.weight)
-            nn.init.zeros_(token_fc.bias)
+            constant_init(token_fc, 0)

@@ -1,6 +1,7 @@
 """The head of token labeling: one linear classifier for the class token, one for the patch tokens."""
 
 import torch
+from mmengine.model import constant_init
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -56,8 +57,7 @@ class TokenLabelHead(ClsHead):
         """As mmengine's; a patch classifier neither trained nor used is zero, so that a release leaves it out."""
         super().init_weights()
         if not self.beta and not self.predict_weight:
-            nn.init.zeros_(self.token_fc.weight)
-            nn.init.zeros_(self.token_fc.bias)
+            constant_init(self.token_fc, 0)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Class token [B, C] and patch tokens [B, N, C] of the last feature."""
