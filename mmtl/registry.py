@@ -16,7 +16,12 @@ from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmtl.models"])
 BATCH_AUGMENTS = Registry("batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models"])
-DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope="mmtl", locations=["mmtl.datasets"])
+DATASETS = Registry(
+    "dataset",
+    parent=MMENGINE_DATASETS,
+    scope="mmtl",
+    locations=["mmtl.datasets", "mmtl.datasets.segmentation_sets"],  # the second loads MMSegmentation's data sets
+)
 TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets"])
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmtl", locations=["mmtl.hooks"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])

@@ -19,3 +19,4 @@ def test_pages_build_without_a_warning_and_show_what_is_public(tmp_path):
     for module in (mmtl.score_maps, mmtl.datasets, mmtl.models):
         hidden = [name for name in module.__all__ if f'id="{module.__name__}.{name}"' not in page]
         assert not hidden
+    assert 'id="mmtl.datasets.segmentation_sets.ADE20KDataset"' in page

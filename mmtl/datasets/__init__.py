@@ -5,19 +5,14 @@ from mmtl.datasets.moving import CenterCrop, Pad, RandomFlip, RandomResizedCrop,
 from mmtl.datasets.pack_token_label_inputs import PackTokenLabelInputs
 from mmtl.datasets.rand_augment import RandAugment, Rotate, Shear, Translate
 from mmtl.datasets.random_erasing import RandomErasing
-from mmtl.datasets.segmentation_sets import ADE20KDataset, BaseSegDataset, CityscapesDataset, PascalVOCDataset
 
 __all__ = [
-    "ADE20KDataset",
-    "BaseSegDataset",
     "CenterCrop",
-    "CityscapesDataset",
     "ImageNetFolders",
     "LoadImageFromFile",
     "LoadScoreMap",
     "Pad",
     "PackTokenLabelInputs",
-    "PascalVOCDataset",
     "RandAugment",
     "RandomErasing",
     "RandomFlip",

@@ -14,7 +14,6 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
-from mmtl.datasets.segmentation_sets import where_images_are
 from mmtl.score_maps.images import IMAGE_SUFFIXES
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of numbers
@@ -242,6 +241,11 @@ def list_problems(split: Split, dataset: object, head: Mapping) -> list[Problem]
             text = f"does not end in img_suffix={dataset.img_suffix!r} and is left out"
             problems += [Problem("another suffix", f"{path} {text}") for path in others]
     return problems
+
+
+def where_images_are(dataset: object) -> str:
+    """The list, or the folder and suffix, that a data set finds its images by."""
+    return dataset.ann_file or f"{dataset.data_prefix.get('img_path')} (files ending in {dataset.img_suffix})"
 
 
 @contextmanager

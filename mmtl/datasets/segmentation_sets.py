@@ -5,6 +5,7 @@ from mmseg.datasets import BaseSegDataset as MMSegBaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets import PascalVOCDataset as MMSegPascalVOCDataset
 
+from mmtl.datasets.segmentation_check import where_images_are
 from mmtl.registry import DATASETS
 
 
@@ -24,11 +25,6 @@ class RefusesEmptySplit:
                 "ann_file or img_suffix (`mim run mmtl check_segmentation_data CONFIG` looks at every split)"
             )
         return entries
-
-
-def where_images_are(dataset: MMSegBaseSegDataset) -> str:
-    """The list, or the folder and suffix, that a data set finds its images by."""
-    return dataset.ann_file or f"{dataset.data_prefix.get('img_path')} (files ending in {dataset.img_suffix})"
 
 
 @DATASETS.register_module()

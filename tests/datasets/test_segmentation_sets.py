@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,11 @@ def test_otherwise_a_data_set_is_mmsegmentations_own(root):
         )
     assert ours.metainfo == theirs.metainfo
     assert ours.get_data_info(0) == theirs.get_data_info(0)
+
+
+def test_pretraining_does_not_wait_for_mmsegmentations_data_sets():
+    code = "import sys, mmtl.datasets, mmtl.hooks, mmtl.models; sys.exit('mmseg.datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("path", segmentation.PATHS, ids=lambda path: path.stem)
