@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from mmtl.score_maps.annotator import Inference
-from mmtl.score_maps.generate import Job, run_job
-from mmtl.score_maps.images import collate
-from mmtl.score_maps.load import load_annotator
-from mmtl.score_maps.make import Options, prepare_job
+from mmtl.annotators.annotator import Inference
+from mmtl.annotators.generate import Job, run_job
+from mmtl.annotators.images import collate
+from mmtl.annotators.load import load_annotator
+from mmtl.annotators.make_store import Options, prepare_job
 
 
 def plain_inference(job: Job) -> None:

@@ -16,8 +16,8 @@ from measure import alternate, peak_mib
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from mmtl.models.token_label_loss import token_label_loss
-from mmtl.models.token_targets import token_targets
+from mmtl.models.token_labels.loss import token_label_loss
+from mmtl.models.token_labels.targets import token_targets
 
 MAP_HW, TOPK = (18, 18), 5
 

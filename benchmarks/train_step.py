@@ -23,11 +23,11 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from mmtl.models.batch_targets import BatchTargets
-from mmtl.models.lvvit import PatchEmbed
-from mmtl.models.lvvit_block import Attention, Block
-from mmtl.models.mix_token import TokenMix, box_mask
-from mmtl.models.token_targets import TokenTargets, token_targets
+from mmtl.models.batch_augments.mix_token import TokenMix, box_mask
+from mmtl.models.lvvit.backbone import PatchEmbed
+from mmtl.models.lvvit.block import Attention, Block
+from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.models.token_labels.targets import TokenTargets, token_targets
 from mmtl.registry import MODELS
 
 NUM_CLASSES, SMOOTHING = 1000, 0.1

@@ -15,23 +15,25 @@ from mmengine.registry import Registry
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmtl.models"])
-BATCH_AUGMENTS = Registry("batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models"])
+BATCH_AUGMENTS = Registry(
+    "batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models.batch_augments"]
+)
 DATASETS = Registry(
     "dataset",
     parent=MMENGINE_DATASETS,
     scope="mmtl",
-    locations=["mmtl.datasets", "mmtl.datasets.segmentation_sets"],  # the second loads MMSegmentation's data sets
+    locations=["mmtl.datasets", "mmtl.datasets.segmentation_datasets"],  # the second loads MMSegmentation's data sets
 )
-TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets"])
-HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmtl", locations=["mmtl.hooks"])
+TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets.transforms"])
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmtl", locations=["mmtl.engine.hooks"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])
-VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="mmtl", locations=["mmtl.hooks"])
+VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="mmtl", locations=["mmtl.visualization"])
 VISUALIZERS = Registry(
-    "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmtl", locations=["mmtl.hooks.seg_local_visualizer"]
+    "visualizer", parent=MMENGINE_VISUALIZERS, scope="mmtl", locations=["mmtl.visualization.seg_local_visualizer"]
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optim wrapper constructor",
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope="mmtl",
-    locations=["mmtl.models.layer_decay"],
+    locations=["mmtl.engine.optim"],
 )

@@ -16,5 +16,5 @@ def no_default_scope() -> None:
 def processes() -> multiprocessing.context.ForkServerContext:
     """Starts processes from one that has computed nothing: a fork of this one would wait for threads left behind."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mmtl.models", "mmtl.score_maps.make", "mmpretrain.models"])
+    context.set_forkserver_preload(["mmtl.models", "mmtl.annotators.make_store", "mmpretrain.models"])
     return context

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-import mmtl.datasets
+from helpers.paths import ROOT
+
+import mmtl.datasets.transforms
 import mmtl.models
 import mmtl.score_maps
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_pages_build_without_a_warning_and_show_what_is_public(tmp_path):
@@ -16,7 +15,7 @@ def test_pages_build_without_a_warning_and_show_what_is_public(tmp_path):
     built = subprocess.run([*command, ROOT / "docs", tmp_path / "pages"], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     page = (tmp_path / "pages/api.html").read_text()
-    for module in (mmtl.score_maps, mmtl.datasets, mmtl.models):
+    for module in (mmtl.score_maps, mmtl.datasets.transforms, mmtl.models):
         hidden = [name for name in module.__all__ if f'id="{module.__name__}.{name}"' not in page]
         assert not hidden
-    assert 'id="mmtl.datasets.segmentation_sets.ADE20KDataset"' in page
+    assert 'id="mmtl.datasets.segmentation_datasets.ADE20KDataset"' in page

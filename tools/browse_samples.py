@@ -30,8 +30,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from mmpretrain.structures import DataSample
 
-from mmtl.config_file import read_config
-from mmtl.whole_file import whole_file
+from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.config_file import read_config
 
 PANEL = 2.2  # inches
 LEGEND_CLASSES = 3

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmtl.config_file import read_config
 from mmtl.datasets.segmentation_check import Split, pair_reports, read_splits
+from mmtl.utils.config_file import read_config
 
 SHOWN = 10  # problems of a kind that are printed without --all
 

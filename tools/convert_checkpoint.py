@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from mmtl.checkpoints import WRAPPERS, convert_released, convert_to_released
-from mmtl.score_maps.checkpoint import harmless_globals, needed_code
-from mmtl.whole_file import whole_file
+from mmtl.models.lvvit.released_weights import WRAPPERS, convert_released, convert_to_released
+from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.checkpoint import harmless_globals, needed_code
 
 # What a training checkpoint of MMEngine holds beside weights and plain values; read as nothing.
 MMENGINE_LOG = ("mmengine.logging.", "builtins.getattr")

@@ -28,8 +28,8 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from mmtl.report import training_position
-from mmtl.whole_file import whole_file
+from mmtl.demo import training_position
+from mmtl.utils.atomic_file import whole_file
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs" / "demo"))

@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
-from mmtl.report import (
+from mmtl.demo import (
     Figure,
     Line,
     class_colours,
@@ -38,7 +38,7 @@ from mmtl.report import (
     table,
 )
 from mmtl.score_maps import ScoreMap, ScoreMapStore
-from mmtl.whole_file import whole_file
+from mmtl.utils.atomic_file import whole_file
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a929c"
 PACKAGES = ("mmtl", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain", "onedl-mmsegmentation")

@@ -17,9 +17,9 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmtl.config_file import read_config
-from mmtl.score_maps.checkpoint import load_weights
-from mmtl.whole_file import whole_file
+from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.checkpoint import load_weights
+from mmtl.utils.config_file import read_config
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 
-from mmtl.score_maps.annotator import Annotator, Inference
-from mmtl.score_maps.load import load_annotator
-from mmtl.score_maps.load_timm import PRETRAINED
-from mmtl.score_maps.make import Options, make_store, prepare_job, summary
-from mmtl.score_maps.team import Alone, TeamFailure, join_team
+from mmtl.annotators.annotator import Annotator, Inference
+from mmtl.annotators.load import load_annotator
+from mmtl.annotators.load_timm import PRETRAINED
+from mmtl.annotators.make_store import Options, make_store, prepare_job, summary
+from mmtl.annotators.work_queue import Alone, TeamFailure, join_team
 
 AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

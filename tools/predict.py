@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
+from mmtl.annotators.images import class_folders, decode, list_images
+from mmtl.annotators.progress import RateColumn
 from mmtl.datasets.imagenet_folders import wnid_labels
-from mmtl.score_maps.checkpoint import load_weights
-from mmtl.score_maps.images import class_folders, decode, list_images
-from mmtl.score_maps.progress import RateColumn
-from mmtl.whole_file import whole_file
+from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.checkpoint import load_weights
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,14 +19,14 @@ import torch
 from mmengine.logging import MMLogger
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mmtl.annotators.annotator import Inference
+from mmtl.annotators.compare import compare_store
+from mmtl.annotators.load import load_annotator
 from mmtl.score_maps import ScoreMapStore
-from mmtl.score_maps.annotator import Inference
 from mmtl.score_maps.archive import export_archive, image_keys, import_archive
-from mmtl.score_maps.compare import compare_store
-from mmtl.score_maps.load import load_annotator
-from mmtl.score_maps.picture import draw_maps
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
+from mmtl.visualization.score_maps import draw_maps
 
 TOLERATED_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
 

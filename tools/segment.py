@@ -31,12 +31,12 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from rich.progress import track
 
-from mmtl.config_file import read_config
-from mmtl.models.model_parts import decode_head_of
-from mmtl.report.overlay import draw_overlay
-from mmtl.score_maps.checkpoint import fit_weights, read_checkpoint
-from mmtl.score_maps.images import IMAGE_SUFFIXES, decode
-from mmtl.whole_file import whole_file
+from mmtl.annotators.images import IMAGE_SUFFIXES, decode
+from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.checkpoint import fit_weights, read_checkpoint
+from mmtl.utils.config_file import read_config
+from mmtl.utils.model_parts import decode_head_of
+from mmtl.visualization.overlay import draw_overlay
 
 RANDOM_WEIGHTS = "random"
 MOST_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and its mask enlarged

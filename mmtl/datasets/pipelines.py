@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch.utils.data import Dataset
 
-from mmtl.datasets.load_score_map import LoadScoreMap
+from mmtl.datasets.transforms.load_score_map import LoadScoreMap
 
 
 def plain_datasets(dataset: Dataset) -> Iterator[Dataset]:

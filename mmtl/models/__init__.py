@@ -1,17 +1,12 @@
-"""Stations 3 to 5. The functions token_targets and token_label_loss are imported from the modules of their name."""
+"""Stations 3 to 5: what happens to a batch on the device."""
 
-from mmtl.models.batch_targets import BatchTargets
-from mmtl.models.cut_mix import CutMix
+from mmtl.models.batch_augments import CutMix, MixToken
+from mmtl.models.classifier import TokenLabelClassifier
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
-from mmtl.models.lvvit import LVViT
-from mmtl.models.mix_token import MixToken, TokenMix, mix_tokens
-from mmtl.models.side_layers import SideLayers
-from mmtl.models.token_label_classifier import TokenLabelClassifier
-from mmtl.models.token_label_head import TokenLabelHead
-from mmtl.models.token_targets import TokenTargets
+from mmtl.models.head import TokenLabelHead
+from mmtl.models.lvvit import LVViT, SideLayers
 
 __all__ = [
-    "BatchTargets",
     "CutMix",
     "LVViT",
     "MixToken",
@@ -19,7 +14,4 @@ __all__ = [
     "TokenLabelClassifier",
     "TokenLabelDataPreprocessor",
     "TokenLabelHead",
-    "TokenMix",
-    "TokenTargets",
-    "mix_tokens",
 ]

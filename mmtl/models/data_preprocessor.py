@@ -8,10 +8,10 @@ from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from mmtl.models.batch_targets import BatchTargets
-from mmtl.models.cut_mix import CutMix
-from mmtl.models.score_map_checks import check_options
-from mmtl.models.token_targets import TokenTargets, token_targets
+from mmtl.models.batch_augments.cut_mix import CutMix
+from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.models.token_labels.checks import check_options
+from mmtl.models.token_labels.targets import TokenTargets, token_targets
 from mmtl.registry import MODELS
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmtl.score_maps.images import class_folders
+from mmtl.annotators.images import class_folders
 from mmtl.score_maps.score_map import ScoreMap
 from mmtl.score_maps.store import ScoreMapStore
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from maps import random_maps
+from helpers.score_map_batches import random_maps
 from mmengine.model import MMDistributedDataParallel, MMFullyShardedDataParallel
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmtl.models import BatchTargets, TokenMix, TokenTargets
-from mmtl.models.token_targets import token_targets
+from mmtl.models.batch_augments import TokenMix
+from mmtl.models.token_labels import BatchTargets, TokenTargets
+from mmtl.models.token_labels.targets import token_targets
 
 NUM_CLASSES, PER_PROCESS = 5, 3
 NANO = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)

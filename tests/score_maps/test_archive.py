@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 import torch
-from score_map_makers import contents, write_store
+from helpers.score_map_makers import contents, write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
 from mmtl.score_maps.archive import export_archive, image_keys, import_archive

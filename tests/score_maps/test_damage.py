@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from helpers.score_map_makers import write_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from score_map_makers import write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
 from mmtl.score_maps.shard import read_footer

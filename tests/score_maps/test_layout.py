@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from helpers.score_map_makers import random_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_map_makers import random_map
 
 from mmtl.score_maps import ScoreMap
 from mmtl.score_maps.layout import RecordLayout, pack_12_bits, unpack_12_bits

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from helpers.score_map_makers import random_map, write_images, write_store
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from score_map_makers import random_map, write_images, write_store
 
 from mmtl.score_maps import ScoreMap, ScoreMapStore, ScoreMapWriter
-from mmtl.score_maps.picture import draw_maps
 from mmtl.score_maps.stats import cell_probabilities, entropy, pooled_class, sample_keys, store_stats
+from mmtl.visualization.score_maps import draw_maps
 
 
 def full_map(logits):

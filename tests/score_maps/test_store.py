@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from score_map_makers import write_store
+from helpers.score_map_makers import write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
 from mmtl.score_maps import index as index_module

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from score_map_makers import contents, write_store
+from helpers.score_map_makers import contents, write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
 from mmtl.score_maps.transfer import merge_stores, split_store

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from score_map_makers import contents, random_map, write_store
+from helpers.score_map_makers import contents, random_map, write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, ScoreMapWriter
 

@@ -1,0 +1,144 @@
+"""An MMPretrain classifier as annotator, from its config and checkpoint."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import Config
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmtl.annotators.annotator import Annotator, Inference
+from mmtl.annotators.dense_mmpretrain import DenseImageClassifier
+from mmtl.annotators.dense_timm import DenseTimmModel
+from mmtl.utils.checkpoint import load_weights, state_sha256
+from mmtl.utils.config_file import read_config
+
+RANDOM_WEIGHTS = "random"
+
+
+class Preprocess(nn.Module):
+    """A classifier's data preprocessor as a function of the images alone."""
+
+    def __init__(self, preprocessor: nn.Module) -> None:
+        super().__init__()
+        self.preprocessor = preprocessor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 BGR images [B, 3, H, W] -> normalised images on the device."""
+        return self.preprocessor({"inputs": images})["inputs"]
+
+
+def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Inference) -> Annotator:
+    """An MMPretrain classifier as annotator.
+
+    Args:
+        config: Config file, or the name of a model in MMPretrain's zoo.
+        checkpoint: Weights file, or "random".
+        device: Where it runs.
+        inference: How it is run.
+
+    Raises:
+        FileNotFoundError: Config or checkpoint is missing.
+        ValueError: The checkpoint does not fit the config, or the classifier cannot be kept dense.
+    """
+    cfg = _read_config(config)
+    torch.manual_seed(0)  # random weights are the same in every process
+    classifier = _build(cfg)
+    classes = None
+    if checkpoint == RANDOM_WEIGHTS:
+        classifier.init_weights()
+    else:
+        classes = load_weights(classifier, Path(checkpoint))
+    preprocessor = classifier.data_preprocessor.to(device).eval()
+    model_text = json.dumps(cfg.model.to_dict(), sort_keys=True, default=str)
+    description = {
+        "name": Path(config).stem,
+        "library": "mmpretrain",
+        "config_sha256": hashlib.sha256(model_text.encode()).hexdigest(),
+        "checkpoint": Path(checkpoint).name,
+        "weights_sha256": state_sha256(classifier),
+        "class_names": list(classes) if classes else None,
+    }
+    size_hw, interpolation, backend = pipeline_input(cfg)
+    return Annotator(
+        dense=keep_dense(classifier).to(device).eval(),
+        normalise=Preprocess(preprocessor),
+        size_hw=size_hw,
+        interpolation=interpolation,
+        backend=backend,
+        description=description,
+        normalisation=_normalisation(preprocessor),
+        inference=inference,
+    )
+
+
+def keep_dense(classifier: nn.Module) -> nn.Module:
+    """A module that gives logits [B, h, w, K] of normalised images [B, 3, H, W].
+
+    Raises:
+        ValueError: A part of the classifier cannot be kept dense.
+    """
+    if type(classifier).__name__ == "TimmClassifier":
+        return DenseTimmModel(classifier.model)
+    return DenseImageClassifier(classifier)
+
+
+def _build(cfg: Config) -> nn.Module:
+    from mmpretrain.registry import MODELS
+
+    if "model" not in cfg:
+        raise ValueError(f"{cfg.filename or 'The config'} has no model.")
+    cfg.model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        try:
+            return MODELS.build(cfg.model).eval()
+        except (KeyError, TypeError, AssertionError) as error:
+            raise ValueError(f"{cfg.filename or 'The config'}: the model cannot be built: {error}") from error
+
+
+def _read_config(config: str) -> Config:
+    if Path(config).is_file():
+        return read_config(Path(config))
+    if Path(config).suffix:
+        raise FileNotFoundError(f"{config}: no such config file.")
+    from mmpretrain.apis import ModelHub
+
+    return ModelHub.get(config).config
+
+
+def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
+    values = {}
+    for name in ("mean", "std"):
+        buffer = getattr(preprocessor, name, None)
+        values[name] = None if buffer is None else buffer.flatten().tolist()
+    return values | {"to_rgb": bool(getattr(preprocessor, "to_rgb", False))}
+
+
+def pipeline_input(cfg: Config) -> tuple[tuple[int, int] | None, str, str]:
+    """Input size [h, w] (None when images keep their size), interpolation and backend of the test pipeline."""
+    size_hw, interpolation, backend = None, "bilinear", "cv2"
+    for step in _test_pipeline(cfg):
+        kind = step["type"] if isinstance(step["type"], str) else step["type"].__name__
+        kind = kind.split(".")[-1]
+        size = step.get("crop_size", step.get("scale"))
+        if kind in ("Resize", "ResizeEdge", "CenterCrop", "EfficientNetCenterCrop") and size is not None:
+            width, height = (size, size) if isinstance(size, int) else (size[0], size[-1])
+            size_hw = (height, width)
+        if kind in ("Resize", "ResizeEdge", "EfficientNetCenterCrop"):
+            default = "bicubic" if kind == "EfficientNetCenterCrop" else "bilinear"
+            interpolation, backend = step.get("interpolation", default), step.get("backend", "cv2")
+    return size_hw, interpolation, backend
+
+
+def _test_pipeline(cfg: Config) -> list[ConfigDict]:
+    for name in ("test_dataloader", "val_dataloader"):
+        dataset = (cfg.get(name) or {}).get("dataset")
+        while dataset is not None and "pipeline" not in dataset:
+            dataset = dataset.get("dataset")
+        if dataset is not None:
+            return dataset["pipeline"]
+    return cfg.get("test_pipeline") or []

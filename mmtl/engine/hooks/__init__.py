@@ -1,0 +1,26 @@
+from mmtl.engine.hooks.check_annotations import CheckAnnotationsHook
+from mmtl.engine.hooks.check_inputs import CheckInputsHook
+from mmtl.engine.hooks.checkpoint import CheckpointHook
+from mmtl.engine.hooks.confusion_matrix import ConfusionMatrixHook
+from mmtl.engine.hooks.count_skipped_images import CountSkippedImagesHook
+from mmtl.engine.hooks.exact_resume import ExactResumeHook
+from mmtl.engine.hooks.iter_timer import IterTimerHook
+from mmtl.engine.hooks.pretrained_weights import PretrainedWeightsHook
+from mmtl.engine.hooks.scaled_ema import ScaledEMAHook, scaled_momentum
+from mmtl.engine.hooks.token_label_visualization import TokenLabelVisualizationHook
+from mmtl.engine.hooks.without_score_maps import WithoutScoreMapsHook
+
+__all__ = [
+    "CheckAnnotationsHook",
+    "CheckInputsHook",
+    "CheckpointHook",
+    "ConfusionMatrixHook",
+    "CountSkippedImagesHook",
+    "ExactResumeHook",
+    "IterTimerHook",
+    "PretrainedWeightsHook",
+    "ScaledEMAHook",
+    "TokenLabelVisualizationHook",
+    "WithoutScoreMapsHook",
+    "scaled_momentum",
+]

@@ -1,0 +1,3 @@
+from mmtl.engine.optim.layer_decay import LayerDecayOptimWrapperConstructor
+
+__all__ = ["LayerDecayOptimWrapperConstructor"]

@@ -1,0 +1,113 @@
+"""CutMix whose token labels are cut where the pixels are, for backbones whose tokens cannot be mixed cleanly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
+from torch import Tensor
+
+from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.registry import BATCH_AUGMENTS
+
+
+def cut_images(images: Tensor, box_rcrc: Sequence[int], partner: Tensor) -> Tensor:
+    """Replace the pixels inside the box with those of the partner image.
+
+    Args:
+        images: [B, 3, H, W].
+        box_rcrc: (row0, column0, row1, column1) in pixels.
+        partner: int64 [B].
+
+    Returns:
+        Tensor: [B, 3, H, W].
+
+    Convention:
+        rows first: rows row0:row1 and columns column0:column1 are inside the box.
+    """
+    row0, column0, row1, column1 = box_rcrc
+    inside = (..., slice(row0, row1), slice(column0, column1))
+    mixed = images.clone()
+    mixed[inside] = images[inside][partner]
+    return mixed
+
+
+def kept_share(grid_hw: tuple[int, int], image_hw: tuple[int, int], box_rcrc: Sequence[int]) -> Tensor:
+    """Share of each token's area that lies outside the box: 1 far from it, 0 inside, between them at its border.
+
+    A box is the product of an interval of rows and one of columns, and so is a token, so the share of a token that
+    is cut is the product of the shares of its rows and columns.
+
+    Args:
+        grid_hw: token grid (h, w); (1, 1) gives the share of the whole image.
+        image_hw: pixels (H, W); the token grid covers them all.
+        box_rcrc: (row0, column0, row1, column1) in pixels.
+
+    Returns:
+        Tensor: float32 [N], N = h * w, row by row.
+
+    Convention:
+        rows first: as in :func:`cut_images`.
+    """
+    row0, column0, row1, column1 = box_rcrc
+    rows = _cut_share(grid_hw[0], image_hw[0], row0, row1)
+    columns = _cut_share(grid_hw[1], image_hw[1], column0, column1)
+    return 1 - torch.outer(rows, columns).flatten()
+
+
+def _cut_share(tokens: int, pixels: int, start: int, stop: int) -> Tensor:
+    """Share of each of ``tokens`` equal intervals of 0 to ``pixels`` that lies between start and stop, [tokens]."""
+    edges = (torch.arange(tokens + 1) * pixels).clamp(start * tokens, stop * tokens)  # in 1 / tokens of a pixel: exact
+    return edges.diff() / pixels
+
+
+@BATCH_AUGMENTS.register_module()
+class CutMix(PixelCutMix):
+    """Mmpretrain's CutMix, its box and pairing, with the token labels cut in the same place.
+
+    A token whose patch lies in the box takes the partner's label, one that straddles its border the mixture of the
+    two labels by area, and the class token the mixture by the area of the whole image. Without score maps it is
+    mmpretrain's CutMix.
+
+    Args:
+        alpha: parameter of Beta(alpha, alpha), from which the share of the image that stays is drawn.
+        cutmix_minmax: see mmpretrain.
+
+    Raises:
+        ValueError: if ``alpha`` is not positive.
+
+    Source: Yun et al., CutMix, ICCV 2019 (arXiv 1905.04899).
+    """
+
+    def __init__(self, alpha: float = 1.0, cutmix_minmax: Sequence[float] | None = None) -> None:
+        if not alpha > 0:
+            raise ValueError(f"CutMix wants alpha > 0 (1.0 in its paper), got {alpha!r}")
+        super().__init__(float(alpha), cutmix_minmax)
+
+    def draw(self, batch_size: int, image_hw: tuple[int, int]) -> tuple[tuple[int, int, int, int], Tensor]:
+        """Draw the box (row0, column0, row1, column1) and the partners [B], in mmpretrain's order."""
+        stays = np.random.beta(self.alpha, self.alpha)
+        partner = torch.randperm(batch_size)
+        (row0, row1, column0, column1), _ = self.cutmix_bbox_and_lam(image_hw, stays)
+        return (int(row0), int(column0), int(row1), int(column1)), partner
+
+    def mix(self, images: Tensor, targets: BatchTargets) -> tuple[Tensor, BatchTargets]:
+        """Cut the images of a batch, and their labels with them.
+
+        Args:
+            images: [B, 3, H, W].
+            targets: the targets of the class and patch tokens.
+
+        Returns:
+            tuple: the mixed images and targets.
+        """
+        if not isinstance(targets, BatchTargets):
+            raise TypeError(
+                f"mmtl.CutMix works on the targets of mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}: "
+                "set data_preprocessor=dict(type='mmtl.TokenLabelDataPreprocessor', ...) or take mmpretrain's CutMix"
+            )
+        image_hw = tuple(images.shape[-2:])
+        box_rcrc, partner = self.draw(len(images), image_hw)
+        shares = (kept_share(grid_hw, image_hw, box_rcrc).to(images.device) for grid_hw in ((1, 1), targets.grid_hw))
+        partner = partner.to(images.device)
+        return cut_images(images, box_rcrc, partner), targets.blend(*shares, partner)

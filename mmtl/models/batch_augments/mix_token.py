@@ -1,0 +1,134 @@
+"""MixToken: two images mixed after patch embedding, so that no patch straddles both (paper, section 3.2)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.registry import BATCH_AUGMENTS
+
+
+class TokenMix(NamedTuple):
+    """Which tokens of a batch come from which image.
+
+    Args:
+        mask: bool [N] or [B, N], True where a patch token stays, False where the partner's token takes its place.
+        partner: int64 [B], the index in the batch of the image that gives the other tokens.
+    """
+
+    mask: Tensor
+    partner: Tensor
+
+
+def mix_tokens(tokens: Tensor, mask: Tensor, partner: Tensor) -> Tensor:
+    """Replace the tokens outside the mask with those of the partner image: T = T1 * M + T2 * (1 - M).
+
+    Applied twice with a pairing that is its own inverse, it gives the tokens back.
+
+    Args:
+        tokens: [B, N, C].
+        mask: bool [N] or [B, N], True where the token stays.
+        partner: int64 [B].
+
+    Returns:
+        Tensor: [B, N, C].
+
+    Source: paper, section 3.2.
+    """
+    return torch.where(mask.unsqueeze(-1), tokens, tokens[partner])
+
+
+def cut_box(grid_hw: tuple[int, int], area: float, centre_rc: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Box of about ``area`` of the grid around a cell, clipped at the grid's border as in CutMix.
+
+    Args:
+        grid_hw: token grid (h, w).
+        area: wanted share of the grid in [0, 1].
+        centre_rc: (row, column) of the centre cell.
+
+    Returns:
+        tuple: (row0, column0, row1, column1), rows row0:row1 and columns column0:column1 are inside.
+
+    Convention:
+        rows first: the box indexes a [h, w] grid as ``grid[row0:row1, column0:column1]``.
+        clipped: what would lie outside the grid is lost, so the true area may be smaller than ``area``.
+
+    Source: released code (box side int(side * sqrt(area)), half of it on each side of the centre).
+    """
+    half_h, half_w = (int(side * math.sqrt(area)) // 2 for side in grid_hw)
+    (row, column), (h, w) = centre_rc, grid_hw
+    return max(row - half_h, 0), max(column - half_w, 0), min(row + half_h, h), min(column + half_w, w)
+
+
+def box_mask(grid_hw: tuple[int, int], box_rcrc: tuple[int, int, int, int]) -> Tensor:
+    """Mask of a token grid that is False inside the box, True elsewhere.
+
+    Args:
+        grid_hw: token grid (h, w).
+        box_rcrc: (row0, column0, row1, column1).
+
+    Returns:
+        Tensor: bool [N], N = h * w, row by row.
+    """
+    mask = torch.ones(grid_hw, dtype=torch.bool)
+    row0, column0, row1, column1 = box_rcrc
+    mask[row0:row1, column0:column1] = False
+    return mask.flatten()
+
+
+@BATCH_AUGMENTS.register_module()
+class MixToken:
+    """Batch augment that draws a box of tokens and pairs image b with image B-1-b.
+
+    The labels are mixed here, the tokens in the backbone: the call returns the :class:`TokenMix` as third item, which
+    :class:`mmtl.TokenLabelDataPreprocessor` hands to the model next to the images.
+
+    Args:
+        alpha: parameter of Beta(alpha, alpha), from which the share of the image that stays is drawn. Defaults to
+            1.0 (released code).
+
+    Raises:
+        ValueError: if ``alpha`` is not positive.
+
+    Source: paper, section 3.2; pairing and box from the released code.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        if not alpha > 0:
+            raise ValueError(f"MixToken wants alpha > 0 (1.0 in the paper), got {alpha!r}")
+        self.alpha = alpha
+
+    def draw(self, batch_size: int, grid_hw: tuple[int, int]) -> TokenMix:
+        """Draw the box and pair the images, from NumPy's global generator as mmpretrain's batch augments do."""
+        h, w = grid_hw
+        cut_area = 1 - np.random.beta(self.alpha, self.alpha)
+        box_rcrc = cut_box(grid_hw, cut_area, (np.random.randint(h), np.random.randint(w)))
+        return TokenMix(box_mask(grid_hw, box_rcrc), torch.arange(batch_size - 1, -1, -1))
+
+    def __call__(self, inputs: Tensor, targets: BatchTargets) -> tuple[Tensor, BatchTargets, TokenMix]:
+        """Mix the labels of a batch.
+
+        Args:
+            inputs: images [B, 3, H, W]; they pass through untouched.
+            targets: the targets of the class and patch tokens.
+
+        Returns:
+            tuple: the images, the mixed targets, and the mix for the backbone.
+        """
+        if not isinstance(targets, BatchTargets):
+            raise TypeError(
+                "MixToken mixes tokens inside the backbone and works on the targets of "
+                f"mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}: "
+                "set data_preprocessor=dict(type='mmtl.TokenLabelDataPreprocessor', ...)"
+            )
+        if 0 in targets.grid_hw:
+            raise ValueError(
+                "MixToken needs the token grid: set token_stride of mmtl.TokenLabelDataPreprocessor, "
+                "the pixels of the input per token of the backbone (its patch size)"
+            )
+        mask, partner = self.draw(len(inputs), targets.grid_hw)
+        token_mix = TokenMix(mask.to(inputs.device), partner.to(inputs.device))
+        return inputs, targets.mix_tokens(*token_mix), token_mix

@@ -1,0 +1,108 @@
+"""The classifier that carries token targets and MixToken's draw from the data preprocessor to backbone and head."""
+
+from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmtl.models.batch_augments.mix_token import MixToken, TokenMix
+from mmtl.models.head import TokenLabelHead
+from mmtl.models.lvvit.loading import check_converted, check_finite
+from mmtl.models.other_backbones import (
+    measure_token_stride,
+    mixed_after_patch_embedding,
+    patch_embedding,
+    takes_token_mix,
+)
+from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.registry import MODELS
+
+
+@MODELS.register_module()
+class TokenLabelClassifier(ImageClassifier):
+    """An mmpretrain image classifier that can be trained with token labels and MixToken.
+
+    The data preprocessor defaults to :class:`mmtl.TokenLabelDataPreprocessor` and takes the class count from the
+    head and the token stride from the backbone, where its config does not give them. A backbone that does not take
+    MixToken's draw has its tokens mixed as they leave its patch embedding.
+
+    Args:
+        backbone: backbone or its config.
+        neck: neck or its config.
+        head: head or its config, usually :class:`mmtl.TokenLabelHead`.
+        data_preprocessor: data preprocessor or its config.
+        kwargs: further arguments of mmpretrain's ImageClassifier.
+
+    Raises:
+        ValueError: if MixToken is wanted and the backbone has no patch embedding, or the token stride is not to be
+            found.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        neck: dict | nn.Module | None = None,
+        head: dict | nn.Module | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        **kwargs: object,
+    ) -> None:
+        if isinstance(backbone, dict):
+            backbone = MMPRETRAIN_MODELS.build(backbone)
+        if isinstance(head, dict):
+            head = MMPRETRAIN_MODELS.build(head)
+        if isinstance(neck, dict):
+            neck = MMPRETRAIN_MODELS.build(neck)
+        if not isinstance(data_preprocessor, nn.Module):
+            data_preprocessor = {"type": "mmtl.TokenLabelDataPreprocessor", **(data_preprocessor or {})}
+            if data_preprocessor["type"] == "mmtl.TokenLabelDataPreprocessor":
+                data_preprocessor.setdefault("num_classes", getattr(head, "num_classes", None))
+                if "token_stride" not in data_preprocessor:
+                    data_preprocessor["token_stride"] = _token_stride(backbone, neck, head)
+        super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
+        self._register_load_state_dict_pre_hook(self._check_loaded_weights)
+        self.backbone_mixes = takes_token_mix(backbone)
+        augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())
+        if not self.backbone_mixes and any(isinstance(augment, MixToken) for augment in augments):
+            patch_embedding(backbone)  # or a clear error before the first batch
+
+    def _check_loaded_weights(self, state_dict: dict, prefix: str, *args: object) -> None:
+        """Refuse released names, and weights that are not finite: the head's too."""
+        check_converted(state_dict, prefix)
+        check_finite(state_dict, prefix)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = "tensor",
+        targets: BatchTargets | None = None,
+        token_mix: TokenMix | None = None,
+    ) -> Tensor | list[DataSample] | dict[str, Tensor]:
+        """As mmpretrain's ImageClassifier; in mode 'loss' with the preprocessor's targets and MixToken's draw.
+
+        Args:
+            inputs: images [B, 3, H, W].
+            data_samples: labels and meta information of the images.
+            mode: 'tensor' (prediction logits [B, K]), 'predict' (data samples) or 'loss'.
+            targets: labels of class and patch tokens.
+            token_mix: MixToken's draw for this batch.
+        """
+        if mode != "loss":
+            return super().forward(inputs, data_samples, mode)
+        if token_mix is None:
+            feats = self.backbone(inputs)
+        elif self.backbone_mixes:
+            feats = self.backbone(inputs, token_mix)
+        else:
+            with mixed_after_patch_embedding(self.backbone, token_mix):
+                feats = self.backbone(inputs)
+        if self.with_neck:
+            feats = self.neck(feats)
+        return self.head.loss(feats, data_samples, targets)
+
+
+def _token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | None) -> int | None:
+    """Pixels per token: the patch size where the backbone tells it, else measured; None for another head."""
+    if isinstance(patch_size := getattr(backbone, "patch_size", None), int):
+        return patch_size
+    return measure_token_stride(backbone, neck, head) if isinstance(head, TokenLabelHead) else None

@@ -1,0 +1,336 @@
+"""LV-ViT, the vision transformer of the token labeling paper, for classification and for segmentation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.models.utils import build_norm_layer, resize_pos_embed, to_2tuple
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
+from mmtl.models.lvvit.arch import arch_of_weights, arch_settings, check_sizes, describe_arch
+from mmtl.models.lvvit.block import BLOCK_KINDS, Block
+from mmtl.models.lvvit.loading import check_finite, report_loaded
+from mmtl.registry import MODELS
+
+
+class PatchEmbed(nn.Module):
+    """Image to patch tokens: the four-layer convolutional stem of LV-ViT, or one projection.
+
+    Args:
+        patch_size: side of a patch in pixels; even when there is a stem, whose first layer halves the image.
+        stem_channels: width of the stem; None leaves the plain projection of ViT.
+        embed_dims: channels C of a token.
+
+    Source: paper, section 3.3; released code for kernel sizes.
+    """
+
+    def __init__(self, patch_size: int, stem_channels: int | None, embed_dims: int) -> None:
+        super().__init__()
+        self.with_stem = stem_channels is not None
+        if not self.with_stem:
+            self.proj = nn.Conv2d(3, embed_dims, patch_size, stride=patch_size)
+            return
+        if patch_size % 2:
+            raise ValueError(f"LVViT's stem halves the image, so patch_size must be even, got {patch_size}")
+        self.conv1 = nn.Conv2d(3, stem_channels, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem_channels)
+        self.conv2 = nn.Conv2d(stem_channels, stem_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(stem_channels)
+        self.conv3 = nn.Conv2d(stem_channels, stem_channels, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(stem_channels)
+        self.proj = nn.Conv2d(stem_channels, embed_dims, patch_size // 2, stride=patch_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] to [B, C, h, w], channels last in memory."""
+        if self.with_stem:
+            x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+            x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+            x = F.relu(self.bn3(self.conv3(x)), inplace=True)
+        # Kernel equals stride: as a matrix product over patches it takes half the time on a CPU, and is right in
+        # bfloat16, where the convolution of torch 2.15 is not for 8 or 16 channels (oneDNN, CPUs with AMX).
+        side = self.proj.kernel_size[0]
+        patches = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [B, S, h, side, w, side]
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # [B, h, w, S * side * side]
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias).permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
+class LVViT(BaseBackbone):
+    """LV-ViT backbone.
+
+    Args:
+        arch: 'tiny', 'small', 'medium', 'large', or a dict with the keys embed_dims, num_layers, num_heads,
+            feedforward_channels, stem_channels (None: plain patch projection), residual_divisor.
+        img_size: pixels (side, or H and W) that the position embedding is made for. Other sizes work: the position
+            embedding is resized on the fly, and once when a checkpoint of another size is loaded.
+        patch_size: side of a patch in pixels.
+        out_type: 'raw' gives [B, 1 + N, C] with the class token first, 'featmap' [B, C, h, w] without it,
+            'cls_token' [B, C].
+        out_indices: blocks whose output is returned; negative ones count from the end.
+        final_norm: whether the last block's output is normalised.
+        blocks: 'full', 'attention' or 'mlp' for each block; None means all full.
+        head_dims: channels of an attention head; None means embed_dims / num_heads.
+        qkv_bias: whether query, key and value have a bias.
+        drop_rate: dropout after the position embedding and in the blocks.
+        drop_path_rate: probability of dropping a residual branch: grows linearly from 0 to this, or a list with
+            one value per block (equal ones for a constant rate).
+        norm_cfg: config of the norms in and after the blocks.
+        frozen_stages: -1 freezes nothing, 0 the patch and position embedding, i also the first i blocks.
+        norm_eval: whether the stem's BatchNorm keeps its running statistics in training.
+        with_cp: whether the blocks are recomputed in the backward pass to save memory.
+        init_cfg: weight initialisation, see mmengine.
+
+    Raises:
+        ValueError: for an unknown arch, block kind or out_type, or an image that is no multiple of the patch.
+
+    Source: paper, section 3.3 and table 1; released code for what the paper leaves open.
+    """
+
+    num_extra_tokens = 1  # the class token
+
+    def __init__(
+        self,
+        arch: str | dict = "small",
+        img_size: int | Sequence[int] = 224,
+        patch_size: int = 16,
+        out_type: str = "raw",
+        out_indices: int | Sequence[int] = -1,
+        final_norm: bool = True,
+        blocks: Sequence[str] | None = None,
+        head_dims: int | None = None,
+        qkv_bias: bool = False,
+        drop_rate: float = 0.0,
+        drop_path_rate: float | Sequence[float] = 0.0,
+        norm_cfg: dict = dict(type="LN", eps=1e-5),  # noqa: B006 - OpenMMLab's way, never modified
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
+    ) -> None:
+        super().__init__(init_cfg)
+        self.arch = settings = arch_settings(arch)
+        self.embed_dims, self.num_layers = settings["embed_dims"], settings["num_layers"]
+        if out_type not in ("raw", "featmap", "cls_token"):
+            raise ValueError(f"LVViT wants out_type 'raw', 'featmap' or 'cls_token', got {out_type!r}")
+        self.out_type = out_type
+        self.out_indices = self._resolve_out_indices(out_indices)
+        image_hw = to_2tuple(img_size)
+        if len(image_hw) != 2:
+            raise ValueError(f"LVViT wants img_size to be one side or (H, W), got img_size {img_size}")
+        check_sizes(H=image_hw[0], W=image_hw[1], patch_size=patch_size, head_dims=head_dims)
+        self.patch_size = patch_size
+        self.grid_hw = self._grid_hw(image_hw)
+        self.frozen_stages, self.norm_eval, self.with_cp = frozen_stages, norm_eval, with_cp
+
+        self.patch_embed = PatchEmbed(patch_size, settings["stem_channels"], self.embed_dims)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+        num_tokens = self.num_extra_tokens + self.grid_hw[0] * self.grid_hw[1]
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, self.embed_dims))
+        self.drop_after_pos = nn.Dropout(drop_rate)
+        self.blocks = nn.ModuleList(
+            Block(
+                kind,
+                self.embed_dims,
+                settings["num_heads"],
+                settings["feedforward_channels"],
+                settings["residual_divisor"],
+                head_dims,
+                qkv_bias,
+                drop_rate,
+                block_drop_path,
+                norm_cfg,
+            )
+            for kind, block_drop_path in zip(
+                self._block_kinds(blocks), self._drop_path_rates(drop_path_rate), strict=True
+            )
+        )
+        self.norm = build_norm_layer(norm_cfg, self.embed_dims) if final_norm else None
+
+        trunc_normal_(self.cls_token, std=0.02)
+        trunc_normal_(self.pos_embed, std=0.02)
+        if not -1 <= frozen_stages <= self.num_layers:
+            raise ValueError(
+                f"LVViT wants frozen_stages from -1 to {self.num_layers} (all blocks), got {frozen_stages}"
+            )
+        self._register_state_dict_hook(_note_grid)
+        self._register_load_state_dict_pre_hook(self._check_loaded_arch)
+        self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
+        self._register_load_state_dict_pre_hook(self._report_loaded)
+        self._freeze()
+
+    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> list[int]:
+        indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+        known = range(-self.num_layers, self.num_layers)
+        if not indices or not all(isinstance(index, int) and index in known for index in indices):
+            raise ValueError(f"LVViT has blocks 0 to {self.num_layers - 1}, got out_indices {out_indices}")
+        indices = [index % self.num_layers for index in indices]
+        if len(set(indices)) < len(indices):
+            raise ValueError(f"LVViT gives each block's output once, got out_indices {out_indices}")
+        return indices
+
+    def _block_kinds(self, blocks: Sequence[str] | None) -> Sequence[str]:
+        if blocks is None:
+            return ["full"] * self.num_layers
+        if len(blocks) != self.num_layers or not set(blocks) <= set(BLOCK_KINDS):
+            raise ValueError(
+                f"LVViT wants blocks to name one of {', '.join(BLOCK_KINDS)} for each of {self.num_layers} layers, "
+                f"got {list(blocks)}"
+            )
+        return blocks
+
+    def _drop_path_rates(self, drop_path_rate: float | Sequence[float]) -> list[float]:
+        if isinstance(drop_path_rate, Sequence):
+            rates = list(drop_path_rate)
+        else:
+            rates = np.linspace(0, drop_path_rate, self.num_layers).tolist()
+        if len(rates) != self.num_layers:
+            raise ValueError(f"LVViT wants one drop_path_rate for each of {self.num_layers} layers, got {len(rates)}")
+        if not all(0 <= rate < 1 for rate in rates):
+            raise ValueError(f"LVViT wants drop_path_rate of at least 0 and below 1, got {drop_path_rate}")
+        return rates
+
+    def _grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Token grid of an image, or a clear error."""
+        if any(side < 1 or side % self.patch_size for side in image_hw):
+            wanted_hw = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in image_hw)
+            raise ValueError(
+                f"LVViT wants image sides that are multiples of the patch size {self.patch_size}, "
+                f"got {tuple(image_hw)} (H, W): resize or pad the image, for example to {wanted_hw}"
+            )
+        return image_hw[0] // self.patch_size, image_hw[1] // self.patch_size
+
+    def _check_loaded_arch(self, state_dict: dict, prefix: str, *args: object) -> None:
+        """Refuse another architecture's checkpoint: loading what happens to fit would go wrong unseen."""
+        found = arch_of_weights(state_dict, prefix)
+        if any(self.arch[key] != value for key, value in found.items()):
+            raise ValueError(
+                f"the checkpoint's backbone looks like {describe_arch(found)}, this LVViT is "
+                f"{describe_arch(self.arch)}: build the model of the checkpoint or take another checkpoint"
+            )
+
+    def _resize_loaded_pos_embed(self, state_dict: dict, prefix: str, metadata: dict, *args: object) -> None:
+        """Fit the position embedding of a checkpoint that was trained at another image size."""
+        name = f"{prefix}pos_embed"
+        loaded = state_dict.get(name)
+        if loaded is None or loaded.shape[-1] != self.embed_dims:
+            return
+        source_hw = metadata.get("grid_hw")  # as saved by this class; of other files the grid has to be guessed
+        if source_hw is None and loaded.shape == self.pos_embed.shape:
+            source_hw = self.grid_hw
+        elif source_hw is None:
+            side = round((loaded.shape[1] - self.num_extra_tokens) ** 0.5)
+            source_hw = (side, side)
+        if source_hw[0] * source_hw[1] + self.num_extra_tokens != loaded.shape[1]:
+            raise ValueError(
+                f"{name} of the checkpoint has {loaded.shape[1]} tokens, which is no square grid plus a class "
+                f"token: build LVViT with the img_size that it was trained at (here {self.grid_hw} tokens)"
+            )
+        if tuple(source_hw) != self.grid_hw:
+            print_log(f"Resize {name} from a {tuple(source_hw)} to a {self.grid_hw} grid", logger="current")
+            state_dict[name] = self._pos_embed_for(loaded, tuple(source_hw), self.grid_hw)
+
+    def _report_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
+        """Log which weights a checkpoint gives and which not; refuse ones that are not finite."""
+        check_finite(state_dict, prefix)
+        report = report_loaded(self.state_dict(), state_dict, prefix)
+        if report:
+            print_log(f"LVViT: {report}", logger="current")
+
+    def _pos_embed_for(self, pos_embed: Tensor, source_hw: tuple, target_hw: tuple) -> Tensor:
+        return resize_pos_embed(pos_embed, source_hw, target_hw, "bicubic", self.num_extra_tokens)
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        self.cls_token.requires_grad_(False)
+        self.pos_embed.requires_grad_(False)
+        for module in (self.patch_embed, *self.blocks[: self.frozen_stages]):
+            module.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "LVViT":
+        """Switch between training and evaluation; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if mode:
+            self._freeze()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+    def embed(self, images: Tensor, token_mix: TokenMix | None = None) -> tuple[Tensor, tuple[int, int]]:
+        """Images to the tokens that enter the first block.
+
+        Args:
+            images: [B, 3, H, W].
+            token_mix: MixToken's draw, applied between patch and position embedding.
+
+        Returns:
+            tuple: tokens [B, 1 + N, C] and the token grid (h, w).
+        """
+        grid_hw = self._grid_hw(tuple(images.shape[-2:]))
+        tokens = self.patch_embed(images).flatten(2).transpose(1, 2)  # [B, N, C]
+        if token_mix is not None:
+            tokens = mix_tokens(tokens, *token_mix)
+        tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens), dim=1)
+        tokens = tokens + self._pos_embed_for(self.pos_embed, self.grid_hw, grid_hw)
+        return self.drop_after_pos(tokens), grid_hw
+
+    def forward(self, images: Tensor, token_mix: TokenMix | None = None) -> tuple[Tensor, ...]:
+        """Run the backbone.
+
+        Args:
+            images: [B, 3, H, W], H and W multiples of the patch size.
+            token_mix: MixToken's draw for this batch, None for no mixing.
+
+        Returns:
+            tuple: one tensor per entry of ``out_indices`` in ascending order, in the form of ``out_type``.
+        """
+        tokens, grid_hw = self.embed(images, token_mix)
+        outputs = []
+        for index, block in enumerate(self.blocks):
+            tokens = (
+                checkpoint(block, tokens, use_reentrant=False) if self.with_cp and self.training else block(tokens)
+            )
+            if index == self.num_layers - 1 and self.norm is not None:
+                tokens = self.norm(tokens)
+            if index in self.out_indices:
+                outputs.append(self._format(tokens, grid_hw))
+        return tuple(outputs)
+
+    def _format(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        if self.out_type == "raw":
+            return tokens
+        if self.out_type == "cls_token":
+            return tokens[:, 0]
+        return tokens[:, self.num_extra_tokens :].transpose(1, 2).unflatten(2, grid_hw)  # [B, C, h, w]
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay.
+
+        Args:
+            param_name: name of the parameter in the whole model.
+            prefix: the backbone's own prefix in that name, such as 'backbone.'.
+
+        Returns:
+            tuple: depth (0 the embeddings, i + 1 block i, the last for what follows) and number of depths.
+        """
+        num_depths = self.num_layers + 2
+        name = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix) or name.startswith("norm."):
+            return num_depths - 1, num_depths
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1, num_depths
+        return 0, num_depths
+
+
+def _note_grid(backbone: LVViT, state_dict: dict, prefix: str, metadata: dict) -> None:
+    """Save the token grid beside the weights' version: a number of tokens does not tell it."""
+    metadata["grid_hw"] = backbone.grid_hw

@@ -1,0 +1,123 @@
+"""What mmpretrain's backbones need to be trained with token labels: MixToken inside them, and their token stride."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
+
+PATCH_EMBEDDINGS = ("patch_embed", "tokens_to_token")  # the names that mmpretrain's backbones give it
+
+
+def takes_token_mix(backbone: nn.Module) -> bool:
+    """Whether the backbone mixes tokens itself, as ``forward(images, token_mix)``."""
+    return "token_mix" in inspect.signature(backbone.forward).parameters
+
+
+def patch_embedding(backbone: nn.Module) -> nn.Module:
+    """The module of a backbone that turns images into tokens.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    modules = (getattr(backbone, name, None) for name in PATCH_EMBEDDINGS)
+    found = next((module for module in modules if isinstance(module, nn.Module)), None)
+    if found is None:
+        raise ValueError(
+            "MixToken mixes tokens after patch embedding, and "
+            f"{type(backbone).__name__} has none (no {' or '.join(PATCH_EMBEDDINGS)}): "
+            "use batch_augments=dict(augments=[dict(type='mmtl.CutMix')]) with this backbone"
+        )
+    return found
+
+
+@contextmanager
+def mixed_after_patch_embedding(backbone: nn.Module, token_mix: TokenMix) -> Iterator[None]:
+    """While it lasts, the tokens that leave the backbone's patch embedding are mixed.
+
+    The hook lives no longer than the forward pass: a lasting one would be copied with the model (by EMA) and still
+    belong to the first.
+
+    Args:
+        backbone: with a patch embedding that gives (tokens [B, N, C], grid (h, w)) or a map [B, C, h, w].
+        token_mix: the mask is for the grid of the output tokens; see :func:`mask_on_grid`.
+
+    Raises:
+        ValueError: if the backbone has no patch embedding or its grid does not fit the mask.
+    """
+    handle = patch_embedding(backbone).register_forward_hook(lambda module, args, output: _mixed(output, token_mix))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _mixed(output: Tensor | tuple[Tensor, tuple[int, int]], token_mix: TokenMix) -> Tensor | tuple:
+    if isinstance(output, Tensor) and output.ndim == 4:  # [B, C, h, w]
+        grid_hw = tuple(output.shape[-2:])
+        tokens = _mixed((output.flatten(2).transpose(1, 2), grid_hw), token_mix)[0]
+        return tokens.transpose(1, 2).unflatten(2, grid_hw)
+    tokens, grid_hw = output
+    return mix_tokens(tokens, mask_on_grid(token_mix.mask, grid_hw), token_mix.partner), grid_hw
+
+
+def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """The mask of the output tokens for a finer grid, each of its cells repeated.
+
+    A hierarchical backbone embeds fine patches and merges them, f x f of them into one output token. With the box
+    drawn on the output grid, every merged token stays of one image, and so does its label.
+
+    Args:
+        mask: bool [N] or [B, N], over the output tokens.
+        grid_hw: finer grid (h, w), by the same whole factor f in both directions (1: the same grid).
+
+    Returns:
+        Tensor: bool [h * w] or [B, h * w].
+
+    Raises:
+        ValueError: if the finer grid is no such multiple.
+    """
+    h, w = grid_hw
+    factor = max(1, math.isqrt(h * w // mask.shape[-1]))
+    if h % factor or w % factor or h * w != mask.shape[-1] * factor**2:
+        raise ValueError(
+            f"MixToken's mask of {mask.shape[-1]} output tokens does not fit the {h}x{w} patches of the backbone: "
+            "take images whose sides are multiples of the token stride, and check token_stride"
+        )
+    if factor == 1:
+        return mask
+    coarse = mask.unflatten(-1, (h // factor, w // factor))
+    return coarse.repeat_interleave(factor, -2).repeat_interleave(factor, -1).flatten(-2)
+
+
+@torch.no_grad()
+def measure_token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module) -> int:
+    """Pixels of the input per output token, found by running the backbone on an empty image.
+
+    Args:
+        backbone: run at its ``img_size``, or at 224 pixels if it has none.
+        neck: what stands between backbone and head, or None.
+        head: :class:`mmtl.TokenLabelHead`, which tells patch tokens from other features.
+
+    Raises:
+        ValueError: if an image is not made of square patches, one per token.
+    """
+    size_hw = to_2tuple(getattr(backbone, "img_size", 224))
+    device = next(backbone.parameters()).device
+    backbone.eval()
+    feats = backbone(torch.zeros(1, 3, *size_hw, device=device))
+    backbone.train()
+    num_tokens = head.pre_logits(feats if neck is None else neck(feats))[1].shape[1]
+    stride = math.isqrt(size_hw[0] * size_hw[1] // num_tokens)
+    if stride**2 * num_tokens != size_hw[0] * size_hw[1]:
+        raise ValueError(
+            f"{type(backbone).__name__} gives {num_tokens} patch tokens for an image of {size_hw} pixels (H, W), "
+            "which are no square patches: set data_preprocessor=dict(token_stride=...), and with out_type='raw' the "
+            "backbone needs its class token"
+        )
+    return stride

@@ -1,0 +1,7 @@
+"""Token labels: targets read from score maps, and the loss against them."""
+
+from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.models.token_labels.loss import token_label_loss
+from mmtl.models.token_labels.targets import TokenTargets, token_targets
+
+__all__ = ["BatchTargets", "TokenTargets", "token_label_loss", "token_targets"]

@@ -1,0 +1,3 @@
+from mmtl.visualization.no_vis_backend import NoVisBackend
+
+__all__ = ["NoVisBackend"]

@@ -1,0 +1,322 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from helpers.score_map_makers import CLASSES, contents, tiny_annotator, tiny_classifier, write_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtl.annotators.compare import compare_store
+from mmtl.annotators.images import list_images
+from mmtl.annotators.make_store import Options, make_store, prepare_job, summary
+from mmtl.annotators.plan import Plan, unit_size
+from mmtl.annotators.work_queue import Alone, Team, TeamFailure
+from mmtl.score_maps import ScoreMapStore
+
+OPTIONS = Options(topk=2, batch_size=3, workers=0, shard_images=4)
+
+
+@pytest.fixture
+def images(tmp_path):
+    write_images(tmp_path / "images", 5)
+    return tmp_path / "images"
+
+
+def make(images, folder, options=OPTIONS, team=None, annotator=None):
+    job = prepare_job(annotator or tiny_annotator(), images, folder, options)
+    make_store(job, team or Alone())
+    return job
+
+
+def test_every_image_gets_the_map_of_its_dense_logits(images, tmp_path):
+    make(images, tmp_path / "s")
+    store, annotator = ScoreMapStore(tmp_path / "s"), tiny_annotator()
+    assert list(store) == list_images(images) == sorted(f"{c}/{n}.png" for c in CLASSES for n in range(5))
+    assert store.grid_hw == (8, 8) and store.verify() == []
+    squashed = annotator.squash((32, 32))(images / "bee/3.png")
+    logits = annotator.logits(torch.from_numpy(squashed).permute(2, 0, 1)[None])[0]
+    best = logits.topk(2, dim=-1)
+    np.testing.assert_array_equal(store["bee/3.png"].classes, best.indices)
+    np.testing.assert_allclose(store["bee/3.png"].scores, best.values, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(store["bee/3.png"].log_norm, logits.logsumexp(-1), rtol=2e-3, atol=1e-3)
+
+
+def test_the_pooled_maps_have_the_classifiers_own_accuracy(images, tmp_path):
+    make(images, tmp_path / "s")
+    annotator, classifier = tiny_annotator(), tiny_classifier()
+    hits = 0
+    for key in list_images(images):
+        squashed = annotator.squash((32, 32))(images / key)
+        pixels = annotator.normalise(torch.from_numpy(squashed).permute(2, 0, 1)[None])
+        hits += int(classifier(pixels).argmax()) == CLASSES.index(key.split("/")[0])
+    totals = summary(tmp_path / "s")
+    assert (totals["top1"], totals["labelled"], totals["images"]) == (hits, 15, 15)
+    assert totals["top5"] == 15  # of three classes
+
+
+def test_a_store_is_compared_with_what_the_annotator_says_now(images, tmp_path):
+    make(images, tmp_path / "s")
+    store = ScoreMapStore(tmp_path / "s")
+    same = compare_store(store, tiny_annotator(), images, list(store))
+    assert same.probability_difference < 1e-3 and same.class_mismatch == 0
+    other = tiny_annotator()
+    torch.nn.init.normal_(other.dense.head.fc.weight)
+    assert compare_store(store, other, images, list(store)).probability_difference > 0.01
+
+
+class SlowAnnotator:
+    """An annotator that takes its time, to be killed in the middle."""
+
+    def __init__(self):
+        self.inner = tiny_annotator()
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def logits(self, images):
+        time.sleep(0.02)
+        return self.inner.logits(images)
+
+
+def make_slowly(images, folder, begun):
+    annotator = SlowAnnotator()
+    begun.set()
+    make(images, folder, annotator=annotator)
+
+
+def test_killed_at_random_moments_and_resumed_the_store_is_the_same(images, tmp_path, processes):
+    make(images, tmp_path / "whole")
+    rng = np.random.default_rng(0)
+    kills = 0
+    for _ in range(6):
+        begun = processes.Event()
+        process = processes.Process(target=make_slowly, args=(images, tmp_path / "s", begun))
+        process.start()
+        assert begun.wait(60)
+        time.sleep(rng.uniform(0.02, 0.2))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.join()
+    make(images, tmp_path / "s")
+    assert kills and contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+class AnnotatorBesideAnotherRun(SlowAnnotator):
+    """Starts a second run on the same folder in the middle of the first."""
+
+    def __init__(self, images, folder):
+        super().__init__()
+        self.second = lambda: make(images, folder)
+        self.refused = 0
+
+    def logits(self, images):
+        if len(images) > 1:  # not the trial run
+            with pytest.raises(FileExistsError, match="Another run is writing"):
+                self.second()
+            self.refused += 1
+        return self.inner.logits(images)
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_does_the_first_no_harm(images, tmp_path):
+    annotator = AnnotatorBesideAnotherRun(images, tmp_path / "s")
+    make(images, tmp_path / "s", annotator=annotator)
+    make(images, tmp_path / "whole")
+    assert annotator.refused and contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+class MemoryStore(dict):
+    """torch's key-value store, for processes that take turns in one thread."""
+
+    def set(self, name, value):
+        self[name] = value.encode()
+
+    def add(self, name, amount):
+        self[name] = self.get(name, 0) + amount
+        return self[name]
+
+    def get(self, name, default=None):
+        return self[name] if default is None else dict.get(self, name, default)
+
+
+def test_two_processes_draw_every_unit_once():
+    shared = MemoryStore()
+    teams = [Team(shared, rank, 2, rank) for rank in range(2)]
+    draws = [team.draw(list(range(7, 20))) for team in teams]
+    drawn = [[], []]
+    for turn in (0, 1, 1, 0, 1, 0, 0, 0, 1):
+        drawn[turn].append(next(draws[turn]))
+    drawn[0] += list(draws[0])
+    assert sorted(drawn[0] + drawn[1]) == list(range(7, 20)) and list(draws[1]) == []
+
+
+def test_a_process_stops_when_another_has_failed():
+    shared = MemoryStore()
+    first, second = (Team(shared, rank, 2, rank) for rank in range(2))
+    assert second.fail("no memory left")
+    with pytest.raises(TeamFailure, match="no memory left"):
+        next(first.draw([1, 2]))
+    assert not first.fail("told by the other")
+    with pytest.raises(TeamFailure):
+        second.share()
+
+
+@settings(deadline=None)
+@given(images=st.integers(1, 3_000_000), record=st.integers(8, 2**20), limit=st.integers(2**20, 2**28))
+def test_units_cover_every_image_once_and_fit_a_shard(images, record, limit):
+    size = unit_size(images, record, limit)
+    plan = Plan(range(images), size)
+    assert size * record <= max(limit, record)
+    first, last = plan.unit(0), plan.unit(plan.num_units - 1)
+    assert first.start == 0 and last.stop == images and len(last) > 0
+    assert all(plan.unit(n).stop == plan.unit(n + 1).start for n in range(min(plan.num_units - 1, 20)))
+
+
+def test_undecodable_images_are_listed_when_they_are_few(images, tmp_path):
+    (images / "bee" / "2.png").write_bytes(b"no picture")
+    (images / "cat" / "0.png").write_bytes(b"")
+    job = make(images, tmp_path / "s", Options(**(vars(OPTIONS) | {"max_undecodable": 0.2})))
+    store = ScoreMapStore(tmp_path / "s")
+    assert (tmp_path / "s" / "undecodable.txt").read_text() == "bee/2.png\ncat/0.png\n"
+    assert store.undecodable == ["bee/2.png", "cat/0.png"] and len(store) == 13
+    assert job.allowed_undecodable == 3 and store.verify() == []
+
+
+def make_and_die_at_the_manifest(images, folder, options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmtl.score_maps.writer.write_manifest", lambda folder, manifest: os.kill(os.getpid(), 9))
+        make(images, folder, options)
+
+
+def test_a_finished_store_has_its_list_of_undecodable_images(images, tmp_path, processes):
+    (images / "bee" / "2.png").write_bytes(b"no picture")
+    options = Options(**(vars(OPTIONS) | {"max_undecodable": 0.2}))
+    process = processes.Process(target=make_and_die_at_the_manifest, args=(images, tmp_path / "s", options))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -9 and not (tmp_path / "s" / "manifest.json").exists()
+    assert (tmp_path / "s" / "undecodable.txt").read_text() == "bee/2.png\n"
+
+
+def test_too_many_undecodable_images_stop_the_run_and_leave_nothing(images, tmp_path):
+    (images / "ant" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"ant/0.png cannot be decoded"):
+        make(images, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_repaired_image_lets_the_run_continue(images, tmp_path):
+    good = (images / "cat" / "1.png").read_bytes()
+    (images / "cat" / "1.png").write_bytes(good[:60])
+    with pytest.raises(ValueError, match=r"cat/1.png"):
+        make(images, tmp_path / "s")
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"shard-00000.bin", "shard-00001.bin"}
+    (images / "cat" / "1.png").write_bytes(good)
+    make(images, tmp_path / "s")
+    make(images, tmp_path / "whole")
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+def test_resuming_says_what_was_found(images, tmp_path, capsys):
+    make(images, tmp_path / "s")
+    for name in ("manifest.json", "index.bin", "shard-00002.bin"):
+        (tmp_path / "s" / name).unlink()
+    make(images, tmp_path / "s")
+    assert "3 of 4 shards are whole" in capsys.readouterr().out
+    make(images, tmp_path / "s")
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_resuming_with_other_images_or_options_is_refused(images, tmp_path):
+    make(images, tmp_path / "s")
+    with pytest.raises(FileExistsError, match="topk"):
+        make(images, tmp_path / "s", Options(**(vars(OPTIONS) | {"topk": 1})))
+    (tmp_path / "s" / "manifest.json").unlink()
+    shutil.copy(images / "ant" / "0.png", images / "ant" / "9.png")
+    with pytest.raises(ValueError, match="plan"):
+        make(images, tmp_path / "s")
+
+
+def test_k_beyond_the_class_count_and_impossible_input_sizes_are_refused(images, tmp_path):
+    with pytest.raises(ValueError, match="topk=4 of 3 classes"):
+        prepare_job(tiny_annotator(), images, tmp_path / "s", Options(topk=4))
+    annotator = tiny_annotator()
+    annotator.dense.backbone = torch.nn.Conv2d(3, 32, 64)
+    with pytest.raises(ValueError, match="cannot be kept dense at 32 x 32"):
+        prepare_job(annotator, images, tmp_path / "s", OPTIONS)
+
+
+def test_image_folders_without_images_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such image folder"):
+        list_images(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        list_images(tmp_path)
+    write_images(tmp_path, 1)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"Class folder .*dog holds no image"):
+        list_images(tmp_path)
+
+
+def test_image_names_that_are_not_utf8_are_named_at_once(images):
+    with open(os.fsencode(images) + b"/ant/caf\xe9.png", "wb") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"'ant/caf\\udce9.png': a file name in UTF-8 is wanted"):
+        list_images(images)
+
+
+def test_folders_that_cannot_be_read_are_named(images, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("bee"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match=r"The folder .*bee cannot be read: Permission denied"):
+        list_images(images)
+
+
+def mount_small_disk(folder, size="64k"):
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+
+
+def test_a_full_disk_ends_in_an_error_and_damages_no_shard(images, tmp_path):
+    make(images, tmp_path / "whole")
+    mount_small_disk(tmp_path / "disk", size="12k")
+    try:
+        with pytest.raises(OSError, match=r"No space left on device \(make room.*disk/s/shard-\d{5}.bin.part"):
+            make(images, tmp_path / "disk" / "s")
+        whole = contents(tmp_path / "whole")
+        left = contents(tmp_path / "disk" / "s")
+        assert left and all(whole[name] == content for name, content in left.items())
+        subprocess.run(["mount", "-o", "remount,size=1m", str(tmp_path / "disk")], check=True)
+        make(images, tmp_path / "disk" / "s")
+        assert contents(tmp_path / "disk" / "s") == whole
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
+        with pytest.raises(OSError, match="Read-only"):
+            make(images, tmp_path / "disk" / "t")
+    finally:
+        subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+def test_training_settings_of_a_store_are_plain_json(images, tmp_path):
+    job = make(images, tmp_path / "s")
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    assert manifest["num_maps"] == 15 and manifest["preprocessing"]["input_hw"] == [32, 32]
+    assert manifest["annotator"]["name"] == "tiny" and manifest["plan"] == job.plan.fingerprint
+
+
+def test_the_store_alone_imports_neither_torch_nor_mmengine():
+    code = "import sys, mmtl.score_maps; print([m for m in ('torch', 'mmengine', 'mmcv') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

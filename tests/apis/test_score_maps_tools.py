@@ -1,0 +1,227 @@
+"""The two tools from the command line: what they print, how they fail."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.paths import ROOT
+
+TOOLS = ROOT / "tools"
+CONFIG = """
+model = dict(
+    type="ImageClassifier",
+    backbone=dict(type="ResNet_CIFAR", depth=18, stem_channels=4, base_channels=4, out_indices=(1,), num_stages=2,
+                  strides=(1, 2), dilations=(1, 1)),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LinearClsHead", num_classes={classes}, in_channels=8),
+)
+data_preprocessor = dict(mean=[120.0, 110, 100], std=[60.0, 60, 60], to_rgb=True)
+test_dataloader = dict(dataset=dict(pipeline=[
+    dict(type="LoadImageFromFile"),
+    dict(type="ResizeEdge", scale=20, backend="pillow", interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=16),
+    dict(type="PackInputs"),
+]))
+"""
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Exit code, output and error output of a tool."""
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        code = load_tool(name).main()
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def place(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(6):
+            cv2.imwrite(str(tmp_path / "images" / name / f"{number}.png"), rng.integers(0, 256, (24, 16, 3), np.uint8))
+    (tmp_path / "two.py").write_text(CONFIG.format(classes=2))
+    (tmp_path / "three.py").write_text(CONFIG.format(classes=3))
+    return tmp_path
+
+
+def make(place, *more, out="store"):
+    return (place / "two.py", "random", place / "images", place / out, "--topk", 2, "--workers", 0, *more)
+
+
+def test_make_verify_show_stats_export_import_in_turn(place, run):
+    code, out, _ = run("make_score_maps", *make(place, "--crops", 2, "--flip", "--amp", "bfloat16"))
+    assert code == 0 and "12 score maps of 8 x 8 cells, top 2" in out and "top-1 " in out
+    code, out, _ = run("score_maps", "info", place / "store")
+    assert code == 0 and "12 maps of 8 x 8" in out and "input_hw: [16, 16]" in out
+    assert "interpolation: bicubic" in out and "backend: pillow" in out and "to_rgb: True" in out
+    against = ("--against", place / "two.py", "random", "--images", place / "images")
+    code, out, _ = run("score_maps", "verify", place / "store", *against)
+    assert code == 0 and "12 maps: whole" in out and "12 maps recomputed" in out
+    picture = place / "x.png"
+    code, _, _ = run("score_maps", "show", place / "store", "ant/0.png", "--images", place / "images", "-o", picture)
+    assert code == 0 and cv2.imread(str(picture)).shape[0] > 300
+    code, out, _ = run("score_maps", "stats", place / "store")
+    assert code == 0 and "top-1 of pooled maps" in out
+    assert run("score_maps", "export", place / "store", place / "files")[0] == 0
+    arguments = ("--num-classes", 2, "--images", place / "images")
+    code, out, _ = run("score_maps", "import", place / "files", place / "back", *arguments)
+    assert code == 0 and "12 maps imported" in out and "top-1 of pooled maps" in out
+
+
+def test_one_process_and_two_make_the_same_store_also_in_turns(place, run):
+    assert run("make_score_maps", *make(place, "--shard-images", 2))[0] == 0
+    command = [sys.executable, str(TOOLS / "make_score_maps.py"), *map(str, make(place, "--shard-images", 2, out="b"))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--launcher", "pytorch", "--processes", "2"], check=True, env=environment)
+    ours, theirs = ({path.name: path.read_bytes() for path in (place / name).iterdir()} for name in ("store", "b"))
+    assert ours == theirs
+    for name in ("manifest.json", "shard-00001.bin", "shard-00004.bin"):
+        (place / "b" / name).unlink()
+    assert run("make_score_maps", *make(place, "--shard-images", 2, out="b"))[0] == 0
+    assert ours == {path.name: path.read_bytes() for path in (place / "b").iterdir()}
+
+
+def test_split_and_merge_and_verify_of_a_damaged_store(place, run):
+    run("make_score_maps", *make(place, "--shard-images", 4))
+    assert run("score_maps", "split", place / "store", place / "part", "--parts", 2)[0] == 0
+    assert run("score_maps", "merge", place / "part-0", place / "part-1", place / "merged")[0] == 0
+    shard = place / "merged" / "shard-00001.bin"
+    data = bytearray(shard.read_bytes())
+    shard.unlink()  # linked to the other stores' shard
+    data[200] ^= 1
+    shard.write_bytes(data)
+    code, out, _ = run("score_maps", "verify", place / "merged")
+    assert code == 1 and "shard-00001.bin" in out
+    assert run("score_maps", "verify", place / "part-0", place / "part-1")[0] == 0
+
+
+def wrong(place, **changes):
+    values = {"config": place / "two.py", "checkpoint": "random", "images": place / "images", "out": place / "store"}
+    values |= changes
+    return [*values.values(), "--topk", 2, "--workers", 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: wrong(p, config=p / "nothing.py"), "no such config"),
+        (lambda p: wrong(p, config=write_config(p, "x = 1")), "no model"),
+        (lambda p: wrong(p, config=write_config(p, "model = dict(type='Nothing')")), "cannot be built"),
+        (lambda p: wrong(p, config=write_config(p, "model = (")), "not a readable config"),
+        (lambda p: wrong(p, checkpoint=p / "nothing.pth"), "no such checkpoint"),
+        (lambda p: wrong(p, checkpoint=p / "two.py"), "cannot be read as a checkpoint"),
+        (lambda p: wrong(p, checkpoint=save_weights(p)), "does not fit"),
+        (lambda p: wrong(p, images=p / "nowhere"), "no such image folder"),
+        (lambda p: wrong(p, images=make_folder(p / "images" / "cat")), "holds no image"),
+        (lambda p: wrong(p, images=break_image(p)), "cannot be decoded"),
+        (lambda p: [*wrong(p), "--topk", 3], "topk=3 of 2 classes"),
+        (lambda p: [*wrong(p), "--batch-size", 0], "--batch-size 0"),
+        (lambda p: [*wrong(p), "--input-size", 2, 3, 4], "--input-size"),
+        (lambda p: [*wrong(p), "--workers", -1], "--workers -1"),
+        (lambda p: [*wrong(p), "--max-undecodable", 1.5], "--max-undecodable 1.5"),
+        (lambda p: [*wrong(p), "--max-undecodable", "nan"], "--max-undecodable nan"),
+        (lambda p: [*wrong(p), "--pretrained"], "Weights are named 2 times"),
+        (lambda p: [*wrong(p), "--launcher", "slurm"], "srun"),
+        (lambda p: [*wrong(p), "--launcher", "pytorch", "--processes", 0], "--processes 0"),
+        (lambda p: wrong(p, out=p), "holds other files"),
+        (lambda p: ["timm/no_such_model", p / "images", p / "store"], "timm has no model"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_message_and_leaves_nothing(place, run, monkeypatch, change, message):
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    arguments = change(place)
+    code, _, error = run("make_score_maps", *arguments)
+    assert code != 0 and message in error and "Traceback" not in error
+    assert error.count("error:") == 1 and not (place / "store").exists()
+
+
+def test_of_several_processes_that_fail_one_says_why(place):
+    command = [sys.executable, TOOLS / "make_score_maps.py", *wrong(place), "--topk", 3, "--launcher", "pytorch"]
+    done = subprocess.run([*map(str, command), "--processes", "2"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("error:") == 1 and "topk=3 of 2 classes" in done.stderr
+    assert "Traceback" not in done.stderr and "torch.distributed" not in done.stderr
+    assert not (place / "store").exists()
+
+
+def save_weights(place):
+    torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(4, 3, 3, 3)}}, place / "w.pth")
+    return place / "w.pth"
+
+
+def write_config(place, text):
+    (place / "x.py").write_text(text)
+    return place / "x.py"
+
+
+def make_folder(folder):
+    folder.mkdir()
+    return folder.parent
+
+
+def break_image(place):
+    (place / "images" / "ant" / "0.png").write_bytes(b"no picture")
+    return place / "images"
+
+
+def test_checkpoints_of_a_training_run_fit_and_name_the_classes(place, run):
+    from mmengine.config import Config
+    from mmengine.logging import MessageHub
+    from mmpretrain.registry import MODELS
+
+    model = MODELS.build(Config.fromfile(place / "two.py").model)
+    log = MessageHub.get_instance("test_tools_score_maps")
+    log.update_scalar("train/loss", np.float32(0.5))
+    meta = {"dataset_meta": {"classes": ("ant", "bee")}}
+    torch.save({"state_dict": model.state_dict(), "meta": meta, "message_hub": log.state_dict()}, place / "w.pth")
+    code, _, _ = run("make_score_maps", place / "two.py", place / "w.pth", *make(place)[2:])
+    assert code == 0
+    assert "class_names: 2 names" in run("score_maps", "info", place / "store")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("info", "nowhere"), "no score map store"),
+        (("show", "store", "ant/9.png"), "ant/9.png"),
+        (("verify", "store", "--against", "x.py", "random"), "--images"),
+        (("verify", "store", "--sample", "0"), "--sample 0"),
+        (("stats", "store", "--sample", "-1"), "--sample -1"),
+        (("import", "nowhere.tar", "new"), "no such folder or archive"),
+        (("import", "nowhere.tar", "new", "--jobs", "0"), "--jobs 0"),
+        (("import", "nowhere.tar", "new", "--num-classes", "0"), "--num-classes 0"),
+        (("split", "store", "new", "--parts", "0"), "--parts 0"),
+        (("export", "nowhere", "new"), "no score map store"),
+        (("split", "store", "new", "--parts", "5"), "too many"),
+        (("merge", "nowhere", "new"), "no score map store"),
+    ],
+)
+def test_mistakes_at_the_store_tool_end_in_one_message(place, run, monkeypatch, arguments, message):
+    run("make_score_maps", *make(place))
+    monkeypatch.chdir(place)
+    code, _, error = run("score_maps", *arguments)
+    assert code == 1 and message in error and error.startswith("error: ") and "Traceback" not in error
+    assert not (place / "new").exists()
+
+
+def test_a_store_made_by_another_annotator_is_noticed(place, run):
+    run("make_score_maps", *make(place))
+    three = ("--against", place / "three.py", "random", "--images", place / "images")
+    code, out, error = run("score_maps", "verify", place / "store", *three)
+    assert code == 1 and "weights are not those" in out and "another annotator" in error

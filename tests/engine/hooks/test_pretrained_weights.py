@@ -1,0 +1,258 @@
+"""load_from takes a pretraining checkpoint into a segmentor, says what it took, and never goes on with nothing."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+from mmpretrain.models.utils import resize_pos_embed
+from mmpretrain.structures import DataSample
+from torch.utils.data import DataLoader, Dataset
+
+from mmtl.engine.hooks import PretrainedWeightsHook
+from mmtl.models.lvvit.released_weights import convert_to_released
+
+NANO = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
+CLASSIFIER = dict(
+    type="mmtl.TokenLabelClassifier",
+    backbone=dict(type="mmtl.LVViT", arch=NANO, img_size=32),
+    head=dict(type="mmtl.TokenLabelHead", num_classes=5, in_channels=12),
+    data_preprocessor=dict(type="mmtl.TokenLabelDataPreprocessor", num_classes=5),
+)
+SEGMENTOR = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(type="SegDataPreProcessor", size=(32, 48)),
+    backbone=dict(type="mmtl.LVViT", arch=NANO, img_size=(32, 48), out_type="featmap", final_norm=False),
+    decode_head=dict(type="FCNHead", in_channels=12, channels=8, num_convs=1, num_classes=3, norm_cfg=dict(type="BN")),
+    test_cfg=dict(mode="whole"),
+)
+SQUARE = SEGMENTOR["backbone"] | dict(img_size=32)
+names = itertools.count()
+
+
+class OneClass(Dataset):
+    """Four random images of one class."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict:
+        image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(index))
+        return dict(inputs=image, data_samples=DataSample().set_gt_label(1))
+
+
+def build_runner(work_dir: Path, model: dict, scope: str = "mmseg", hooks: tuple = (), **kwargs) -> Runner:
+    return Runner(
+        model=model,
+        work_dir=str(work_dir),
+        default_scope=scope,
+        custom_hooks=[dict(type="mmtl.PretrainedWeightsHook"), *hooks],
+        experiment_name=f"pretrained_{next(names)}",
+        **kwargs,
+    )
+
+
+def pretrain(work_dir: Path, steps: int, **kwargs) -> Runner:
+    """Train a classifier with averaged weights, far from the plain ones; the last step is saved."""
+    loader = DataLoader(OneClass(), batch_size=2, collate_fn=list_collate)
+    runner = build_runner(
+        work_dir,
+        CLASSIFIER,
+        "mmpretrain",
+        hooks=(dict(type="EMAHook", momentum=0.5, update_buffers=True),),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=False, max_iters=steps),
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.01)),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=steps)),
+        **kwargs,
+    )
+    runner.train()
+    return runner
+
+
+def list_collate(samples: list[dict]) -> dict:
+    return {key: [sample[key] for sample in samples] for key in samples[0]}
+
+
+def hook_of(runner: Runner, kind: type) -> Hook:
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, kind))
+    return hook
+
+
+def averaged(runner: Runner) -> dict[str, torch.Tensor]:
+    return hook_of(runner, EMAHook).ema_model.module.state_dict()
+
+
+def saved(path: Path, weights: dict, wrapper: str = "state_dict") -> str:
+    torch.save({wrapper: weights}, path)
+    return str(path)
+
+
+def weights_of(model: dict, tmp_path: Path) -> dict[str, torch.Tensor]:
+    return build_runner(tmp_path, model, "mmpretrain" if model is CLASSIFIER else "mmseg").model.state_dict()
+
+
+def log_of(work_dir: Path) -> str:
+    return "".join(path.read_text() for path in work_dir.rglob("*.log"))
+
+
+@pytest.fixture(scope="module")
+def pretraining(tmp_path_factory) -> tuple[Runner, Path]:
+    work_dir = tmp_path_factory.mktemp("pretraining")
+    return pretrain(work_dir, 2), work_dir / "iter_2.pth"
+
+
+def test_a_segmentor_takes_the_averaged_backbone_of_a_pretraining_run(pretraining, tmp_path):
+    source, path = pretraining
+    runner = build_runner(tmp_path, SEGMENTOR)
+    runner.load_checkpoint(str(path))
+    hook_of(runner, PretrainedWeightsHook).before_train(runner)
+    wanted, plain, loaded = averaged(source), source.model.state_dict(), runner.model.state_dict()
+    for name in loaded:
+        if name.startswith("backbone.") and name != "backbone.pos_embed":
+            assert torch.equal(loaded[name], wanted[name])
+    assert not torch.equal(plain["backbone.cls_token"], wanted["backbone.cls_token"])
+    resized = resize_pos_embed(wanted["backbone.pos_embed"], (2, 2), (2, 3), "bicubic", 1)
+    assert torch.equal(loaded["backbone.pos_embed"], resized)
+
+
+def test_the_log_says_what_was_loaded_and_what_not(pretraining, tmp_path):
+    _, path = pretraining
+    runner = build_runner(tmp_path, SEGMENTOR)
+    runner.load_checkpoint(str(path))
+    hook_of(runner, PretrainedWeightsHook).before_train(runner)
+    count = sum(name.startswith("backbone.") for name in runner.model.state_dict())
+    log = log_of(tmp_path)
+    assert f"Averaged (EMA) weights loaded: backbone {count}; not in the checkpoint: decode_head 12; left out" in log
+    assert "left out of it: head 4, backbone.norm.weight, backbone.norm.bias" in log
+    assert "Resize backbone.pos_embed from a (2, 2) to a (2, 3) grid" in log
+
+
+def test_resuming_goes_on_with_plain_and_averaged_weights(pretraining, tmp_path):
+    source, path = pretraining
+    resumed = pretrain(tmp_path, 2, resume=True, load_from=str(path))  # at its end already: no step is left
+    for now, before in (
+        (resumed.model.state_dict(), source.model.state_dict()),
+        (averaged(resumed), averaged(source)),
+    ):
+        assert now.keys() == before.keys()
+        assert all(torch.equal(now[name], before[name]) for name in before)
+
+
+def test_averaged_weights_of_other_training_code_are_taken_first(tmp_path):
+    weights = weights_of(CLASSIFIER, tmp_path / "source")
+    checkpoint = {"state_dict": weights, "state_dict_ema": {name: weight + 1 for name, weight in weights.items()}}
+    torch.save(checkpoint, tmp_path / "both.pth")
+    runner = build_runner(tmp_path, SEGMENTOR)
+    runner.load_checkpoint(str(tmp_path / "both.pth"))
+    assert torch.equal(runner.model.backbone.cls_token, weights["backbone.cls_token"] + 1)
+
+
+def test_a_head_of_another_class_count_is_left_out(tmp_path):
+    weights = weights_of(
+        SEGMENTOR | dict(decode_head=SEGMENTOR["decode_head"] | dict(num_classes=4)), tmp_path / "four"
+    )
+    runner = build_runner(tmp_path, SEGMENTOR)
+    start = runner.model.decode_head.conv_seg.weight.clone()
+    runner.load_checkpoint(saved(tmp_path / "four.pth", weights))
+    assert torch.equal(runner.model.decode_head.conv_seg.weight, start)
+    assert torch.equal(runner.model.decode_head.convs[0].conv.weight, weights["decode_head.convs.0.conv.weight"])
+
+
+def test_a_checkpoint_without_a_backbone_is_an_error(tmp_path):
+    weights = weights_of(CLASSIFIER, tmp_path / "source")
+    runner = build_runner(tmp_path, SEGMENTOR)
+    heads = {name: weight for name, weight in weights.items() if name.startswith("head.")}
+    with pytest.raises(ValueError, match="nothing to load: the checkpoint has head.* such as backbone.cls_token"):
+        runner.load_checkpoint(saved(tmp_path / "heads.pth", heads))
+    with pytest.raises(ValueError, match="released names: rename them with `mim run mmtl convert_checkpoint"):
+        runner.load_checkpoint(saved(tmp_path / "released.pth", convert_to_released(weights)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            dict(arch=NANO | dict(num_layers=3)),
+            "looks like an arch with embed_dims 12, num_layers 3,.*, this LVViT is",
+        ),
+        (
+            dict(arch="tiny", final_norm=True),
+            "looks like LV-ViT arch 'tiny', this LVViT is an arch with embed_dims 12",
+        ),
+        (
+            dict(patch_size=8),
+            r"does not fit this LVViT.*patch_embed.proj.weight \(12, 4, 4, 4\), wanted \(12, 4, 8, 8\)",
+        ),
+    ],
+)
+def test_another_backbone_says_what_it_is(change, words, tmp_path):
+    other = SEGMENTOR | dict(backbone=SQUARE | change)
+    path = saved(tmp_path / "other.pth", weights_of(other, tmp_path / "other"))
+    with pytest.raises(ValueError, match=words):
+        build_runner(tmp_path, SEGMENTOR).load_checkpoint(path)
+
+
+def test_measuring_a_pretraining_checkpoint_is_refused(pretraining, tmp_path):
+    _, path = pretraining
+    for stage in ("before_test", "before_val"):
+        runner = build_runner(tmp_path, SEGMENTOR)
+        runner.load_checkpoint(str(path))
+        with pytest.raises(ValueError, match="checkpoint lacks decode_head 12, so what would be measured is in part"):
+            runner.call_hook(stage)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "missing or cut short"),
+        (lambda whole: whole.replace(b"\x00" * 64, b"\x01" * 64, 1), "its record .* is damaged"),
+        (lambda whole: b"<html>Not found</html>", "no checkpoint of torch"),
+        (lambda whole: b"", "no checkpoint of torch"),
+    ],
+)
+def test_a_file_that_is_no_whole_checkpoint_is_named(tmp_path, spoil, problem):
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": {"backbone.cls_token": torch.zeros(64)}}, path)
+    path.write_bytes(spoil(path.read_bytes()))
+    runner = build_runner(tmp_path, SEGMENTOR, load_from=str(path))
+    with pytest.raises(ValueError, match=f"cannot load {path}: .*{problem}"):
+        runner.call_hook("before_run")
+
+
+def test_a_checkpoint_in_torchs_old_format_is_loaded(tmp_path):
+    weights = weights_of(SEGMENTOR, tmp_path / "source")
+    torch.save({"state_dict": weights}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    runner = build_runner(tmp_path, SEGMENTOR, load_from=str(tmp_path / "old.pth"))
+    runner.call_hook("before_run")
+    runner.load_or_resume()
+    assert all(torch.equal(runner.model.state_dict()[name], weight) for name, weight in weights.items())
+
+
+def test_measuring_with_less_than_was_trained_is_refused(tmp_path):
+    more = weights_of(SEGMENTOR, tmp_path / "source") | {"backbone.gate.weight": torch.zeros(2)}
+    runner = build_runner(tmp_path, SEGMENTOR)
+    runner.load_checkpoint(saved(tmp_path / "whole.pth", more))
+    with pytest.raises(ValueError, match="checkpoint has backbone.gate.weight, which this model lacks"):
+        runner.call_hook("before_test")
+
+
+def test_measuring_a_segmentor_as_a_classifier_is_refused(tmp_path):
+    path = saved(tmp_path / "whole.pth", weights_of(SEGMENTOR | dict(backbone=SQUARE), tmp_path / "source"))
+    runner = build_runner(tmp_path, CLASSIFIER, "mmpretrain")
+    runner.load_checkpoint(path)
+    with pytest.raises(ValueError, match="checkpoint lacks head 4, backbone.norm.weight, .* in part untrained"):
+        runner.call_hook("before_test")
+
+
+def test_measuring_and_views_take_a_whole_segmentor(tmp_path):
+    weights = weights_of(SEGMENTOR, tmp_path / "source")
+    path = saved(tmp_path / "whole.pth", weights)
+    for model in (SEGMENTOR, dict(type="SegTTAModel", module=SEGMENTOR)):
+        runner = build_runner(tmp_path, model)
+        runner.load_checkpoint(path)
+        runner.call_hook("before_test")
+        loaded = getattr(runner.model, "module", runner.model).state_dict()
+        assert all(torch.equal(loaded[name], weights[name]) for name in weights)

@@ -1,0 +1,243 @@
+"""LV-ViT: any input size, any state of freezing and checkpointing gives what its definition says."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmpretrain.models.utils import resize_pos_embed
+from torch import nn
+
+from mmtl.models import LVViT
+from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
+from mmtl.models.lvvit.block import Block, add_branch_of_kept
+
+NANO = dict(embed_dims=12, num_layers=3, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
+
+
+def nano(**options):
+    torch.manual_seed(0)
+    return LVViT(arch=NANO, **{"img_size": 16, "patch_size": 4, **options})
+
+
+def test_the_registries_of_mmpretrain_and_mmseg_find_it():
+    from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+    from mmseg.registry import MODELS as MMSEG_MODELS
+
+    for registry in (MMENGINE_MODELS, MMPRETRAIN_MODELS, MMSEG_MODELS):
+        assert isinstance(registry.build(dict(type="mmtl.LVViT", arch=NANO, img_size=16)), LVViT)
+
+
+def test_out_types_are_views_of_the_same_tokens():
+    images = torch.randn(2, 3, 16, 24)
+    (raw,) = nano().eval()(images)
+    (featmap,) = nano(out_type="featmap").eval()(images)
+    (cls_token,) = nano(out_type="cls_token").eval()(images)
+    torch.testing.assert_close(featmap.flatten(2).transpose(1, 2), raw[:, 1:])
+    torch.testing.assert_close(cls_token, raw[:, 0])
+    assert featmap.shape == (2, 12, 4, 6)
+
+
+def test_the_final_norm_touches_the_last_block_alone():
+    images = torch.randn(1, 3, 16, 16)
+    normed = nano(out_indices=[0, 2]).eval()
+    plain = nano(out_indices=[0, 2], final_norm=False).eval()
+    plain.load_state_dict({k: v for k, v in normed.state_dict().items() if not k.startswith("norm.")})
+    first, last = normed(images)
+    plain_first, plain_last = plain(images)
+    torch.testing.assert_close(first, plain_first)
+    torch.testing.assert_close(last, normed.norm(plain_last))
+
+
+def test_position_embedding_is_resized_on_the_fly_as_at_load_time():
+    small, large = nano(img_size=16).eval(), nano(img_size=32).eval()
+    large.load_state_dict(small.state_dict())
+    images = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(small(images), large(images))
+    expected = resize_pos_embed(small.pos_embed, (4, 4), (8, 8), "bicubic", 1)
+    torch.testing.assert_close(large.pos_embed, expected)
+
+
+def test_a_position_embedding_of_an_unknown_grid_is_refused():
+    state = dict(nano(img_size=(16, 24)).state_dict())  # as other code saves it: weights alone
+    with pytest.raises(ValueError, match="no square grid plus a class"):
+        nano().load_state_dict(state)
+
+
+def test_tokens_are_mixed_before_the_position_embedding():
+    model, images = nano().eval(), torch.randn(2, 3, 16, 16)
+    mask = torch.arange(16) < 5
+    mix = TokenMix(mask, torch.tensor([1, 0]))
+    tokens = model.patch_embed(images).flatten(2).transpose(1, 2)
+    expected = mix_tokens(tokens, *mix) + model.pos_embed[:, 1:]
+    torch.testing.assert_close(model.embed(images, mix)[0][:, 1:], expected)
+
+
+def test_a_block_divides_its_residual_branches():
+    model = nano(blocks=["full", "attention", "mlp"])
+    x = torch.randn(1, 5, 12)
+    full, attention, mlp = model.blocks
+    after = x + full.attn(full.norm1(x)) / 2
+    torch.testing.assert_close(full(x), after + full.mlp(full.norm2(after)) / 2)
+    torch.testing.assert_close(attention(x), x + attention.attn(attention.norm1(2 * x)) / 2)
+    torch.testing.assert_close(mlp(x), x + mlp.mlp(mlp.norm2(2 * x)) / 2)
+
+
+def test_attention_equals_softmax_attention():
+    attention = nano(head_dims=5, qkv_bias=True).blocks[0].attn
+    x = torch.randn(2, 7, 12)
+    query, key, value = attention.qkv(x).view(2, 7, 3, 2, 5).permute(2, 0, 3, 1, 4)
+    weights = (query @ key.transpose(-1, -2) / 5**0.5).softmax(-1)
+    torch.testing.assert_close(attention(x), attention.proj((weights @ value).transpose(1, 2).reshape(2, 7, 10)))
+
+
+def gradients(model, images):
+    model(images)[-1].square().sum().backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("drop_path_rate", [0.0, 0.5, 0.999999])  # the last drops every image
+@pytest.mark.parametrize("num_images", [1, 8])
+def test_recomputing_blocks_changes_no_gradient(num_images, drop_path_rate, dtype):
+    images = torch.randn(num_images, 3, 16, 16)
+    grads = []
+    for with_cp in (False, True):
+        model = nano(with_cp=with_cp, drop_path_rate=[drop_path_rate] * 3).train()
+        torch.manual_seed(1)  # blocks that are run twice must drop the same images twice
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            grads.append(gradients(model, images))
+    assert not [name for name, grad in grads[0].items() if grad is None]
+    assert any(g.any() for name, g in grads[0].items() if "fc1" in name) == (drop_path_rate < 0.9)
+    torch.testing.assert_close(grads[1], grads[0])
+
+
+@pytest.mark.parametrize(("frozen_stages", "first_free"), [(-1, None), (0, "blocks.0"), (2, "blocks.2")])
+def test_frozen_stages_get_no_gradient_and_keep_their_statistics(frozen_stages, first_free):
+    model = nano(frozen_stages=frozen_stages).train()
+    before = model.patch_embed.bn1.running_mean.clone()
+    grads = gradients(model, torch.randn(2, 3, 16, 16))
+    free = [name for name, grad in grads.items() if grad is not None]
+    frozen_prefixes = () if first_free is None else ("cls_token", "pos_embed", "patch_embed")
+    frozen_prefixes += tuple(f"blocks.{i}" for i in range(max(frozen_stages, 0)))
+    assert not any(name.startswith(frozen_prefixes) for name in free if frozen_prefixes)
+    assert len(free) + sum(name.startswith(frozen_prefixes) for name in grads if frozen_prefixes) == len(grads)
+    assert torch.equal(before, model.patch_embed.bn1.running_mean) == (frozen_stages >= 0)
+
+
+def test_norm_eval_keeps_the_statistics_but_trains_the_weights():
+    model = nano(norm_eval=True).train()
+    grads = gradients(model, torch.randn(2, 3, 16, 16))
+    assert model.patch_embed.bn1.num_batches_tracked == 0
+    assert grads["patch_embed.bn1.weight"] is not None
+
+
+def test_drop_path_grows_linearly_or_follows_the_list():
+    rates = [block.drop_path.drop_prob for block in nano(drop_path_rate=0.2).blocks]
+    assert rates == pytest.approx([0, 0.1, 0.2])
+    assert [block.drop_path.drop_prob for block in nano(drop_path_rate=[0.3] * 3).blocks] == [0.3] * 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("num_images", "drop_rate"), [(40, 0.3), (40, 0.999999), (1, 0.3), (1, 0.999999)])
+@pytest.mark.parametrize("kind", ["full", "attention", "mlp"])
+def test_drop_path_adds_the_scaled_branch_to_the_kept_images_alone(kind, num_images, drop_rate, dtype):
+    block = Block(kind, 12, 2, 24, 2.0, None, True, 0.0, drop_rate, dict(type="LN")).train()
+    plain = Block(kind, 12, 2, 24, 2.0, None, True, 0.0, 0.0, dict(type="LN")).train()
+    plain.load_state_dict(block.state_dict())
+    x = torch.randn(num_images, 5, 12, requires_grad=True)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        torch.manual_seed(4)
+        y = block(x)
+        torch.manual_seed(4)
+        wanted = x
+        for norm, branch in (("norm1", "attn"), ("norm2", "mlp")):
+            if hasattr(plain, norm):
+                kept = (torch.rand(num_images) >= drop_rate).float().view(num_images, 1, 1)
+                share = kept.mean().item()
+                # One image is kept or dropped; of the 40 all are dropped at the higher rate, some at the lower.
+                assert share == (drop_rate < 0.5) if num_images == 1 else share == 0 or 0.4 < share < 0.95
+                branched = getattr(plain, branch)(getattr(plain, norm)(wanted * plain.norm_scale))
+                wanted = wanted + kept * branched / (1 - drop_rate) / 2
+    direction = torch.randn_like(y)
+    found = (y, *torch.autograd.grad(y, (x, *block.parameters()), direction))
+    reference = (wanted, *torch.autograd.grad(wanted, (x, *plain.parameters()), direction))
+    for value, other in zip(found, reference, strict=True):
+        assert (value - other).norm() <= (1e-5 if dtype == torch.float32 else 2e-2) * other.norm()
+
+
+def test_the_branch_sees_no_image_that_drop_path_drops():
+    seen = []
+    torch.manual_seed(0)
+    for _ in range(200):
+        x = torch.zeros(32, 1, 1)
+        add_branch_of_kept(x, x, lambda part: seen.append(len(part)) or part, 0.25, 1.0)
+    assert 0.72 < sum(seen) / (200 * 32) < 0.78 and len(set(seen)) > 5  # each image by itself, no fixed share
+
+
+def test_initial_weights_follow_the_paper_of_vit():
+    model = nano()
+    model.init_weights()
+    assert 0.015 < model.pos_embed.std() < 0.025
+    assert model.blocks[0].attn.qkv.weight.abs().max() <= 2 * 0.02 * 50  # truncated
+    assert 0.015 < model.blocks[0].mlp.fc1.weight.std() < 0.025
+    assert all((m.bias == 0).all() for m in model.blocks.modules() if isinstance(m, nn.Linear) and m.bias is not None)
+
+
+def test_layer_depth_follows_the_data():
+    model = nano()
+    depths = [
+        model.get_layer_depth(f"backbone.{name}", "backbone.")[0]
+        for name in (
+            "pos_embed",
+            "patch_embed.proj.weight",
+            "blocks.0.norm1.bias",
+            "blocks.2.mlp.fc1.weight",
+            "norm.bias",
+        )
+    ]
+    assert depths == [0, 0, 1, 3, 4]
+    assert model.get_layer_depth("head.fc.weight", "backbone.") == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(arch="huge"), "'tiny', 'small', 'medium', 'large' or a dict, got 'huge'"),
+        (dict(arch=None), "'large' or a dict, got None"),
+        (dict(arch={**NANO, "width": 3}), r"unknown \['width'\]"),
+        (dict(arch={"embed_dims": 12}), r"missing \['feedforward_channels'"),
+        (dict(img_size=18), r"multiples of the patch size 4.*\(18, 18\).*for example to \(16, 16\)"),
+        (dict(blocks=["full", "conv", "mlp"]), "full, attention, mlp"),
+        (dict(blocks=["full"]), "each of 3 layers"),
+        (dict(drop_path_rate=[0.1]), "one drop_path_rate for each of 3 layers, got 1"),
+        (dict(drop_path_rate=1.0), "at least 0 and below 1, got 1.0"),
+        (dict(frozen_stages=4), r"frozen_stages from -1 to 3 \(all blocks\), got 4"),
+        (dict(out_indices=[2, -1]), r"each block's output once, got out_indices \[2, -1\]"),
+        (dict(out_type="tokens"), "'raw', 'featmap' or 'cls_token', got 'tokens'"),
+        (dict(out_indices=[3]), "blocks 0 to 2"),
+        (dict(out_indices=[]), r"blocks 0 to 2, got out_indices \[\]"),
+        (dict(out_indices=[1.5]), r"blocks 0 to 2, got out_indices \[1.5\]"),
+        (dict(out_indices="last"), "blocks 0 to 2, got out_indices last"),
+        (dict(patch_size=5, img_size=20), "patch_size must be even"),
+        (dict(patch_size=0), "at least 1, got patch_size=0"),
+        (dict(patch_size=4.0), "at least 1, got patch_size=4.0"),
+        (dict(img_size=(16, 16, 16)), r"one side or \(H, W\), got img_size \(16, 16, 16\)"),
+        (dict(img_size=(16,)), r"one side or \(H, W\), got img_size \(16,\)"),
+        (dict(img_size=0), "at least 1, got H=0, W=0"),
+        (dict(head_dims=0), "at least 1, got head_dims=0"),
+        (dict(arch={**NANO, "num_heads": 0, "stem_channels": True}), "got num_heads=0, stem_channels=True"),
+        (dict(arch={**NANO, "residual_divisor": 0}), "residual_divisor above 0, got 0"),
+        (dict(arch={**NANO, "residual_divisor": None}), "residual_divisor above 0, got None"),
+        (dict(arch={**NANO, "residual_divisor": "2"}), "residual_divisor above 0, got '2'"),
+        (dict(arch={**NANO, "residual_divisor": float("nan")}), "residual_divisor above 0, got nan"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        nano(**options) if "arch" not in options else LVViT(**options)
+
+
+@pytest.mark.parametrize(("height", "width", "wanted"), [(16, 30, "16, 32"), (0, 16, "4, 16"), (1, 16, "4, 16")])
+def test_an_image_of_a_wrong_size_is_named(height, width, wanted):
+    message = rf"got \({height}, {width}\) \(H, W\): resize or pad the image, for example to \({wanted}\)"
+    with pytest.raises(ValueError, match=message):
+        nano()(torch.zeros(1, 3, height, width))

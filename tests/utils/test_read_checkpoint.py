@@ -1,0 +1,42 @@
+import argparse
+
+import pytest
+import torch
+
+from mmtl.utils.checkpoint import read_checkpoint
+
+
+class Running:
+    """Runs a command when it is unpickled without restriction."""
+
+    def __reduce__(self) -> tuple:
+        import os
+
+        return os.system, ("echo run",)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_both_formats_of_torch_are_read(new_format, tmp_path):
+    weights = {"state_dict": {"a": torch.arange(3.0)}, "meta": {"epoch": 3}}
+    torch.save(weights, tmp_path / "w.pth", _use_new_zipfile_serialization=new_format)
+    assert torch.equal(read_checkpoint(tmp_path / "w.pth")["state_dict"]["a"], torch.arange(3.0))
+
+
+def test_objects_beside_the_weights_are_left_out(tmp_path):
+    torch.save({"state_dict": {"a": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
+    checkpoint = read_checkpoint(tmp_path / "w.pth")
+    assert torch.equal(checkpoint["state_dict"]["a"], torch.ones(1))
+    assert not isinstance(checkpoint["args"], argparse.Namespace)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello" * 100, b"<!DOCTYPE html><html></html>", b"PK"])
+def test_what_is_no_checkpoint_is_said_in_our_words(content, tmp_path):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="w.pth cannot be read as a checkpoint: it is none, or damaged or cut short$"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+def test_code_in_a_checkpoint_is_named(tmp_path):
+    torch.save({"state_dict": {}, "x": Running()}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="it holds posix.system, which could run any code$"):
+        read_checkpoint(tmp_path / "w.pth")
