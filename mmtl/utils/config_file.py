@@ -1,20 +1,26 @@
-"""Reading of a config that says what is wrong with it."""
+"""Reading of config files with errors that name the file."""
 
 from pathlib import Path
 
 from mmengine.config import Config
 
 
-def read_config(path: Path) -> Config:
-    """Read a config file.
+def read_config(path: Path, cfg_options: dict | None = None) -> Config:
+    """Read a config file and override values in it.
+
+    Args:
+        path: config file.
+        cfg_options: values to override, by dotted key.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: It cannot be read as a config.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give a config")
+        raise FileNotFoundError(f"{path} is not a file. Give a config.")
     try:
-        return Config.fromfile(path)
+        config = Config.fromfile(path)
     except (SyntaxError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{path}: not a readable config: {error}") from error
+        raise ValueError(f"{path} cannot be read as a config: {error}") from error
+    config.merge_from_dict(cfg_options or {})
+    return config

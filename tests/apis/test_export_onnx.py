@@ -74,11 +74,11 @@ def test_bad_input_ends_with_one_message_and_no_file(tmp_path):
     weights = TOOL.build_model(TOOL.load_config(config), None).state_dict()
     torch.save({"state_dict": weights | {"head.fc.weight": torch.zeros(3, 48)}}, tmp_path / "classes.pth")
     cases = [
-        ([tmp_path / "cut.py", target], "cut.py: not a readable config"),
+        ([tmp_path / "cut.py", target], "cut.py: cannot be read as a config"),
         ([tmp_path / "bare.py", target, "--image-size", "64"], "bare.py has no model with a backbone"),
         ([config, target, "--checkpoint", tmp_path / "text.pth"], "text.pth cannot be read as a checkpoint"),
         ([config, target, "--checkpoint", tmp_path / "classes.pth"], "classes.pth does not fit the model.*head.fc"),
-        ([tmp_path / "absent.py", target], "absent.py is no file"),
+        ([tmp_path / "absent.py", target], "absent.py is not a file"),
         ([config, target, "--checkpoint", tmp_path / "absent.pth"], "absent.pth: no such checkpoint"),
         ([config, target, "--image-size", "60"], "multiples of the patch size 16"),
         ([config, target, "--image-size", "0"], "multiples of the patch size 16"),

@@ -124,7 +124,7 @@ def wrong(place, **changes):
         (lambda p: wrong(p, config=p / "nothing.py"), "no such config"),
         (lambda p: wrong(p, config=write_config(p, "x = 1")), "no model"),
         (lambda p: wrong(p, config=write_config(p, "model = dict(type='Nothing')")), "cannot be built"),
-        (lambda p: wrong(p, config=write_config(p, "model = (")), "not a readable config"),
+        (lambda p: wrong(p, config=write_config(p, "model = (")), "cannot be read as a config"),
         (lambda p: wrong(p, checkpoint=p / "nothing.pth"), "no such checkpoint"),
         (lambda p: wrong(p, checkpoint=p / "two.py"), "cannot be read as a checkpoint"),
         (lambda p: wrong(p, checkpoint=save_weights(p)), "does not fit"),

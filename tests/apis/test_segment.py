@@ -207,7 +207,7 @@ def two_of_a_name(place):
         (other_arch, "the checkpoint's backbone looks like"),
         (backbone_alone, "does not fit the model"),
         (lambda place: dict(config="nothing.py"), "nothing.py"),
-        (cut_config, "cut.py: not a readable config"),
+        (cut_config, "cut.py: cannot be read as a config"),
         (pretraining_config, "give a segmentation config"),
     ],
 )
