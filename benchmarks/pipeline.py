@@ -27,10 +27,10 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
-from mmtl.annotators.images import list_images
 from mmtl.engine.hooks.exact_resume import Placed, load_placed
 from mmtl.models import TokenLabelDataPreprocessor
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
+from mmtl.utils.image_files import list_images
 
 RECIPE = Path(__file__).parents[1] / "configs/_base_/datasets/imagenet_score_maps.py"
 BATCH = 32

@@ -25,11 +25,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 
-from mmtl.annotators.images import class_folders, decode, list_images
 from mmtl.annotators.progress import RateColumn
 from mmtl.datasets.imagenet_folders import wnid_labels
 from mmtl.utils.atomic_file import whole_file
 from mmtl.utils.checkpoint import load_weights
+from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.read_image import read_image
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -138,7 +139,7 @@ class Images(Dataset):
     def __getitem__(self, index: int) -> tuple[str, dict | None]:
         path = self.root / self.keys[index]
         try:
-            image = decode(path)
+            image = read_image(path)
         except OSError:
             image = None
         if image is None:

@@ -31,11 +31,12 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from rich.progress import track
 
-from mmtl.annotators.images import IMAGE_SUFFIXES, decode
 from mmtl.utils.atomic_file import whole_file
 from mmtl.utils.checkpoint import fit_weights, read_checkpoint
 from mmtl.utils.config_file import read_config
+from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.model_parts import decode_head_of
+from mmtl.utils.read_image import read_image
 from mmtl.visualization.overlay import draw_overlay
 
 RANDOM_WEIGHTS = "random"
@@ -157,7 +158,7 @@ def segment_all(
     """Segment images into the files of ``out``; the reason for each that could not be."""
     rows, failures = [], {}
     for name, path in track(images.items(), description="segment"):
-        image = decode(path)
+        image = read_image(path)
         if image is None:
             failures[path] = "cannot be decoded as an image"
             continue

@@ -1,7 +1,6 @@
-"""Finding the images under a root and squashing them to the annotator's input size."""
+"""Resize images to the annotator's input size."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,53 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mmtl.score_maps.score_map import want_utf8
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-
-
-def list_images(root: Path) -> list[str]:
-    """Keys of all images under a root: relative POSIX paths, sorted.
-
-    Raises:
-        FileNotFoundError: The root is missing, holds no image, or one of its folders holds none.
-        OSError: A folder cannot be read.
-        ValueError: An image's name is not UTF-8.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such image folder.")
-    keys = [path for path in files_under(root) if path.lower().endswith(IMAGE_SUFFIXES)]
-    if not keys:
-        raise FileNotFoundError(f"{root} holds no image ({' '.join(IMAGE_SUFFIXES)}).")
-    with_images = {key.split("/")[0] for key in keys}
-    for child in sorted(root.iterdir()):
-        if child.is_dir() and child.name not in with_images:
-            raise FileNotFoundError(f"Class folder {child} holds no image: fill it or remove it.")
-    for key in keys:
-        want_utf8(key)
-    return sorted(keys)
-
-
-def files_under(root: Path) -> Iterator[str]:
-    """Relative POSIX paths of all files under a folder.
-
-    Raises:
-        OSError: A folder cannot be read.
-    """
-    for folder, _, names in os.walk(root, onerror=_refuse, followlinks=True):
-        prefix = Path(folder).relative_to(root)
-        yield from ((prefix / name).as_posix() for name in names)
-
-
-def _refuse(error: OSError) -> None:
-    raise OSError(f"The folder {error.filename} cannot be read: {error.strerror}. Make it readable or remove it.")
-
-
-def class_folders(keys: Sequence[str]) -> list[str]:
-    """First path components, sorted; a folder's place is its class index. Empty if an image lies in the root."""
-    if any("/" not in key for key in keys):
-        return []
-    return sorted({key.split("/")[0] for key in keys})
+from mmtl.utils.read_image import read_image
 
 
 @dataclass(frozen=True)
@@ -75,19 +28,10 @@ class Squash:
 
     def __call__(self, path: Path) -> np.ndarray | None:
         """uint8 [H, W, 3] BGR, or None when the file is no image that can be decoded."""
-        image = decode(path)
+        image = read_image(path)
         if image is None or image.shape[:2] == self.size_hw:
             return image
         return mmcv.imresize(image, self.size_hw[::-1], interpolation=self.interpolation, backend=self.backend)
-
-
-def decode(path: Path) -> np.ndarray | None:
-    """uint8 [H, W, 3] BGR, or None when the file cannot be decoded."""
-    data = path.read_bytes()
-    try:
-        return mmcv.imfrombytes(data, flag="color") if data else None
-    except Exception:  # decoders raise whatever they like on damaged files
-        return None
 
 
 class SquashedImages(Dataset):

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmtl.annotators.annotator import Annotator
 from mmtl.annotators.generate import Job, run_job
-from mmtl.annotators.images import SquashedImages, class_folders, decode, list_images
+from mmtl.annotators.images import SquashedImages
 from mmtl.annotators.plan import Plan, unit_size
 from mmtl.annotators.progress import watch_progress
 from mmtl.annotators.work_queue import Alone
@@ -24,6 +24,8 @@ from mmtl.score_maps.writer import (
     remove_temporaries,
     whole_shards,
 )
+from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.read_image import read_image
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
 
 
 def _first_image_size(root: Path, keys: list[str]) -> tuple[int, int]:
-    image = next((image for key in keys if (image := decode(root / key)) is not None), None)
+    image = next((image for key in keys if (image := read_image(root / key)) is not None), None)
     if image is None:
         raise ValueError(f"No image under {root} can be decoded.")
     return image.shape[0], image.shape[1]

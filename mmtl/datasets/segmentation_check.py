@@ -14,7 +14,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
-from mmtl.annotators.images import IMAGE_SUFFIXES
+from mmtl.utils.image_files import IMAGE_SUFFIXES
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of numbers
 LABELS = 256  # MMSegmentation reads annotations as 8 bit

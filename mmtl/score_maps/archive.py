@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from mmtl.annotators.images import files_under, list_images
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.score_maps.writer import SHARD_BYTES, ScoreMapWriter
 from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.image_files import files_under, list_images
 
 EXACT_IN_FLOAT16 = 2048  # classes whose indices float16 holds exactly
 ENTRIES_AT_ONCE = 1024

@@ -9,18 +9,6 @@ class ScoreMapStoreError(ValueError):
     """A score map store is damaged, unfinished or does not fit what is asked of it."""
 
 
-def want_utf8(key: str) -> None:
-    """See that a key can be stored.
-
-    Raises:
-        ValueError: It comes from a file name that is not UTF-8.
-    """
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{key!r}: a file name in UTF-8 is wanted, rename the file.") from None
-
-
 class ScoreMap(NamedTuple):
     """The k best classes of each cell of one image.
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmtl.annotators.images import class_folders
 from mmtl.score_maps.score_map import ScoreMap
 from mmtl.score_maps.store import ScoreMapStore
+from mmtl.utils.image_files import class_folders
 
 
 def cell_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:

@@ -20,8 +20,9 @@ from mmtl.score_maps.manifest import (
     write_atomically,
     write_manifest,
 )
-from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError, want_utf8
+from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.shard import TEMPORARY_SUFFIX, Shard, ShardWriter, read_footer, shard_name
+from mmtl.utils.image_files import check_utf8
 
 SHARD_BYTES = 256 * 2**20
 UNDECODABLE_NAME = "undecodable.txt"
@@ -188,7 +189,7 @@ class ScoreMapWriter:
         for key in keys:
             if not isinstance(key, str) or not key or key in self._keys:
                 raise ValueError(f"Key {key!r}: a new image path is wanted, and this one is empty or there already.")
-            want_utf8(key)
+            check_utf8(key)
         if self._layout is None:
             self._set_layout(log_norm is not None)
         records = self._layout.encode(np.asarray(scores), np.asarray(classes), log_norm)

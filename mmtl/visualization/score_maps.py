@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from mmtl.annotators.images import decode
 from mmtl.score_maps.score_map import ScoreMap
 from mmtl.score_maps.stats import cell_probabilities
 from mmtl.score_maps.store import ScoreMapStore
+from mmtl.utils.read_image import read_image
 
 LEGEND_CLASSES = 10
 NUMBER_POINTS = (5, 9)  # smallest and largest font; where the smallest does not fit, numbers would not be readable
@@ -143,7 +143,7 @@ def draw_legend(axes: Axes, score_map: ScoreMap, colours: dict[int, tuple], name
 def _read_rgb(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such image. Is it the right --images root?")
-    image = decode(path)
+    image = read_image(path)
     if image is None:
         raise FileNotFoundError(f"{path} cannot be decoded as an image.")
     return image[..., ::-1]

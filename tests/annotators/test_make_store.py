@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtl.annotators.compare import compare_store
-from mmtl.annotators.images import list_images
 from mmtl.annotators.make_store import Options, make_store, prepare_job, summary
 from mmtl.annotators.plan import Plan, unit_size
 from mmtl.annotators.work_queue import Alone, Team, TeamFailure
 from mmtl.score_maps import ScoreMapStore
+from mmtl.utils.image_files import list_images
 
 OPTIONS = Options(topk=2, batch_size=3, workers=0, shard_images=4)
 
@@ -256,18 +256,18 @@ def test_k_beyond_the_class_count_and_impossible_input_sizes_are_refused(images,
 def test_image_folders_without_images_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such image folder"):
         list_images(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="holds no image"):
+    with pytest.raises(FileNotFoundError, match="contains no image"):
         list_images(tmp_path)
     write_images(tmp_path, 1)
     (tmp_path / "dog").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"Class folder .*dog holds no image"):
+    with pytest.raises(FileNotFoundError, match=r"Class folder .*dog contains no image"):
         list_images(tmp_path)
 
 
 def test_image_names_that_are_not_utf8_are_named_at_once(images):
     with open(os.fsencode(images) + b"/ant/caf\xe9.png", "wb") as file:
         file.write(b"x")
-    with pytest.raises(ValueError, match=r"'ant/caf\\udce9.png': a file name in UTF-8 is wanted"):
+    with pytest.raises(ValueError, match=r"'ant/caf\\udce9.png': the file name must be valid UTF-8"):
         list_images(images)
 
 

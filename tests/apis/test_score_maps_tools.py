@@ -129,7 +129,7 @@ def wrong(place, **changes):
         (lambda p: wrong(p, checkpoint=p / "two.py"), "cannot be read as a checkpoint"),
         (lambda p: wrong(p, checkpoint=save_weights(p)), "does not fit"),
         (lambda p: wrong(p, images=p / "nowhere"), "no such image folder"),
-        (lambda p: wrong(p, images=make_folder(p / "images" / "cat")), "holds no image"),
+        (lambda p: wrong(p, images=make_folder(p / "images" / "cat")), "contains no image"),
         (lambda p: wrong(p, images=break_image(p)), "cannot be decoded"),
         (lambda p: [*wrong(p), "--topk", 3], "topk=3 of 2 classes"),
         (lambda p: [*wrong(p), "--batch-size", 0], "--batch-size 0"),

@@ -39,7 +39,7 @@ def test_a_key_is_added_once(tmp_path):
 
 def test_a_key_that_is_not_utf8_is_refused_and_the_shard_stays_whole(tmp_path):
     with ScoreMapWriter(tmp_path / "s", **FORM) as writer:
-        with pytest.raises(ValueError, match=r"'caf\\udce9.png': a file name in UTF-8"):
+        with pytest.raises(ValueError, match=r"'caf\\udce9.png': the file name must be valid UTF-8"):
             writer.add("caf\udce9.png", random_map(np.random.default_rng(0)))
         writer.add("a.png", random_map(np.random.default_rng(0)))
     assert ScoreMapStore(tmp_path / "s").verify() == []

@@ -1,0 +1,63 @@
+"""Find the image files under a folder (standard library only)."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def list_images(root: Path) -> list[str]:
+    """Return the keys of all images under a root: relative POSIX paths, sorted.
+
+    Raises:
+        FileNotFoundError: The root is missing, or it or one of its folders contains no image.
+        OSError: A folder cannot be read.
+        ValueError: An image's name is not UTF-8.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such image folder.")
+    keys = sorted(path for path in files_under(root) if path.lower().endswith(IMAGE_SUFFIXES))
+    if not keys:
+        raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
+    with_images = {key.split("/")[0] for key in keys}
+    for child in sorted(root.iterdir()):
+        if child.is_dir() and child.name not in with_images:
+            raise FileNotFoundError(f"Class folder {child} contains no image. Add images or remove the folder.")
+    for key in keys:
+        check_utf8(key)
+    return keys
+
+
+def files_under(root: Path) -> Iterator[str]:
+    """Yield the relative POSIX paths of all files under a folder; symbolic links are followed.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    for folder, _, names in os.walk(root, onerror=_raise_unreadable, followlinks=True):
+        prefix = Path(folder).relative_to(root)
+        yield from ((prefix / name).as_posix() for name in names)
+
+
+def _raise_unreadable(error: OSError) -> None:
+    raise OSError(f"The folder {error.filename} cannot be read: {error.strerror}. Make it readable or remove it.")
+
+
+def class_folders(keys: Sequence[str]) -> list[str]:
+    """Return the first path components, sorted: the index in the list is the class index. Empty if a key has none."""
+    if any("/" not in key for key in keys):
+        return []
+    return sorted({key.split("/")[0] for key in keys})
+
+
+def check_utf8(key: str) -> None:
+    """Check that a key can be stored.
+
+    Raises:
+        ValueError: The key comes from a file name that is not UTF-8.
+    """
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{key!r}: the file name must be valid UTF-8. Rename the file.") from None
