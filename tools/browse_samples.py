@@ -30,7 +30,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from mmpretrain.structures import DataSample
 
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import read_config
 
 PANEL = 2.2  # inches
@@ -208,7 +208,7 @@ def name_of(label: int, class_names: Sequence[str] | None) -> str:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a picture in the format that its suffix names."""
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         figure.savefig(part, format=path.suffix[1:].lower(), bbox_inches="tight")
 
 

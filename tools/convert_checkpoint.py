@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mmtl.models.lvvit.released_weights import WRAPPERS, convert_released, convert_to_released
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import harmless_globals, needed_code
 
 # What a training checkpoint of MMEngine holds beside weights and plain values; read as nothing.
@@ -99,7 +99,7 @@ def dataset_meta(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 def save(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint that appears only when it is whole."""
     try:
-        with whole_file(path) as part, part.open("wb") as file:
+        with atomic_file(path) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
     except (RuntimeError, OSError) as error:  # the first: torch's zip writer on a full disk
         reason = getattr(error, "strerror", None) or error

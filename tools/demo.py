@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmtl.demo import training_position
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = Path(os.path.relpath(TOOLS.parent / "configs" / "demo"))
@@ -151,7 +151,7 @@ class Progress:
 
     def _write(self, step: Step, **entry: object) -> None:
         self.steps[step.name] = entry
-        with whole_file(self.path) as part:
+        with atomic_file(self.path) as part:
             part.write_text(json.dumps(self.steps, indent=2) + "\n")
 
 

@@ -38,7 +38,7 @@ from mmtl.demo import (
     table,
 )
 from mmtl.score_maps import ScoreMap, ScoreMapStore
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#8a929c"
 PACKAGES = ("mmtl", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain", "onedl-mmsegmentation")
@@ -289,7 +289,7 @@ def main() -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"demo_report: {error}", file=sys.stderr)
         return 1
-    with whole_file(work / "report.html") as part:
+    with atomic_file(work / "report.html") as part:
         part.write_text(html, encoding="utf-8")
     print(f"Report: {work / 'report.html'}")
     return 0

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
 from mmtl.utils.config_file import read_config
 
@@ -130,7 +130,7 @@ def export(model: nn.Module, target: Path, image_hw: tuple[int, int]) -> None:
         )
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; export needs: pip install 'mmtl[onnx]'") from error
-    with whole_file(target) as part:
+    with atomic_file(target) as part:
         program.save(part)
 
 

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmtl.annotators.progress import RateColumn
 from mmtl.datasets.imagenet_folders import wnid_labels
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.read_image import read_image
@@ -177,7 +177,7 @@ def write_table(
         Number of rows, and the images that could not be decoded.
     """
     rows, decoded, undecodable = 0, 0, []
-    with whole_file(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(args.out) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         best = [f"{column}_{rank}" for rank in range(1, args.topk + 1) for column in ("class", "confidence")]
         writer.writerow(["path", "label", *best])

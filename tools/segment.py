@@ -31,7 +31,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from rich.progress import track
 
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import fit_weights, read_checkpoint
 from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES
@@ -173,7 +173,7 @@ def segment_all(
         shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
         rows.append([path.as_posix(), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)])
     if rows:
-        with whole_file(out / "areas.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        with atomic_file(out / "areas.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["image", "width", "height", *table.names], *rows])
     return failures
 
@@ -205,7 +205,7 @@ def mask_picture(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
 
 def save(path: Path, picture: Image.Image) -> None:
     """Write a PNG that appears only when it is whole."""
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         picture.save(part, "PNG")
 
 

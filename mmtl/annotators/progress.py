@@ -16,7 +16,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mmtl.score_maps.shard import HEADER_BYTES, TEMPORARY_SUFFIX, read_footer
+from mmtl.score_maps.shard import HEADER_BYTES, read_footer
+from mmtl.utils.atomic_file import TEMPORARY_SUFFIX
 
 POLL_SECONDS = 0.5
 

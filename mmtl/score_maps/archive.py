@@ -16,7 +16,7 @@ import torch
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.score_maps.writer import SHARD_BYTES, ScoreMapWriter
-from mmtl.utils.atomic_file import whole_file
+from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.image_files import files_under, list_images
 
 EXACT_IN_FLOAT16 = 2048  # classes whose indices float16 holds exactly
@@ -243,5 +243,5 @@ def _save_entry(path: Path, score_map: ScoreMap) -> None:
     both = np.stack([score_map.scores, score_map.classes.astype(np.float16)]).transpose(0, 3, 1, 2)
     content = io.BytesIO()  # into a file, torch would write that file's temporary name too
     torch.save(torch.from_numpy(np.ascontiguousarray(both)), content)
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_bytes(content.getbuffer())

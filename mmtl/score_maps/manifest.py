@@ -1,7 +1,6 @@
 """The JSON manifest of a finished store: what the maps are and which shards hold them."""
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from mmtl.score_maps.layout import RecordLayout, layout_of
 from mmtl.score_maps.score_map import ScoreMapStoreError
-from mmtl.score_maps.shard import TEMPORARY_SUFFIX, name_disk_errors, replace_durably
+from mmtl.utils.atomic_file import atomic_file
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "mmtl score maps"
@@ -77,20 +76,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it appears whole or not at all."""
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
-        with name_disk_errors(temporary), temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        replace_durably(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, the last file of a store to appear."""
     content = {
@@ -102,7 +87,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "index_sha256": manifest.index_sha256,
         "undecodable": manifest.undecodable,
     }
-    write_atomically(folder / MANIFEST_NAME, (json.dumps(content, indent=1) + "\n").encode())
+    with atomic_file(folder / MANIFEST_NAME, durable=True) as temporary:
+        temporary.write_bytes((json.dumps(content, indent=1) + "\n").encode())
 
 
 def read_manifest(folder: Path) -> Manifest:

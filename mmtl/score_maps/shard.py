@@ -9,12 +9,9 @@
 A shard is written under a temporary name and appears whole, by renaming.
 """
 
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,11 +21,11 @@ import numpy as np
 from mmtl.score_maps.layout import Buffer, RecordLayout, layout_of
 from mmtl.score_maps.mapped_file import MappedFile
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
+from mmtl.utils.atomic_file import atomic_file, name_disk_errors, temporary_path
 
 MAGIC = b"mmtl-score-maps\x01"
 HEADER_BYTES = 64
 TAIL_BYTES = 40
-TEMPORARY_SUFFIX = ".part"
 HASH_CHUNK_BYTES = 1 << 22
 RECORDS_AT_ONCE = 1024
 
@@ -49,29 +46,6 @@ def file_sha256(path: Path, num_bytes: int | None = None) -> str:
     return digest.hexdigest()
 
 
-def replace_durably(temporary: Path, target: Path) -> None:
-    """Rename a finished, synced file into place and sync the folder, so that a power cut keeps either or."""
-    os.replace(temporary, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def name_disk_errors(path: Path) -> Iterator[None]:
-    """Name the file that could not be written, which Python does not, and say what helps."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = " (make room and run the same command again, it continues)" if full else ""
-        raise OSError(error.errno, f"{error.strerror}{advice}", str(path)) from None
-
-
 class ShardWriter:
     """Writes one shard; nothing is visible under its name before `finish`.
 
@@ -82,7 +56,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, layout: RecordLayout) -> None:
         self.path, self.layout = path, layout
-        self.temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+        self.temporary = temporary_path(path)
         self.keys: list[bytes] = []
         self._digest = hashlib.sha256()
         self._file = self.temporary.open("wb")
@@ -128,12 +102,9 @@ class ShardWriter:
         }
         text = json.dumps(footer, sort_keys=True).encode()
         self._write(text + len(text).to_bytes(8, "little"))
-        with name_disk_errors(self.temporary):
+        with atomic_file(self.path, durable=True):
             self._file.write(self._digest.digest())
-            self._file.flush()
-            os.fsync(self._file.fileno())
             self._file.close()
-        replace_durably(self.temporary, self.path)
 
     def abort(self) -> None:
         """Drop what was written."""

@@ -17,11 +17,11 @@ from mmtl.score_maps.manifest import (
     ShardEntry,
     make_settings,
     setting_difference,
-    write_atomically,
     write_manifest,
 )
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
-from mmtl.score_maps.shard import TEMPORARY_SUFFIX, Shard, ShardWriter, read_footer, shard_name
+from mmtl.score_maps.shard import Shard, ShardWriter, read_footer, shard_name
+from mmtl.utils.atomic_file import TEMPORARY_SUFFIX, atomic_file
 from mmtl.utils.image_files import check_utf8
 
 SHARD_BYTES = 256 * 2**20
@@ -62,11 +62,13 @@ def finish_store(folder: Path) -> None:
     opened = [Shard(path, layout) for path, _ in shards]
     _refuse_duplicates(opened)
     index = build_index(shard.all_key_bytes() for shard in opened)
-    write_atomically(folder / INDEX_NAME, index)
+    with atomic_file(folder / INDEX_NAME, durable=True) as temporary:
+        temporary.write_bytes(index)
     entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
     undecodable = [key for _, footer in shards for key in footer["undecodable"]]
     if undecodable:
-        write_atomically(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
+        with atomic_file(folder / UNDECODABLE_NAME, durable=True) as temporary:
+            temporary.write_bytes("".join(f"{key}\n" for key in undecodable).encode())
     write_manifest(folder, Manifest(settings, entries, hashlib.sha256(index).hexdigest(), undecodable))
     remove_temporaries(folder)
 

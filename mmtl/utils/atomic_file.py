@@ -1,25 +1,65 @@
-"""Files that bear their name only when they are whole."""
+"""Write files atomically: under a temporary name, renamed when complete."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TEMPORARY_SUFFIX = ".part"
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the name beside ``path`` to write to; fixed, so that what a killed run leaves is overwritten."""
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
+
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which is renamed to ``path`` at the end, or removed when writing fails.
+def atomic_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path to write to; rename it to ``path`` at the end, or remove it on an error.
 
     Args:
-        path: The file to appear; its folder is made, and what bears its name until then stays as it is.
+        path: The file to write; its folder is created. An existing file stays intact until the rename.
+        durable: Whether to sync the file and its folder, so that the result survives a power failure.
 
     Raises:
-        OSError: If the folder cannot be made, or a folder bears the name already.
+        OSError: The file cannot be written, or ``path`` is a folder.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = temporary_path(path)
     try:
-        yield temporary
+        with name_disk_errors(temporary):
+            yield temporary
+            if durable:
+                _sync(temporary)
         os.replace(temporary, path)
+        if durable:
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def name_disk_errors(path: Path) -> Iterator[None]:
+    """Add the file's name, which Python omits when a write fails, and the remedy to an OSError.
+
+    Raises:
+        OSError: The body could not write.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = " (free disk space and run the same command again)" if full else ""
+        raise OSError(error.errno, f"{error.strerror}{advice}", str(path)) from None

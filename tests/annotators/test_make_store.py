@@ -295,7 +295,7 @@ def test_a_full_disk_ends_in_an_error_and_damages_no_shard(images, tmp_path):
     make(images, tmp_path / "whole")
     mount_small_disk(tmp_path / "disk", size="12k")
     try:
-        with pytest.raises(OSError, match=r"No space left on device \(make room.*disk/s/shard-\d{5}.bin.part"):
+        with pytest.raises(OSError, match=r"No space left on device \(free disk space.*disk/s/shard-\d{5}.bin.part"):
             make(images, tmp_path / "disk" / "s")
         whole = contents(tmp_path / "whole")
         left = contents(tmp_path / "disk" / "s")

@@ -1,6 +1,5 @@
 """Checkpoints that appear whole or not at all, and the last whole one on resuming."""
 
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import Runner
 
 from mmtl.registry import HOOKS
+from mmtl.utils.atomic_file import atomic_file
 
 BACKEND = "mmtl_renamed"
 
@@ -21,14 +21,9 @@ class RenamedFileBackend(LocalBackend):
     """Local files that bear their name only when they are whole."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Writes under another name first, the same every time, so that what a kill leaves is written over."""
-        part = f"{filepath}.part"
-        try:
-            super().put(obj, part)
-            os.replace(part, filepath)
-        except OSError:
-            Path(part).unlink(missing_ok=True)
-            raise
+        """Write a file atomically."""
+        with atomic_file(filepath) as temporary:
+            super().put(obj, temporary)
 
 
 @HOOKS.register_module()
