@@ -1,0 +1,74 @@
+"""Every config resolves to the values in the snapshot, except for the departures stated here.
+
+State a deliberate change in ``DEPARTURES``. To accept all of them into a new snapshot, run
+``python tests/configs/test_resolved_configs.py`` and empty ``DEPARTURES`` in the same commit.
+"""
+
+import gzip
+import inspect
+import json
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from helpers.paths import DATA, ROOT
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+SNAPSHOT = DATA / "resolved_configs.json.gz"
+# What the Runner, the inferencers and mmtl's hooks read. All other variables only help to write a config.
+KEYS = {*inspect.signature(Runner.__init__).parameters, "tta_model", "tta_pipeline", "test_pipeline", "score_maps"}
+KEYS |= {"runner_type", "compile", "sync_bn", "model_wrapper_cfg", "find_unused_parameters"}
+# Pattern of config files -> pattern of dotted keys -> reason for the new value.
+DEPARTURES: dict[str, dict[str, str]] = {}
+
+
+def resolve(path: Path) -> dict[str, object]:
+    """Return the values of a config by dotted key, such as ``model.backbone.arch`` or ``param_scheduler.0.end``."""
+    values = json.loads(json.dumps(Config.fromfile(path).to_dict(), default=repr))
+    return flatten({key: value for key, value in values.items() if key in KEYS})
+
+
+def flatten(value: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(value, (dict, list)) or not value:
+        return {prefix: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {k: v for key, child in items for k, v in flatten(child, f"{prefix}.{key}".lstrip(".")).items()}
+
+
+def resolve_all() -> dict[str, dict[str, object]]:
+    paths = sorted(path for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts)
+    return {path.relative_to(ROOT).as_posix(): resolve(path) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def changes() -> dict[tuple[str, str], str]:
+    """Every difference between the configs and the snapshot as (config, key): "old -> new"."""
+    old, new = json.loads(gzip.decompress(SNAPSHOT.read_bytes())), resolve_all()
+    found = {(name, ""): "added or removed" for name in old.keys() ^ new.keys()}
+    for name in old.keys() & new.keys():
+        for key in old[name].keys() | new[name].keys():
+            before, after = (values.get(key, "missing") for values in (old[name], new[name]))
+            if before != after:
+                found[name, key] = f"{before} -> {after}"
+    return found
+
+
+def is_stated(change: tuple[str, str], departure: tuple[str, str]) -> bool:
+    return all(fnmatch(value, pattern) for value, pattern in zip(change, departure, strict=True))
+
+
+def test_configs_resolve_to_the_snapshot_except_for_stated_departures(changes):
+    departures = [(configs, key) for configs, keys in DEPARTURES.items() for key in keys]
+    unstated = {c: values for c, values in changes.items() if not any(is_stated(c, d) for d in departures)}
+    assert not unstated, "\n".join(f"{name} {key}: {values}" for (name, key), values in sorted(unstated.items()))
+
+
+def test_every_stated_departure_departs_from_the_snapshot(changes):
+    departures = [(configs, key) for configs, keys in DEPARTURES.items() for key in keys]
+    assert [d for d in departures if not any(is_stated(change, d) for change in changes)] == []
+
+
+if __name__ == "__main__":
+    text = json.dumps(resolve_all(), indent=1, sort_keys=True)
+    SNAPSHOT.write_bytes(gzip.compress(text.encode(), mtime=0))
