@@ -5,7 +5,7 @@ from mmseg.datasets import BaseSegDataset as MMSegBaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets import PascalVOCDataset as MMSegPascalVOCDataset
 
-from mmtl.datasets.segmentation_check import where_images_are
+from mmtl.datasets.annotation_rules import where_images_are
 from mmtl.registry import DATASETS
 
 

@@ -1,14 +1,11 @@
-import runpy
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from helpers import tiny_segmentation as tiny
-from helpers.paths import ROOT
 
-PATH = ROOT / "tools" / "check_segmentation_data.py"
-TOOL = SimpleNamespace(**runpy.run_path(str(PATH)))
+from mmtl.apis.check_segmentation import Split, check_segmentation, class_table, print_report
 
 
 @pytest.fixture
@@ -18,9 +15,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def run(root, capsys, *more):
-    code = TOOL.main([str(root / "tiny.py"), "--jobs", "1", *more])
-    return code, capsys.readouterr().out
+def run(root, capsys, shown=10):
+    count = print_report(check_segmentation(root / "tiny.py", jobs=1), shown)
+    return count, capsys.readouterr().out
 
 
 def annotations(root, split):
@@ -32,7 +29,7 @@ def annotations(root, split):
 def test_counts_are_those_of_the_files(tmp_path, jobs, reduce_zero_label):
     tiny.draw_data(tmp_path, first_label=int(reduce_zero_label))
     cv2.imwrite(str(tmp_path / "annotations/train/0.png"), np.zeros((40, 56), np.uint8))
-    train, val = TOOL.check(tiny.write_config(tmp_path, reduce_zero_label), jobs)
+    train, val = check_segmentation(tiny.write_config(tmp_path, reduce_zero_label), jobs)
     assert (train.name, val.name) == ("train", "val, test") and not train.problems and not val.problems
     for split, name in ((train, "train"), (val, "val")):
         labels = annotations(tmp_path, name)
@@ -44,17 +41,17 @@ def test_counts_are_those_of_the_files(tmp_path, jobs, reduce_zero_label):
         assert split.pixels[255] == ignored and split.pixels.sum() == sum(each.size for each in labels)
 
 
-def test_good_data_are_well_and_shown(root, capsys):
-    code, out = run(root, capsys)
-    assert code == 0 and "7 pairs: all is well" in out and "disc" in out
+def test_good_data_have_no_problems_and_their_classes_are_listed(root, capsys):
+    count, out = run(root, capsys)
+    assert count == 0 and "7 pairs, problems: none" in out and "disc" in out
 
 
-def test_a_class_that_training_never_shows_is_said_but_no_fault(root, capsys):
+def test_class_that_training_never_shows_is_reported_but_not_a_problem(root, capsys):
     for path in (root / "annotations/train").iterdir():
         labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), np.where(labels == 2, np.uint8(255), labels))
-    code, out = run(root, capsys)
-    assert code == 0 and "train: no pixel of bar\n" in out
+    count, out = run(root, capsys)
+    assert count == 0 and "train: no pixel of bar\n" in out
 
 
 def label_beyond(root):
@@ -73,18 +70,18 @@ def one_row(root):
     other_size(root)  # the only fault
 
 
-def cut_short(root):
-    """A JPEG, whose missing part OpenCV 4 fills with grey without a word."""
+def truncated(root):
+    """A JPEG, whose missing part OpenCV 4 fills with gray without an error."""
     path = root / "images/train/2.png"
     data = cv2.imencode(".jpg", cv2.imread(str(path)))[1].tobytes()
     path.write_bytes(data[: len(data) // 2])
 
 
-def no_picture(root):
-    (root / "annotations/train/2.png").write_bytes(b"no picture")
+def not_an_image(root):
+    (root / "annotations/train/2.png").write_bytes(b"not an image")
 
 
-def in_colours(root):
+def in_color(root):
     cv2.imwrite(str(root / "annotations/train/0.png"), np.zeros((40, 56, 3), np.uint8))
 
 
@@ -101,7 +98,7 @@ def another_suffix(root):
     (root / "images/train/3.png").rename(root / "images/train/3.jpeg")
 
 
-def no_folder(root):
+def missing_folder(root):
     (root / "images/val").rename(root / "images/elsewhere")
 
 
@@ -125,24 +122,24 @@ def ignore_another(root):
         ),
         (other_size, ["val, test: sizes differ (1)", "2.png: 30 x 20 pixels (H x W), its image 40 x 56"]),
         (one_row, ["problems: 1", "val, test: sizes differ (1)"]),
-        (cut_short, ["train: unreadable image (1)", "2.png"]),
-        (no_picture, ["train: unreadable annotation (1)", "2.png"]),
-        (in_colours, ["train: annotation in colours (1)", "one channel of class indices"]),
+        (truncated, ["train: unreadable image (1)", "2.png"]),
+        (not_an_image, ["train: unreadable annotation (1)", "2.png"]),
+        (in_color, ["train: color annotation (1)", "one channel of class indices"]),
         (sixteen_bits, ["values up to 300"]),
         (lambda root: (root / "annotations/val/1.png").unlink(), ["no annotation (1)", "images/val/1.png has no"]),
         (lambda root: (root / "images/val/1.png").unlink(), ["val/1.png belongs to no image"]),
         (empty_split, ["train: empty split (1)", "files ending in .png"]),
         (another_suffix, ["3.jpeg does not end in img_suffix='.png'"]),
-        (no_folder, ["val, test: cannot be opened (1)"]),
+        (missing_folder, ["val, test: cannot be opened (1)"]),
         (fourth_class, ["names 4, decode_head.num_classes is 3"]),
         (ignore_another, ["ignores 255, the head 254"]),
     ],
 )
-def test_a_fault_is_named_and_the_exit_code_says_so(root, capsys, spoil, messages):
+def test_problem_is_reported_with_its_file(root, capsys, spoil, messages):
     spoil(root)
-    code, out = run(root, capsys)
+    count, out = run(root, capsys)
     out = out.replace("\n", " ")
-    assert code == 1 and all(message in out for message in messages)
+    assert count and all(message in out for message in messages)
 
 
 def test_label_numbers_are_those_in_the_file_under_reduce_zero_label(tmp_path, capsys):
@@ -152,20 +149,23 @@ def test_label_numbers_are_those_in_the_file_under_reduce_zero_label(tmp_path, c
     assert "label 9 (6 pixels); known are 1 to 3, 0 and 255" in run(tmp_path, capsys)[1]
 
 
-def test_many_problems_of_a_kind_are_cut_unless_all_are_asked_for(root, capsys):
+def test_problems_of_a_kind_are_limited_unless_all_are_requested(root, capsys):
     for index in range(12):
         cv2.imwrite(str(root / f"annotations/val/extra{index}.png"), np.zeros((40, 56), np.uint8))
-    short, long = (run(root, capsys, *more)[1] for more in ((), ("--all",)))
+    short, long = (run(root, capsys, shown)[1] for shown in (10, None))
     assert "and 2 more (--all)" in short and short.count("belongs to no image") == 10
     assert long.count("belongs to no image") == 12
 
 
-@pytest.mark.parametrize(
-    ("text", "more", "message"),
-    [("x = 1", [], "no train_, val_ or test_dataloader"), (None, ["--jobs", "0"], "--jobs 0")],
-)
-def test_a_mistake_at_the_command_line_ends_in_one_message(root, text, more, message):
-    if text:
-        (root / "tiny.py").write_text(text)
-    with pytest.raises(SystemExit, match=message):
-        TOOL.main([str(root / "tiny.py"), *more])
+def test_config_without_datasets_is_refused(tmp_path):
+    (tmp_path / "bare.py").write_text("x = 1")
+    with pytest.raises(ValueError, match="no train_, val_ or test_dataloader"):
+        check_segmentation(tmp_path / "bare.py", jobs=1)
+
+
+def test_table_counts_ignored_and_unknown_labels_apart():
+    pixels = np.zeros(256, np.int64)
+    pixels[[0, 1, 7, 255]] = 40, 30, 20, 10
+    check = SimpleNamespace(num_classes=2, ignore_index=255)
+    table = class_table([Split("train", ("a", "b"), check=check, pixels=pixels)])
+    assert list(table.columns[3].cells) == ["57.14", "42.86", "10.00", "20.00"]

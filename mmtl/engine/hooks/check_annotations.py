@@ -7,8 +7,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmtl.datasets.annotation_rules import LABELS, highest_beyond_8_bit, restore_sides
 from mmtl.datasets.pipelines import plain_datasets, transforms_of
-from mmtl.datasets.segmentation_check import LABELS, highest_beyond_8_bit, restore_sides
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import decode_head_of
 
