@@ -26,6 +26,7 @@ from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.archive import export_archive, image_keys, import_archive
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
+from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
 from mmtl.visualization.score_maps import draw_maps
 
 TOLERATED_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
@@ -182,6 +183,7 @@ def import_(arguments: argparse.Namespace) -> None:
             arguments.archive,
             arguments.store,
             arguments.num_classes,
+            read_tensor=tensor_from_bytes,
             key_of=image_keys(arguments.images, arguments.suffix),
             transposed=arguments.transposed,
             jobs=arguments.jobs,
@@ -199,7 +201,7 @@ def export(arguments: argparse.Namespace) -> None:
     store = ScoreMapStore(arguments.store)
     with Progress() as progress:
         task = progress.add_task("maps", total=len(store))
-        export_archive(store, arguments.folder, lambda: progress.advance(task))
+        export_archive(store, arguments.folder, write_tensor=tensor_to_bytes, on_map=lambda: progress.advance(task))
 
 
 def merge(arguments: argparse.Namespace) -> None:

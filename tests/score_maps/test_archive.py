@@ -2,16 +2,20 @@ import io
 import os
 import shutil
 import tarfile
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from helpers.score_map_makers import contents, write_store
 
-from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
-from mmtl.score_maps.archive import export_archive, image_keys, import_archive
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, archive
+from mmtl.score_maps.archive import image_keys
+from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
 
 PNG = image_keys(None, ".png")
+import_archive = partial(archive.import_archive, read_tensor=tensor_from_bytes)
+export_archive = partial(archive.export_archive, write_tensor=tensor_to_bytes)
 
 
 @pytest.fixture
@@ -22,8 +26,8 @@ def exported(tmp_path):
 
 
 def pack(folder, path, mode="w:gz", prefix="."):
-    with tarfile.open(path, mode) as archive:
-        archive.add(folder, prefix)
+    with tarfile.open(path, mode) as tar:
+        tar.add(folder, prefix)
     return path
 
 
@@ -42,7 +46,7 @@ def test_an_exported_file_has_the_released_layout(exported):
     np.testing.assert_array_equal(both[1].permute(1, 2, 0), maps["a/3.png"].classes)
 
 
-def test_exported_files_say_nothing_of_the_run_that_wrote_them(exported):
+def test_exported_files_contain_no_temporary_name_or_process_id(exported):
     content = (exported[0] / "a" / "3.pt").read_bytes()
     assert b".part" not in content and str(os.getpid()).encode() not in content
 
@@ -56,7 +60,7 @@ def test_importing_undoes_exporting_from_a_folder_and_from_archives(exported, tm
         assert_holds(ScoreMapStore(tmp_path / f"t{number}"), maps)
 
 
-def test_transposed_archives_are_turned(exported, tmp_path):
+def test_transposed_archives_are_transposed_back(exported, tmp_path):
     folder, maps = exported
     for path in folder.rglob("*.pt"):
         torch.save(torch.load(path, weights_only=True).transpose(2, 3).clone(), path)
@@ -86,7 +90,7 @@ def stop_at_the_second():
 
 def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
     folder, maps = exported
-    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", 4)
+    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_PER_CHUNK", 4)
     with pytest.raises(KeyboardInterrupt):
         import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop_at_the_second(), shard_bytes=500)
     found = import_archive(folder, tmp_path / "t", 10, key_of=PNG, shard_bytes=500)
@@ -96,12 +100,12 @@ def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("resumed", "entries_at_once"), [(False, 4), (False, 1000), (True, 4)])
-def test_an_image_that_occurs_twice_is_told_however_far_apart(
+def test_an_image_that_occurs_twice_is_refused_however_far_apart(
     exported, tmp_path, monkeypatch, resumed, entries_at_once
 ):
     folder, _ = exported
     shutil.copytree(folder / "a", folder / "z" / "a")
-    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_AT_ONCE", entries_at_once)
+    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_PER_CHUNK", entries_at_once)
     if resumed:
         with pytest.raises(KeyboardInterrupt):
             import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop_at_the_second(), shard_bytes=500)
@@ -114,10 +118,10 @@ def test_an_image_that_occurs_twice_is_told_however_far_apart(
 def test_paths_that_leave_the_archive_are_refused(tmp_path, name):
     buffer = io.BytesIO()
     torch.save(torch.zeros(2, 2, 3, 5, dtype=torch.float16), buffer)
-    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
         member = tarfile.TarInfo(name)
         member.size = buffer.tell()
-        archive.addfile(member, io.BytesIO(buffer.getvalue()))
+        tar.addfile(member, io.BytesIO(buffer.getvalue()))
     with pytest.raises(ValueError, match="leaves the archive"):
         import_archive(tmp_path / "x.tar", tmp_path / "t", 10, key_of=PNG)
     assert not (tmp_path / "t").exists()
@@ -126,18 +130,18 @@ def test_paths_that_leave_the_archive_are_refused(tmp_path, name):
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
 def test_maps_that_are_links_in_an_archive_are_refused_not_skipped(exported, tmp_path, kind):
     pack(exported[0], tmp_path / "x.tar", "w")
-    with tarfile.open(tmp_path / "x.tar", "a") as archive:
+    with tarfile.open(tmp_path / "x.tar", "a") as tar:
         member = tarfile.TarInfo("a/link.pt")
         member.type, member.linkname = kind, "../../etc/passwd"
-        archive.addfile(member)
-    with pytest.raises(ValueError, match=r"'a/link.pt' is a link or no file"):
+        tar.addfile(member)
+    with pytest.raises(ValueError, match=r"'a/link.pt' must be a regular file"):
         import_archive(tmp_path / "x.tar", tmp_path / "t", 10, key_of=PNG)
     assert not (tmp_path / "t").exists()
 
 
 def test_empty_files_are_named(exported, tmp_path):
     (exported[0] / "a" / "empty.pt").touch()
-    with pytest.raises(ValueError, match=r"a/empty.pt cannot be read as a tensor: EOFError"):
+    with pytest.raises(ValueError, match=r"a/empty.pt: it cannot be read as a tensor: EOFError"):
         import_archive(exported[0], tmp_path / "t", 10, key_of=PNG)
 
 
@@ -149,21 +153,21 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Evil(), "cannot be read as a tensor.*Nothing in it was run"),
+        (Evil(), "b/bad.pt: it cannot be read as a tensor. No code from it was run"),
         (torch.zeros(3, 2, 3, 5), r"tensor \[2, k, h, w\]"),
         (torch.zeros(2, 0, 3, 5), r"\[2, 0, 3, 5\]"),
-        ([1, 2], "list"),
+        ([1, 2], "b/bad.pt.*list"),
         (torch.zeros(2, 2, 3, 5, dtype=torch.complex64), "torch.complex64"),
         (torch.zeros(2, 2, 3, 5).to_sparse(), "torch.sparse_coo"),
         (torch.zeros(2, 2, 3, 5, device="meta"), "on meta"),
         (torch.zeros(2, 2, 3, 5), "a class twice in a cell"),
-        (torch.full((2, 2, 3, 5), 10.0), "beyond --num-classes 10"),
-        (torch.full((2, 2, 3, 5), 0.5), "whole numbers"),
+        (torch.full((2, 2, 3, 5), 10.0), "below --num-classes 10, got 10"),
+        (torch.full((2, 2, 3, 5), 0.5), "integers"),
         (torch.full((2, 2, 3, 5), torch.nan), "finite"),
         (torch.arange(2.0).view(1, 2, 1, 1).repeat(2, 1, 4, 5), r"b/bad.pt: Score maps of \(4, 5, 2\)"),
     ],
 )
-def test_files_that_are_no_maps_are_named_and_nothing_is_left(exported, tmp_path, capsys, content, message):
+def test_files_that_are_not_maps_are_named_and_no_store_is_left(exported, tmp_path, capsys, content, message):
     folder, _ = exported
     (folder / "b").mkdir()
     torch.save(content, folder / "b" / "bad.pt")
@@ -172,30 +176,30 @@ def test_files_that_are_no_maps_are_named_and_nothing_is_left(exported, tmp_path
     assert not (tmp_path / "t").exists() and capsys.readouterr().out == ""
 
 
-def test_a_cut_archive_is_told(exported, tmp_path):
+def test_a_truncated_archive_is_refused(exported, tmp_path):
     path = pack(exported[0], tmp_path / "x.tar.gz")
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="corrupt"):
         import_archive(path, tmp_path / "t", 10, key_of=PNG)
 
 
-def test_missing_and_empty_archives_are_told(tmp_path):
+def test_missing_and_empty_archives_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder or archive"):
         import_archive(tmp_path / "x.tar", tmp_path / "t", 10, key_of=PNG)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no .pt file"):
+    with pytest.raises(FileNotFoundError, match="contains no .pt file"):
         import_archive(tmp_path / "empty", tmp_path / "t", 10, key_of=PNG)
 
 
 def test_class_counts_beyond_float16_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="exact only up to 2048"):
+    with pytest.raises(ValueError, match="at most 2048.*got 5000"):
         import_archive(tmp_path, tmp_path / "t", 5000, key_of=PNG)
     write_store(tmp_path / "s", 1, num_classes=5000)
-    with pytest.raises(ScoreMapStoreError, match="exact only to 2048"):
+    with pytest.raises(ScoreMapStoreError, match="at most 2048.*got 5000"):
         export_archive(ScoreMapStore(tmp_path / "s"), tmp_path / "files")
 
 
-def test_the_image_root_gives_the_extension(tmp_path):
+def test_the_image_root_determines_the_suffix(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.JPEG").touch()
     key_of = image_keys(tmp_path, ".png")
