@@ -24,6 +24,7 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 docs: install
 	$(BIN)/python -m sphinx --quiet --fail-on-warning docs docs/_build
