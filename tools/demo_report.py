@@ -23,7 +23,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from mmtl.demo import (
     Figure,
     Line,
-    class_colours,
+    blend_colors,
     figure_row,
     grid,
     lay_over,
@@ -156,7 +156,7 @@ def score_map_section(store: ScoreMapStore, data: Path, names: list[str], palett
     figures = []
     for key in evenly(keys, 8):
         image = read_rgb(data / "classification/train" / key)
-        cells = class_colours(map_probabilities(store[key], len(names)), palette)
+        cells = blend_colors(map_probabilities(store[key], len(names)), palette)
         figures += [Figure(image, f"class: {key.split('/')[0]}"), Figure(lay_over(image, cells), "its score map")]
     measured = evenly(keys, min(400, len(keys)))
     annotations = data / "segmentation/annotations/training"
@@ -196,7 +196,7 @@ def mix_token_section(work: Path, data: Path, names: list[str], palette: np.ndar
     labels = [names[int(sample.gt_label)] for sample in samples]
     figures = []
     for index, partner in list(enumerate(mixed["token_mix"].partner.tolist()))[:2]:
-        cells = class_colours(targets.dense()[index].numpy().reshape(*targets.grid_hw, -1), palette)
+        cells = blend_colors(targets.dense()[index].numpy().reshape(*targets.grid_hw, -1), palette)
         mixture = mix_patches(views[index], views[partner], stays_hw)
         figures += [
             Figure(views[index], f"A: {labels[index]}"),

@@ -1,13 +1,13 @@
 from mmtl.demo.charts import Line, line_chart
 from mmtl.demo.html_page import Figure, figure_row, grid, legend, page, paragraph, section, table
 from mmtl.demo.run_logs import Curve, read_curve, training_position
-from mmtl.visualization.label_images import class_colours, data_uri, lay_over, mix_patches, paint_mask
+from mmtl.visualization.label_images import blend_colors, data_uri, lay_over, mix_patches, paint_mask
 
 __all__ = [
     "Curve",
     "Figure",
     "Line",
-    "class_colours",
+    "blend_colors",
     "data_uri",
     "figure_row",
     "grid",

@@ -18,7 +18,7 @@ from mmtl.demo import (
     Curve,
     Figure,
     Line,
-    class_colours,
+    blend_colors,
     data_uri,
     figure_row,
     lay_over,
@@ -90,11 +90,11 @@ def test_a_curve_that_was_never_logged_is_left_out():
     assert "nothing was logged" in line_chart([empty], "step", "title")
 
 
-def test_class_colours_are_linear_in_the_probabilities():
+def test_blended_colors_are_linear_in_the_probabilities():
     one_hot = np.eye(3)[None]
-    assert np.array_equal(class_colours(one_hot, PALETTE)[0], PALETTE)
-    assert np.array_equal(class_colours(np.zeros((1, 1, 3)), PALETTE)[0, 0], [255, 255, 255])
-    half = class_colours(np.array([[[0.5, 0.25, 0.0]]]), PALETTE)[0, 0]
+    assert np.array_equal(blend_colors(one_hot, PALETTE)[0], PALETTE)
+    assert np.array_equal(blend_colors(np.zeros((1, 1, 3)), PALETTE)[0, 0], [255, 255, 255])
+    half = blend_colors(np.array([[[0.5, 0.25, 0.0]]]), PALETTE)[0, 0]
     assert np.abs(half - (0.5 * PALETTE[0] + 0.25 * PALETTE[1] + 0.25 * 255.0)).max() <= 0.5
 
 
