@@ -27,7 +27,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
-from mmtl.engine.hooks.exact_resume import Placed, load_placed
+from mmtl.engine.hooks.exact_resume import NumberedIndex, load_seeded
 from mmtl.models import TokenLabelDataPreprocessor
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
 from mmtl.utils.image_files import list_images
@@ -84,8 +84,8 @@ def build_dataset(images: Path, store: str | None) -> torch.utils.data.Dataset:
 def run_epoch(dataset: torch.utils.data.Dataset, batches: int, seeded: bool = True) -> dict:
     """What a worker does: load, augment and collate some batches. Returns the last one."""
     for start in range(0, batches * BATCH, BATCH):
-        items = [Placed(place % len(dataset), place) for place in range(start, start + BATCH)]
-        batch = default_collate(load_placed(dataset, 0, 0, items if seeded else [item.index for item in items]))
+        items = [NumberedIndex(place % len(dataset), place) for place in range(start, start + BATCH)]
+        batch = default_collate(load_seeded(dataset, 0, 0, items if seeded else [item.index for item in items]))
     return batch
 
 

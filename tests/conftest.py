@@ -1,4 +1,4 @@
-"""What every test starts from."""
+"""Fixtures of all tests."""
 
 import multiprocessing
 
@@ -8,13 +8,13 @@ from mmengine.registry import DefaultScope
 
 @pytest.fixture(autouse=True)
 def no_default_scope() -> None:
-    """A Runner leaves its scope behind (a fixture of a whole module, too); the test would look for its types there."""
+    """Reset mmengine's default scope, which earlier Runners and module fixtures leave set."""
     DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")
 def processes() -> multiprocessing.context.ForkServerContext:
-    """Starts processes from one that has computed nothing: a fork of this one would wait for threads left behind."""
+    """Return a fork server: a process forked from a multithreaded test process could deadlock."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mmtl.models", "mmtl.annotators.make_store", "mmpretrain.models"])
     return context

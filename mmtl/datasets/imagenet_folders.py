@@ -11,17 +11,18 @@ WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 
 @DATASETS.register_module()
 class ImageNetFolders(ImageNet):
-    """Images of some of ImageNet's classes, in folders named by wnid (n01440764) or by class index (0 to 999).
+    """ImageNet images in folders named by wnid (n01440764) or by class index (0 to 999), for any classes.
 
-    MMPretrain's ImageNet numbers the folders that it finds, in the order of their names. Here the name says which of
-    the 1000 classes a folder holds: ImageNet-A and -R have 200 of them, and ImageNet-V2's "10" is not the third.
-    ``metainfo['class_subset']`` lists the classes that are there, for :class:`mmtl.SubsetAccuracy`.
+    MMPretrain's ImageNet numbers the folders it finds in alphabetical order. This dataset takes the class from the
+    folder's name, as needed for ImageNet-A and ImageNet-R (200 classes) and for ImageNet-V2 (folder "10" is class 10,
+    but third in alphabetical order). ``metainfo['class_subset']`` lists the classes present, for
+    :class:`mmtl.SubsetAccuracy`.
 
     Args:
-        **kwargs: of mmpretrain's ImageNet, such as ``data_root``, ``split`` or ``data_prefix``, ``pipeline``.
+        **kwargs: arguments of mmpretrain's ImageNet, such as ``data_root``, ``data_prefix``, ``pipeline``.
 
     Raises:
-        ValueError: A folder's name is no class, or there is no image.
+        ValueError: If a folder's name is not an ImageNet class, or there are no images.
     """
 
     def _find_samples(self) -> list[tuple[str, int]]:
@@ -29,34 +30,34 @@ class ImageNetFolders(ImageNet):
         labels = class_labels(folders, self.img_prefix)
         samples, empty = get_samples(self.img_prefix, labels, is_valid_file=self.is_valid_file)
         if not samples:
-            raise ValueError(f"{self.img_prefix!r} holds no image in folders named by ImageNet class")
+            raise ValueError(f"{self.img_prefix!r} must contain images in folders named by ImageNet class, got none.")
         self._metainfo["class_subset"] = tuple(sorted(labels[folder] for folder in folders if folder not in empty))
         return samples
 
 
-def class_labels(folders: list[str], place: str = "the data set") -> dict[str, int]:
-    """Class index of each folder.
+def class_labels(folders: list[str], root: str = "dataset") -> dict[str, int]:
+    """Return the class index of each folder.
 
     Args:
         folders: names of class folders.
-        place: where they are, for messages.
+        root: folder that contains them, for messages.
 
     Raises:
-        ValueError: A name is neither a wnid of ImageNet-1k nor an index of 0 to 999.
+        ValueError: If a name is neither a wnid of ImageNet-1k nor an index from 0 to 999.
     """
-    known = wnid_labels()
-    named = all(folder in known for folder in folders)
-    labels = dict(known) if named else {str(index): index for index in range(len(known))}
-    strange = [folder for folder in folders if folder not in labels]
-    if strange:
+    wnids = wnid_labels()
+    by_wnid = all(folder in wnids for folder in folders)
+    labels = wnids if by_wnid else {str(index): index for index in range(len(wnids))}
+    unknown = [folder for folder in folders if folder not in labels]
+    if unknown:
         raise ValueError(
-            f"{place}: {len(strange)} of {len(folders)} folders name no ImageNet class, such as {strange[0]!r}; "
-            "folders named by wnid (n01440764) or by class index (0 to 999), not both, are wanted"
+            f"{root}: folders must all be named by wnid (n01440764) or all by class index (0 to 999), "
+            f"got {len(unknown)} of {len(folders)} with other names, such as {unknown[0]!r}."
         )
     return {folder: labels[folder] for folder in folders}
 
 
 @cache
 def wnid_labels() -> dict[str, int]:
-    """Class index of each wnid of ImageNet-1k."""
+    """Return the class index of each wnid of ImageNet-1k."""
     return {wnid: index for index, wnid in enumerate(WNIDS.read_text().split())}

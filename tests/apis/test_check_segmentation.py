@@ -10,7 +10,7 @@ from mmtl.apis.check_segmentation import Split, check_segmentation, class_table,
 
 @pytest.fixture
 def root(tmp_path):
-    tiny.draw_data(tmp_path)
+    tiny.write_data(tmp_path)
     tiny.write_config(tmp_path)
     return tmp_path
 
@@ -27,7 +27,7 @@ def annotations(root, split):
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("reduce_zero_label", [False, True])
 def test_counts_are_those_of_the_files(tmp_path, jobs, reduce_zero_label):
-    tiny.draw_data(tmp_path, first_label=int(reduce_zero_label))
+    tiny.write_data(tmp_path, first_label=int(reduce_zero_label))
     cv2.imwrite(str(tmp_path / "annotations/train/0.png"), np.zeros((40, 56), np.uint8))
     train, val = check_segmentation(tiny.write_config(tmp_path, reduce_zero_label), jobs)
     assert (train.name, val.name) == ("train", "val, test") and not train.problems and not val.problems
@@ -143,7 +143,7 @@ def test_problem_is_reported_with_its_file(root, capsys, spoil, messages):
 
 
 def test_label_numbers_are_those_in_the_file_under_reduce_zero_label(tmp_path, capsys):
-    tiny.draw_data(tmp_path, first_label=1)
+    tiny.write_data(tmp_path, first_label=1)
     tiny.write_config(tmp_path, reduce_zero_label=True)
     label_beyond(tmp_path)
     assert "label 9 (6 pixels); known are 1 to 3, 0 and 255" in run(tmp_path, capsys)[1]

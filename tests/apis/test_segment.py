@@ -24,7 +24,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("segment")
     config = tiny.write_config(root)
     tiny.save_checkpoint(config, root / "weights.pth")
-    image = tiny.draw_pair((40, 56), 0)[0]
+    image = tiny.make_pair((40, 56), 0)[0]
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     pictures = {
         "plain.png": image,
@@ -114,7 +114,7 @@ def test_a_huge_image_is_predicted_smaller_and_keeps_its_size(place, monkeypatch
     inferencer, _ = TOOL.load_model(place / "tiny.py", str(place / "weights.pth"), "cpu", None)
     sizes = []
     inferencer.pipeline.transforms.append(lambda results: sizes.append(results["data_samples"].ori_shape) or results)
-    image = tiny.draw_pair((80, 112), 0)[0]
+    image = tiny.make_pair((80, 112), 0)[0]
     assert TOOL.segment(inferencer, image, 3).shape == (80, 112)
     assert len(sizes) == 1 and sizes[0][0] * sizes[0][1] <= 1000
 
@@ -225,7 +225,7 @@ def test_what_lies_in_the_output_folder_is_no_input(place, segmented):
 
 
 def test_overlay_without_opacity_is_the_image_and_with_all_of_it_the_palette():
-    image, mask = tiny.draw_pair((400, 360), 0)
+    image, mask = tiny.make_pair((400, 360), 0)
     palette = np.array([[10, 20, 30], [200, 0, 0], [0, 0, 200]], np.uint8)
     assert np.array_equal(draw_overlay(image, mask, tiny.CLASSES, palette, 0)[:400, :360], image)
     assert np.array_equal(draw_overlay(image, mask, tiny.CLASSES, palette, 1)[:400, :360], palette[mask])

@@ -1,7 +1,7 @@
 """Ten training steps of each task give the golden losses: a refactor leaves them as they are.
 
-After a change of the numbers that is meant, write the new list with ``python tests/configs/test_golden_losses.py`` and say why in the
-commit.
+After an intended change of the numbers, write the new list with ``python tests/configs/test_golden_losses.py`` and
+give the reason in the commit message.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import small_segmentation_recipes as segmentation
 from helpers.paths import DATA, ROOT
-from helpers.synthetic_data import draw_classification_data, draw_segmentation_data
+from helpers.synthetic_data import write_classification_data, write_segmentation_data
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -28,16 +28,16 @@ def ten_losses(task: str, work_dir: Path) -> list[float]:
     cfg.work_dir, data_root = str(work_dir / "run"), work_dir / "data"
     dataset = cfg.train_dataloader.dataset
     if task == "pretrain":
-        draw_classification_data(data_root)
+        write_classification_data(data_root)
         dataset.data_root = str(data_root / "images")
         dataset.pipeline[1].update(store=str(data_root / "score_maps"), image_root=str(data_root / "images/train"))
         cfg.model.head.num_classes = 10
     elif task == "segment_small":  # the whole model, on crops of 64 x 64
         segmentation.set_crop(cfg, (64, 64))
         dataset.data_root = str(data_root)
-        segmentation.draw(dataset, num_classes=150)
+        segmentation.write_images(dataset, num_classes=150)
     else:
-        draw_segmentation_data(data_root)
+        write_segmentation_data(data_root)
         dataset.data_root = str(data_root)
         cfg.model.backbone.init_cfg = None
     cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)

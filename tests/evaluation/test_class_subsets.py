@@ -47,13 +47,13 @@ def test_folders_named_by_index_are_numbers_and_not_words(tmp_path):
 
 @pytest.mark.parametrize("folders", [["cat", "dog"], ["0", "1000"], ["n01440764", "5"], ["n00000001"]])
 def test_folder_that_names_no_class_is_named(folders):
-    with pytest.raises(ValueError, match="name no ImageNet class, such as"):
+    with pytest.raises(ValueError, match="wnid .*class index .*such as"):
         class_labels(folders)
 
 
 def test_folders_without_images_are_refused(tmp_path):
     (tmp_path / "n01440764").mkdir()
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="must contain images"):
         data_set(tmp_path)
 
 

@@ -1,8 +1,8 @@
-"""Trains shipped configs on drawn data: uninterrupted, killed, and resumed. Each run is a forked process of its own.
+"""Train shipped configs on synthetic data: uninterrupted, killed, and resumed. Each run is a forked process.
 
     python tests/helpers/killed_runs.py FOLDER TASK
 
-Prints JSON: for each run, the iterations that it did with their losses.
+Prints JSON: the iterations of each run with their losses.
 """
 
 import json
@@ -18,14 +18,14 @@ from mmengine.runner import Runner
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "configs")]
 from helpers.paths import ROOT  # noqa: E402
-from helpers.synthetic_data import draw_classification_data, draw_segmentation_data  # noqa: E402
+from helpers.synthetic_data import write_classification_data, write_segmentation_data  # noqa: E402
 from test_golden_losses import CONFIGS  # noqa: E402
 
-ITERATIONS, KILLED_AT, SAVE_EVERY = 10, 8, 3  # epochs of 5 iterations, so both checkpoints lie inside an epoch
+ITERATIONS, KILLED_AT, SAVE_EVERY = 10, 8, 3  # epochs of 5 iterations, so both checkpoints are saved inside an epoch
 
 
 class Recorder(Hook):
-    """Appends the loss of every iteration to a file, and kills its process at one of them."""
+    """Append the loss of every iteration to a file, and kill the process after a given iteration."""
 
     priority = "LOWEST"
 
@@ -40,7 +40,7 @@ class Recorder(Hook):
 
 
 def config(task: str, root: Path, work_dir: Path, workers: int) -> Config:
-    """The shipped config with its own hooks, small, on the data in ``root``."""
+    """Return a shipped config with its hooks, made small, on the data in ``root``."""
     cfg = Config.fromfile(ROOT / CONFIGS[task])
     cfg.work_dir, dataset = str(work_dir), cfg.train_dataloader.dataset
     if task == "pretrain":
@@ -56,13 +56,13 @@ def config(task: str, root: Path, work_dir: Path, workers: int) -> Config:
     for name in ("val_dataloader", "val_cfg", "val_evaluator", "test_dataloader", "test_cfg", "test_evaluator"):
         cfg[name] = None
     cfg.default_hooks.checkpoint.update(by_epoch=False, interval=SAVE_EVERY)
-    cfg.optim_wrapper.accumulative_counts = 4  # the checkpoints then fall into an accumulation
+    cfg.optim_wrapper.accumulative_counts = 4  # so that checkpoints are saved inside an accumulation
     cfg.log_level = "WARNING"
     return cfg
 
 
 def train(task: str, root: Path, name: str, workers: int, killed_at: int | None = None, resume: bool = False) -> list:
-    """(iteration, loss) of one run, which has a process of its own."""
+    """Run training in a forked process, and return (iteration, loss) of its iterations."""
     losses = root / f"{name}_{resume}.txt"
     if os.fork() == 0:
         try:
@@ -78,22 +78,22 @@ def train(task: str, root: Path, name: str, workers: int, killed_at: int | None 
     return [(int(iteration), float(loss)) for iteration, loss in lines]
 
 
-def cut_short(path: Path) -> None:
-    """As a kill in the middle of a plain write leaves a file."""
+def truncate(path: Path) -> None:
+    """Truncate a file as a process killed while writing would."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def main(root: Path, task: str) -> None:
-    """The uninterrupted run; one killed with four workers; pretraining also without, its last checkpoint cut short."""
+    """Train uninterrupted and killed with four workers; pretraining also without workers and a truncated file."""
     torch.set_num_threads(1)
     sys.stdout, printed = sys.stderr, sys.stdout
-    (draw_classification_data if task == "pretrain" else draw_segmentation_data)(root)
-    runs = {"whole": train(task, root, "whole", 0)}
+    (write_classification_data if task == "pretrain" else write_segmentation_data)(root)
+    runs = {"uninterrupted": train(task, root, "uninterrupted", 0)}
     for workers in (4, 0) if task == "pretrain" else (4,):
         name = f"workers_{workers}"
         runs[name] = train(task, root, name, workers, KILLED_AT)
         if not workers:
-            cut_short(root / name / "iter_6.pth")
+            truncate(root / name / "iter_6.pth")
         runs[f"{name}_resumed"] = train(task, root, name, workers, resume=True)
     print(json.dumps(runs), file=printed)
 

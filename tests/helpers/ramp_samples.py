@@ -1,4 +1,4 @@
-"""Samples whose pixels tell where in the original image they come from."""
+"""Samples whose pixel values encode their position in the original image."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ INSIDE = 200  # value of the third channel within the original image; padding ha
 
 
 def ramp_image(image_hw):
-    """Channel 0 holds 255 x, channel 1 holds 255 y of the unit square at every pixel centre."""
+    """Return an image with 255 x in channel 0 and 255 y in channel 1, (x, y) in the unit square at pixel centers."""
     height, width = image_hw
     x = 255 * (np.arange(width) + 0.5) / width
     y = 255 * (np.arange(height) + 0.5) / height
@@ -20,13 +20,14 @@ def ramp_image(image_hw):
 
 
 def cell_score_map(map_hw):
-    """A map whose cell in row r, column c has class r * w + c on top and nothing else."""
+    """Return a map whose cell in row r, column c lists only class r * w + c."""
     height, width = map_hw
     classes = np.arange(height * width, dtype=np.uint16).reshape(height, width, 1)
     return ScoreMap(scores=np.full(classes.shape, 9, np.float16), classes=classes, log_norm=None)
 
 
 def ramp_sample(image_hw, map_hw=(3, 4)):
+    """Return the results dict of a loaded image with its score map."""
     return {
         "img": ramp_image(image_hw),
         "img_shape": image_hw,
@@ -37,29 +38,29 @@ def ramp_sample(image_hw, map_hw=(3, 4)):
     }
 
 
-def seen_positions(image):
-    """Unit-square (x, y) [H, W, 2] that the colours tell, and where they can be trusted [H, W]."""
+def encoded_positions(image):
+    """Return the positions (x, y) [H, W, 2] encoded in the pixels, and a mask [H, W] of pixels inside the image."""
     positions = image[..., :2].astype(np.float64) / 255
     return positions, np.abs(image[..., 2].astype(int) - INSIDE) <= 1
 
 
-def pixel_centres(image):
-    """Unit-square (x, y) of every pixel centre, [H * W, 2]."""
+def pixel_centers(image):
+    """Return (x, y) in the unit square of every pixel center, [H * W, 2]."""
     height, width = image.shape[:2]
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     return np.stack([x.ravel(), y.ravel()], axis=-1)
 
 
 def worst_error(results):
-    """The largest distance between where the view says that a pixel is from and where its colour says."""
-    told = apply_affine(results["view_affine"], pixel_centres(results["img"]))
-    seen, trusted = seen_positions(results["img"])
-    interior = trusted.ravel() & (np.abs(told - 0.5) < 0.47).all(axis=-1)
+    """Return the largest distance between a pixel's position by ``view_affine`` and the position it encodes."""
+    expected = apply_affine(results["view_affine"], pixel_centers(results["img"]))
+    encoded, inside = encoded_positions(results["img"])
+    interior = inside.ravel() & (np.abs(expected - 0.5) < 0.47).all(axis=-1)
     assert interior.sum() > 20
-    return np.abs(told - seen.reshape(-1, 2))[interior].max()
+    return np.abs(expected - encoded.reshape(-1, 2))[interior].max()
 
 
 def cell_of(positions, map_hw):
-    """Class of the map cells at ``positions`` [n, 2], (x, y) counted in cells."""
+    """Return the class of the map cells at ``positions`` [n, 2], (x, y) in units of cells."""
     column, row = np.floor(positions).astype(int).T
     return row * map_hw[1] + column

@@ -1,4 +1,4 @@
-"""Small stores, images and annotators for the tests of score maps."""
+"""Small stores, images and annotators for tests of score maps."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ CLASSES = ("ant", "bee", "cat")
 
 
 def random_map(rng: np.random.Generator, grid_hw=(3, 5), topk=2, num_classes=10, log_norm=True) -> ScoreMap:
+    """Return a random score map with scores in descending order."""
     scores = -np.sort(-rng.normal(3, 4, (*grid_hw, topk)), axis=-1).astype(np.float16)
     order = (rng.integers(0, num_classes, (*grid_hw, 1)) + np.arange(topk) * (num_classes // topk)) % num_classes
     norm = (scores[..., 0] + rng.random(grid_hw)).astype(np.float16) if log_norm else None
@@ -24,6 +25,7 @@ def random_map(rng: np.random.Generator, grid_hw=(3, 5), topk=2, num_classes=10,
 
 
 def write_store(path: Path, count: int, *, shard_bytes=2**28, seed=0, prefix="a", **form) -> dict[str, ScoreMap]:
+    """Write a store of random score maps and return them by key."""
     form = {"grid_hw": (3, 5), "topk": 2, "num_classes": 10} | form
     rng = np.random.default_rng(seed)
     bits = form.pop("score_bits", 16)
@@ -36,6 +38,7 @@ def write_store(path: Path, count: int, *, shard_bytes=2**28, seed=0, prefix="a"
 
 
 def write_images(root: Path, per_class: int, size_hw=(32, 40), seed=0) -> None:
+    """Write random images in one folder per class."""
     rng = np.random.default_rng(seed)
     for name in CLASSES:
         (root / name).mkdir(parents=True)
@@ -45,6 +48,7 @@ def write_images(root: Path, per_class: int, size_hw=(32, 40), seed=0) -> None:
 
 
 def tiny_classifier(num_classes=3, pooling=True) -> nn.Module:
+    """Return a small MMPretrain classifier with random weights."""
     torch.manual_seed(0)
     config = dict(
         type="ImageClassifier",
@@ -60,6 +64,7 @@ def tiny_classifier(num_classes=3, pooling=True) -> nn.Module:
 
 
 def tiny_annotator(**inference) -> Annotator:
+    """Return an annotator made from the small classifier."""
     classifier = tiny_classifier()
     return Annotator(
         dense=DenseImageClassifier(classifier).eval(),
@@ -74,4 +79,5 @@ def tiny_annotator(**inference) -> Annotator:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file in a folder by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}

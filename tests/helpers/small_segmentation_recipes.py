@@ -1,4 +1,4 @@
-"""Segmentation recipes in small, with drawn data in the layout that each of them reads."""
+"""Shrunken segmentation recipes, with synthetic data in the layout that each of them reads."""
 
 import inspect
 import re
@@ -15,13 +15,13 @@ from mmtl.models.lvvit.arch import arch_settings
 PATHS = sorted(
     path
     for path in (ROOT / "configs").rglob("*.py")
-    if "_base_" not in path.parts and re.search(r"-\d+x\d+$", path.stem)  # HEIGHTxWIDTH ends a segmentor's name
+    if "_base_" not in path.parts and re.search(r"-\d+x\d+$", path.stem)  # segmentors end in HEIGHTxWIDTH
 )
-WIDTH = 24  # channels of a token in small
+WIDTH = 24  # channels of a token in a shrunken recipe
 
 
 def small_recipe(path: Path, data_root: Path) -> Config:
-    """A recipe with all its parts and blocks, but few channels, small crops and a handful of drawn images."""
+    """Return a recipe with all its parts and blocks, but few channels, small crops and a few synthetic images."""
     cfg = Config.fromfile(path)
     crop = cfg.model.data_preprocessor.size
     if min(crop) == 512:
@@ -33,14 +33,14 @@ def small_recipe(path: Path, data_root: Path) -> Config:
         loader.update(batch_size=min(loader.batch_size, 2), num_workers=0, persistent_workers=False)
         for dataset in loader.dataset.get("datasets", [loader.dataset]):
             dataset.data_root = str(data_root)
-            draw(dataset, cfg.model.decode_head.num_classes)
+            write_images(dataset, cfg.model.decode_head.num_classes)
     cfg.test_dataloader = cfg.val_dataloader
     cfg.work_dir, cfg.experiment_name = str(data_root / "run"), data_root.name
     return cfg
 
 
 def set_crop(cfg: Config, crop: tuple[int, int]) -> None:
-    """Everything that follows from the size of a crop, from the resizing of images to the sliding window."""
+    """Set everything that depends on the crop size, from the resizing of images to the sliding window."""
     cfg.model.data_preprocessor.size = cfg.model.backbone.img_size = crop
     cfg.model.test_cfg.update(crop_size=crop, stride=tuple(side * 2 // 3 for side in crop))
     train = cfg.train_dataloader.dataset
@@ -56,7 +56,7 @@ def set_crop(cfg: Config, crop: tuple[int, int]) -> None:
 
 
 def shrink_channels(model: ConfigDict) -> None:
-    """Channels of a token become ``WIDTH``, those of the deepest side layer 32 and all others 16."""
+    """Reduce a token's channels to ``WIDTH``, those of the deepest side layer to 32 and all others to 16."""
     settings = arch_settings(model.backbone.arch)
     small = {settings["embed_dims"]: WIDTH, 2048: 32}
     model.backbone.arch = dict(settings, embed_dims=WIDTH, num_heads=2, feedforward_channels=48, stem_channels=8)
@@ -67,8 +67,8 @@ def shrink_channels(model: ConfigDict) -> None:
             part[key] = small.get(width, 16) if isinstance(width, int) else [small.get(w, 16) for w in width]
 
 
-def draw(dataset: ConfigDict, num_classes: int, count: int = 2) -> None:
-    """Images of vertical stripes whose colour is their class, in the folders that a data set's config names."""
+def write_images(dataset: ConfigDict, num_classes: int, count: int = 2) -> None:
+    """Write images of vertical stripes colored by class to the folders of a dataset's config."""
     generator = np.random.default_rng(0)
     defaults = inspect.signature(DATASETS.get(dataset.type)).parameters
     suffixes = [dataset[key] if key in dataset else defaults[key].default for key in ("img_suffix", "seg_map_suffix")]
@@ -76,12 +76,12 @@ def draw(dataset: ConfigDict, num_classes: int, count: int = 2) -> None:
     for index in range(count):
         classes = generator.permutation(num_classes)[:4]
         labels = np.repeat(classes, 20)[None].repeat(64, axis=0)  # [64, 80]
-        colours = generator.normal(np.stack([labels * 40 % 256, labels * 90 % 256, labels * 170 % 256], -1), 8)
-        pictures = colours.clip(0, 255).astype(np.uint8), (labels + first).astype(np.uint8)
-        for picture, key, suffix in zip(pictures, ("img_path", "seg_map_path"), suffixes, strict=True):
+        colors = generator.normal(np.stack([labels * 40 % 256, labels * 90 % 256, labels * 170 % 256], -1), 8)
+        image, annotation = colors.clip(0, 255).astype(np.uint8), (labels + first).astype(np.uint8)
+        for array, key, suffix in zip((image, annotation), ("img_path", "seg_map_path"), suffixes, strict=True):
             folder = Path(dataset.data_root) / dataset.data_prefix[key]
             folder.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / f"{index}{suffix}"), picture)
+            cv2.imwrite(str(folder / f"{index}{suffix}"), array)
     if "ann_file" in dataset:
         ann_file = Path(dataset.data_root) / dataset.ann_file
         ann_file.parent.mkdir(parents=True, exist_ok=True)

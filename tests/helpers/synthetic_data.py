@@ -8,8 +8,8 @@ import numpy as np
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
 
 
-def draw_classification_data(root: Path) -> None:
-    """Ten class folders of four noisy images whose colour is their class, and score maps that say so."""
+def write_classification_data(root: Path) -> None:
+    """Write ten class folders of four noisy images colored by class, and score maps of the same classes."""
     generator = np.random.default_rng(0)
     writer = ScoreMapWriter(root / "score_maps", num_classes=10, grid_hw=(4, 4), topk=3)
     for label in range(10):
@@ -26,14 +26,14 @@ def draw_classification_data(root: Path) -> None:
     writer.close()
 
 
-def draw_segmentation_data(root: Path) -> None:
-    """Eight images of two textures, split by a line."""
+def write_segmentation_data(root: Path) -> None:
+    """Write eight images of two noise levels separated by a vertical line, and their annotations."""
     generator = np.random.default_rng(0)
     for index in range(8):
         labels = np.zeros((60, 80), np.uint8)
         labels[:, 5 * index + 20 :] = index % 10 + 1
         image = generator.normal(100 + 10 * labels[..., None], 15, (60, 80, 3)).clip(0, 255).astype(np.uint8)
-        for kind, picture, suffix in (("images", image, "jpg"), ("annotations", labels, "png")):
+        for kind, array, suffix in (("images", image, "jpg"), ("annotations", labels, "png")):
             folder = root / kind / "train"
             folder.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / f"{index}.{suffix}"), picture)
+            cv2.imwrite(str(folder / f"{index}.{suffix}"), array)

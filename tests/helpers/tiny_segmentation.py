@@ -1,4 +1,4 @@
-"""A segmentor of four 8 x 8 patches and three classes, and drawn data for it; a few milliseconds a step."""
+"""A segmentor of four 8 x 8 patches and three classes with synthetic data; one step takes a few milliseconds."""
 
 from pathlib import Path
 
@@ -83,15 +83,15 @@ visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends)
 
 
 def write_config(root: Path, reduce_zero_label: bool = False, classes: tuple[str, ...] = CLASSES) -> Path:
-    """Config of the segmentor with its data under ``root``."""
+    """Write the config of the segmentor with its data under ``root``, and return its path."""
     path = root / "tiny.py"
     text = TEXT.replace("{root}", root.as_posix()).replace("{classes}", repr(classes))
     path.write_text(text.replace("{reduce}", repr(reduce_zero_label)))
     return path
 
 
-def draw_pair(hw: tuple[int, int], seed: int, first_label: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """An image with a disc and a bar in it, BGR [H, W, 3], and its labels [H, W]."""
+def make_pair(hw: tuple[int, int], seed: int, first_label: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image of a disc and a bar, BGR [H, W, 3], and its labels [H, W]."""
     labels = np.full(hw, first_label, np.uint8)
     cv2.circle(labels, (hw[1] // 3, hw[0] // 2), hw[0] // 4, first_label + 1, -1)
     cv2.rectangle(labels, (hw[1] * 2 // 3, 2), (hw[1] * 3 // 4, hw[0] - 3), first_label + 2, -1)
@@ -100,24 +100,24 @@ def draw_pair(hw: tuple[int, int], seed: int, first_label: int = 0) -> tuple[np.
     return image, labels
 
 
-def draw_data(root: Path, first_label: int = 0) -> None:
-    """Four training and three validation pairs of 40 x 56 pixels."""
+def write_data(root: Path, first_label: int = 0) -> None:
+    """Write four training and three validation pairs of 40 x 56 pixels."""
     for split, count in (("train", 4), ("val", 3)):
         for kind in ("images", "annotations"):
             (root / kind / split).mkdir(parents=True)
         for index in range(count):
-            pair = draw_pair((40, 56), index, first_label)
-            for kind, picture in zip(("images", "annotations"), pair, strict=True):
-                cv2.imwrite(str(root / kind / split / f"{index}.png"), picture)
+            pair = make_pair((40, 56), index, first_label)
+            for kind, array in zip(("images", "annotations"), pair, strict=True):
+                cv2.imwrite(str(root / kind / split / f"{index}.png"), array)
 
 
 def save_checkpoint(config: Path, path: Path, with_classes: bool = True) -> Path:
-    """Random weights of the config's model, as mmengine saves them."""
+    """Save random weights of the config's model as mmengine does, and return the path."""
     torch.manual_seed(2)
     cfg = Config.fromfile(config)
     with DefaultScope.overwrite_default_scope("mmseg"):
         state = MODELS.build(cfg.model).state_dict()
-    for value in state.values():  # wide enough that all classes are predicted somewhere
+    for value in state.values():  # large enough that every class is predicted somewhere
         if value.ndim == 4:
             torch.nn.init.normal_(value, std=0.3)
     meta = dict(dataset_meta=dict(cfg.metainfo)) if with_classes else {}

@@ -5,7 +5,7 @@ from mmengine.model import BaseModel
 from mmseg.models import SegTTAModel
 from torch import nn
 
-from mmtl.utils.model_parts import bare_model, decode_head_of, head_of
+from mmtl.utils.model_parts import decode_head_of, head_of, unwrap_model
 
 WRAPPERS = {
     "none": lambda model: model,
@@ -33,7 +33,7 @@ def model():
 
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_wrappers_hide_neither_a_model_nor_its_heads(model, wrap):
-    assert bare_model(wrap(model)) is model
+    assert unwrap_model(wrap(model)) is model
     assert head_of(wrap(model)) is model.head
     assert decode_head_of(wrap(model)) is model.decode_head
 

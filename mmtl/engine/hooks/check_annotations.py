@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmtl.datasets.annotation_rules import LABELS, highest_beyond_8_bit, restore_sides
-from mmtl.datasets.pipelines import plain_datasets, transforms_of
+from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import decode_head_of
 
@@ -57,7 +57,7 @@ class CheckAnnotationsHook(Hook):
 
 def check_loading(dataset: Dataset) -> None:
     """Let every loading of annotations in a data set check what it reads."""
-    for plain in plain_datasets(dataset):
+    for plain in leaf_datasets(dataset):
         wrap_loaders(transforms_of(plain))
 
 

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before the first step is said then, once, and not by a worker in mid-epoch."""
+"""Check data and model against each other before the first step rather than in a worker in the middle of an epoch."""
 
 import logging
 import os
@@ -10,36 +10,37 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmtl.datasets.pipelines import plain_datasets, score_map_loaders, transforms_of
+from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders, transforms_of
 from mmtl.datasets.transforms import LoadScoreMap
 from mmtl.datasets.transforms.untracked import untracked
 from mmtl.datasets.transforms.view import REMEDY
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import head_of
 
-MOST_LOOKED_UP = 10_000  # keys, in well under a second
+MAX_LOOKUPS = 10_000  # keys, looked up in well under a second
 
 
 @HOOKS.register_module()
 class CheckInputsHook(Hook):
-    """Stops a run before its first step when data and model do not fit together.
+    """Stop a run before its first step if data and model do not fit together.
 
-    It refuses fewer training images than one batch, annotation files that name missing images or classes, class counts
-    of head, score maps and data set that differ, score maps of none of the images, transforms that would leave the
-    score map behind, and a validation set that would skip images. It logs what the run is trained on.
+    The hook raises an error for: fewer training images than one batch, annotation files that list missing images or
+    unknown classes, different class counts of head, score maps and dataset, score maps that match no image,
+    transforms that do not update ``view_affine``, and a validation set that would skip images. It logs whether
+    training uses score maps.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Check the data loaders against each other and the model.
 
         Raises:
-            FileNotFoundError: An annotation file names missing images, or a store is not there.
-            ValueError: Something else does not fit.
+            FileNotFoundError: If an annotation file lists missing images, or the store is missing.
+            ValueError: If anything else does not fit.
         """
         check_batch(runner.train_dataloader, runner.world_size)
         head = head_of(runner.model)
         num_classes = getattr(head, "num_classes", None)
-        for dataset in plain_datasets(runner.train_dataloader.dataset):
+        for dataset in leaf_datasets(runner.train_dataloader.dataset):
             check_annotations(dataset, num_classes)
             check_score_maps(dataset)
             if num_classes is not None:
@@ -53,130 +54,130 @@ class CheckInputsHook(Hook):
 
 
 def check_batch(loader: DataLoader, world_size: int) -> None:
-    """Refuse a data set of fewer images than one step takes; training by iterations goes round it again instead.
+    """Check that the dataset fills one batch; an infinite sampler fills it from several passes.
 
     Raises:
-        ValueError: The images do not fill a batch.
+        ValueError: If it does not.
     """
     if isinstance(loader.sampler, InfiniteSampler) or not loader.batch_size:
         return
-    images, wanted = len(loader.dataset), loader.batch_size * world_size
-    if images < wanted:
+    images, needed = len(loader.dataset), loader.batch_size * world_size
+    if images < needed:
         raise ValueError(
-            f"the training set has {images} images, fewer than one batch of {loader.batch_size} x {world_size} "
-            f"process{'es' if world_size > 1 else ''} = {wanted}; lower train_dataloader.batch_size to at most "
-            f"{images // world_size} (with --auto-scale-lr), or give more images"
+            f"The training set must fill one batch of {loader.batch_size} x {world_size} "
+            f"rank{'s' if world_size > 1 else ''} = {needed} images, got {images}. Lower train_dataloader.batch_size "
+            f"to at most {images // world_size} (with --auto-scale-lr), or add images."
         )
 
 
 def check_held_out(loader: DataLoader, num_classes: int | None) -> None:
-    """Refuse a set that results are measured on whose annotations do not fit, or whose images others may replace.
+    """Check the annotations of a validation or test set, and that none of its images can be replaced by another.
 
     Raises:
-        FileNotFoundError: Images are missing.
-        ValueError: A label is not below ``num_classes``, or images that cannot be read would be skipped.
+        FileNotFoundError: If images are missing.
+        ValueError: If a label is not below ``num_classes``, or unreadable images would be skipped.
     """
-    for dataset in plain_datasets(loader.dataset):
+    for dataset in leaf_datasets(loader.dataset):
         check_annotations(dataset, num_classes)
         if any(getattr(step, "unreadable", "stop") == "skip" for step in transforms_of(dataset)):
             raise ValueError(
-                "unreadable='skip' in the pipeline of a validation or test set: another image would take the "
-                "place of one that cannot be read, and the result be of other images; leave it out there"
+                "LoadImageFromFile must not have unreadable='skip' in the pipeline of a validation or test set: "
+                "the result would count other images in place of unreadable ones. Remove the option there."
             )
 
 
 def check_annotations(dataset: Dataset, num_classes: int | None) -> None:
-    """Refuse an annotation file that names images or classes which are not there; folders were read as they are.
+    """Check that the images and classes of an annotation file exist; class folders need no check.
 
     Raises:
-        FileNotFoundError: Images are missing.
-        ValueError: A label is not below the head's ``num_classes``.
+        FileNotFoundError: If images are missing.
+        ValueError: If a label is not below ``num_classes`` of the head.
     """
     ann_file = getattr(dataset, "ann_file", "")
     if not ann_file or not isinstance(dataset, BaseDataset):
         return
-    listed: dict[str, set[str]] = {}
+    names_in: dict[str, set[str]] = {}
     missing = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         path, label = info.get("img_path"), info.get("gt_label")
         if num_classes is not None and isinstance(label, int) and not 0 <= label < num_classes:
             raise ValueError(
-                f"{ann_file} gives {path!r} the class {label}, the head has the classes 0 to {num_classes - 1}; "
-                "correct the annotation file, or model.head.num_classes"
+                f"{ann_file}: class of {path!r} must be 0 to {num_classes - 1}, the classes of the head, got {label}. "
+                "Correct the annotation file or model.head.num_classes."
             )
         if not isinstance(path, str) or "://" in path:
-            return  # another storage than the file system
+            return  # not in the local file system
         folder, name = os.path.split(path)
-        if folder not in listed:  # one listing a folder, not one question a file
-            listed[folder] = set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
-        if name not in listed[folder]:
+        if folder not in names_in:  # list each folder once instead of one system call per file
+            names_in[folder] = set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
+        if name not in names_in[folder]:
             missing.append(path)
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(dataset)} images that {ann_file} names are missing, first {missing[0]!r}; "
-            "correct the annotation file, or data_root and data_prefix of the data set"
+            f"{ann_file}: {len(missing)} of {len(dataset)} images do not exist, first {missing[0]!r}. "
+            "Correct the annotation file, or data_root and data_prefix of the dataset."
         )
 
 
 def check_class_counts(dataset: Dataset, head: nn.Module) -> None:
-    """Compare the classes of the head with those of score maps and data set, and log what is trained on.
+    """Compare the class counts of head, score maps and dataset, and log whether training uses score maps.
 
     Raises:
-        ValueError: The head has other classes than the score maps, or fewer than the data set.
+        ValueError: If the counts of head and score maps differ, or the dataset has more classes than the head.
     """
     classes = getattr(dataset, "metainfo", {}).get("classes")
     if classes and len(classes) > head.num_classes:
         raise ValueError(
-            f"the data set has {len(classes)} classes, the head {head.num_classes}; set model.head.num_classes to "
-            f"{len(classes)}, or check the folders of {getattr(dataset, 'img_prefix', 'the data set')!r}"
+            f"model.head.num_classes must be at least {len(classes)}, the number of classes of the dataset, got "
+            f"{head.num_classes}. Raise it, or check the folders of {getattr(dataset, 'img_prefix', 'the dataset')!r}."
         )
     for load in score_map_loaders(dataset):
         found = load.store_num_classes()
         if found not in (None, head.num_classes):
             raise ValueError(
-                f"the score maps of {load.store!s} were made for {found} classes, the head has {head.num_classes}; "
-                f"set model.head.num_classes to {found}, or point store= to the maps of this data set"
+                f"{load.store!s}: model.head.num_classes must be {found}, the number of classes of the score maps, "
+                f"got {head.num_classes}. Set it, or set store= to the score maps of this dataset."
             )
-        print_log(f"Token labels: score maps of {load.store!s}", logger="current")
+        print_log(f"Training with token labels from the score maps of {load.store!s}.", logger="current")
         return
-    print_log("No score maps: training on class labels alone", logger="current")
+    print_log("No score maps: training with class labels only.", logger="current")
     if getattr(head, "beta", 0) and head.predict_weight and head.token_fc.weight.any():
         print_log(
-            f"With beta={head.beta} predictions add {head.predict_weight} * the logits of the patch classifier, which "
-            "stays as it is; score_maps=None or model.head.beta=0 leaves it out",
+            f"The patch classifier is not trained, but with beta={head.beta} its logits * {head.predict_weight} are "
+            "added to predictions. Set score_maps=None or model.head.beta=0 to leave it out.",
             logger="current",
             level=logging.WARNING,
         )
 
 
 def check_score_maps(dataset: Dataset) -> None:
-    """Refuse a pipeline whose score maps fit none of the images, or do not follow them.
+    """Check that score maps match some of the images and that every transform tracks its geometry.
 
     Raises:
-        ValueError: None of the images has a map, or a transform moves pixels without telling the view.
+        ValueError: If no image has a score map, or a transform moves pixels without updating ``view_affine``.
     """
     loads = score_map_loaders(dataset)
     names = sorted(set(untracked(transforms_of(dataset)))) if loads else []
     if names:
-        raise ValueError(f"{', '.join(names)} would move the image and leave its score map behind; {REMEDY}")
+        raise ValueError(f"{', '.join(names)} would move the image without its score map; {REMEDY}")
     for load in loads:
         if load.missing == "label_only":
             report_coverage(load, dataset)
 
 
 def report_coverage(load: LoadScoreMap, dataset: Dataset) -> None:
-    """Log how many images have a score map, of at most MOST_LOOKED_UP that are spread over the data set.
+    """Log how many images have a score map, from at most MAX_LOOKUPS images spread evenly over the dataset.
 
     Raises:
-        ValueError: None has.
+        ValueError: If no image has one.
     """
-    indices = range(0, len(dataset), -(-len(dataset) // MOST_LOOKED_UP))
+    indices = range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS))
     paths = [dataset.get_data_info(index)["img_path"] for index in indices]
     mapped = sum(load.has_map(path) for path in paths)
     if not mapped:
         raise ValueError(
-            f"none of {len(paths)} images has a map in {load.store!s}, such as {paths[0]!r}; check "
-            f"image_root={load.image_root!r}, the folder that the score maps were made from"
+            f"{load.store!s}: none of {len(paths)} images has a score map, such as {paths[0]!r}. Set "
+            f"image_root={load.image_root!r} to the folder that the score maps were made from."
         )
-    print_log(f"{mapped} of {len(paths)} images looked up have a score map, the others a class label alone", "current")
+    print_log(f"{mapped} of {len(paths)} images have a score map; the others train with class labels only.", "current")

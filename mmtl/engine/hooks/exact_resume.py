@@ -1,4 +1,4 @@
-"""What makes a resumed run repeat the uninterrupted one: draws that follow from the place in the run alone."""
+"""Resume a run exactly: every random draw depends only on the seed and the position in the run."""
 
 import functools
 import random
@@ -16,53 +16,53 @@ from torch.utils.data import BatchSampler, Dataset, Sampler
 from mmtl.registry import HOOKS
 
 
-class Placed(NamedTuple):
-    """An index of the data set and the place of the sample among all that this process sees in the run."""
+class NumberedIndex(NamedTuple):
+    """An index of the dataset and the sample's position in the sequence of all samples of this rank in the run."""
 
     index: int
-    place: int
+    position: int
 
 
-class PlacedSampler(Sampler):
-    """The indices of another sampler, each with its place in the run.
+class NumberedSampler(Sampler):
+    """Number the indices of another sampler by their position in the run.
 
     Args:
-        sampler: The other sampler.
+        sampler: the wrapped sampler.
 
     Attributes:
-        skip: Indices to leave out at the start of the next pass.
-        place: Place of the next index.
+        skip: number of indices to skip at the start of the next pass.
+        position: position of the next index.
     """
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
-        self.skip = self.place = 0
+        self.skip = self.position = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[Placed]:
+    def __iter__(self) -> Iterator[NumberedIndex]:
         skip, self.skip = self.skip, 0
         for index in islice(self.sampler, skip, None):
-            yield Placed(index, self.place)
-            self.place += 1
+            yield NumberedIndex(index, self.position)
+            self.position += 1
 
 
 def seed_generators(*key: int) -> None:
-    """Seed python, numpy and torch's CPU generator with a mixture of non-negative integers."""
+    """Seed the generators of Python, NumPy and PyTorch (CPU) from non-negative integers."""
     words = np.random.SeedSequence(key).generate_state(4)
     random.seed(words.tobytes())
     np.random.seed(words)
-    # torch.manual_seed would also note the stack for devices not in use, which takes longer than all of this.
+    # torch.manual_seed also records the call stack for uninitialized devices, which takes longer than all of this.
     torch.default_generator.manual_seed(int(words.view(np.uint64)[0]))
 
 
-def load_placed(dataset: Dataset, seed: int, rank: int, items: Sequence[Placed | int]) -> list[Any]:
-    """Samples of a batch, the draws of each seeded by its place; a plain index (of another loader) is just loaded."""
+def load_seeded(dataset: Dataset, seed: int, rank: int, items: Sequence[NumberedIndex | int]) -> list[Any]:
+    """Load the samples of a batch, each numbered one with its own seed; plain indices come from other loaders."""
     samples = []
     for item in items:
-        if isinstance(item, Placed):
-            seed_generators(seed, rank, 0, item.place)
+        if isinstance(item, NumberedIndex):
+            seed_generators(seed, rank, 0, item.position)
             item = item.index
         samples.append(dataset[item])
     return samples
@@ -70,60 +70,63 @@ def load_placed(dataset: Dataset, seed: int, rank: int, items: Sequence[Placed |
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Lets a run that was stopped anywhere go on with the losses that it would have had.
+    """Resume a run that stopped anywhere with exactly the losses of the uninterrupted run.
 
-    Nothing random outlives its use: the generators are seeded anew before every iteration, from the run's seed,
-    the process's rank and the iteration, and before every sample, from its place in the run. So there is no state of
-    generators or of data-loader workers to save; a run with four workers and one with none see the same samples. On
-    resuming inside an epoch, its first samples are left out unread. Works with epoch- and iteration-based
-    loops, and with checkpoints of either kind.
+    All generators are seeded again before every iteration, from seed, rank and iteration, and before every sample,
+    from its position in the run. So no state of generators or data-loader workers has to be saved, and the samples
+    do not depend on the number of workers. When a run resumes inside an epoch, the samples already seen are skipped
+    without reading them. Works with epoch- and iteration-based loops, and with checkpoints of either kind.
 
-    Gradients that are still being accumulated are stored in the checkpoint, in a run of one process.
+    Gradients of an unfinished accumulation are saved in the checkpoint, in a run of one rank.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Numbers the samples of the training data loader."""
+        """Number the samples of the training data loader.
+
+        Raises:
+            ValueError: If the data loader has a batch sampler of its own.
+        """
         loader = runner.train_loop.dataloader
         if type(loader.batch_sampler) is not BatchSampler:
             raise ValueError(
-                f"ExactResumeHook numbers the samples of torch's BatchSampler, this run has a "
-                f"{type(loader.batch_sampler).__name__}: remove the batch sampler, or the hook to resume inexactly "
-                "(the line exact_resume of default_hooks)"
+                "train_dataloader.batch_sampler must be torch's BatchSampler for ExactResumeHook, got "
+                f"{type(loader.batch_sampler).__name__}. Remove batch_sampler, or remove exact_resume from "
+                "default_hooks to resume inexactly."
             )
-        if not isinstance(loader.batch_sampler.sampler, PlacedSampler):
-            loader.batch_sampler.sampler = PlacedSampler(loader.batch_sampler.sampler)
-        # torch's door for loading a batch at once, see torch.utils.data.Dataset; workers get it with the data set.
-        loader.dataset.__getitems__ = functools.partial(load_placed, loader.dataset, runner.seed, get_rank())
+        if not isinstance(loader.batch_sampler.sampler, NumberedSampler):
+            loader.batch_sampler.sampler = NumberedSampler(loader.batch_sampler.sampler)
+        # torch fetches a batch by dataset.__getitems__ if there is one; workers receive it with the dataset.
+        loader.dataset.__getitems__ = functools.partial(load_seeded, loader.dataset, runner.seed, get_rank())
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Finds the place to begin at."""
+        """Set the position in the run at which the samples of this epoch start."""
         loop, sampler = runner.train_loop, runner.train_loop.dataloader.batch_sampler.sampler
         batch_size = loop.dataloader.batch_size
         if isinstance(loop, EpochBasedTrainLoop):
             done = loop.iter - loop.epoch * len(loop.dataloader)
             sampler.skip = done * batch_size
-            sampler.place = loop.epoch * len(sampler) + sampler.skip
+            sampler.position = loop.epoch * len(sampler) + sampler.skip
             if done:
                 runner.logger.info(
-                    f"Epoch {loop.epoch + 1} goes on after {done} of its {len(loop.dataloader)} iterations; this "
-                    "log counts the rest of it from 1."
+                    f"Epoch {loop.epoch + 1} resumes after {done} of its {len(loop.dataloader)} iterations; "
+                    "this log counts the remaining iterations from 1."
                 )
-        elif hasattr(sampler.sampler, "skip"):  # mmengine is about to skip what was done; else it reads it again
-            sampler.place = loop.iter * batch_size
+        elif hasattr(sampler.sampler, "skip"):  # mmengine skips finished iterations by itself, or reads them again
+            sampler.position = loop.iter * batch_size
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seeds what the model and the batch augments draw in this iteration."""
+        """Seed the draws of the model and the batch augments in this iteration."""
         seed_generators(runner.seed, get_rank(), 1, runner.iter)
-        torch.manual_seed(torch.initial_seed())  # devices too
+        torch.manual_seed(torch.initial_seed())  # seeds the devices too
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the gradients of an unfinished accumulation."""
+        """Add the gradients of an unfinished accumulation."""
         if get_world_size() == 1 and not runner.optim_wrapper.should_update():
             gradients = {name: p.grad.cpu() for name, p in runner.model.named_parameters() if p.grad is not None}
             checkpoint["accumulated_gradients"] = gradients
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Takes them up again when resuming."""
+        """Restore the accumulated gradients of a resumed run."""
         if not runner._resume:
             return
         parameters = dict(runner.model.named_parameters())

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmtl.engine.hooks.checkpoint import no_checkpoint
 from mmtl.models.lvvit.released_weights import unwrap
 from mmtl.registry import HOOKS
-from mmtl.utils.model_parts import bare_model
+from mmtl.utils.model_parts import unwrap_model
 
 
 @HOOKS.register_module()
@@ -48,7 +48,7 @@ class PretrainedWeightsHook(Hook):
         """Keep of the checkpoint what the model has, before it is loaded."""
         if runner._resume:
             return
-        wanted = bare_model(runner.model).state_dict()
+        wanted = unwrap_model(runner.model).state_dict()
         given = unwrap(checkpoint)
         # The backbone sees all of its weights: it checks their arch and resizes a position embedding.
         kept = OrderedDict(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmtl.models import TokenLabelHead
 from mmtl.registry import HOOKS
 from mmtl.score_maps import ScoreMap
-from mmtl.utils.model_parts import bare_model, head_of
+from mmtl.utils.model_parts import head_of, unwrap_model
 from mmtl.visualization.score_maps import draw_cells, draw_legend
 
 PANEL_INCHES, LEGEND_INCHES = 2.2, 2.6
@@ -62,7 +62,7 @@ class TokenLabelVisualizationHook(Hook):
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Draws when it is time."""
-        model, head = bare_model(runner.model), head_of(runner.model)
+        model, head = unwrap_model(runner.model), head_of(runner.model)
         if not isinstance(head, TokenLabelHead) or not head.beta:
             return
         if runner.epoch % self.interval and runner.epoch != runner.max_epochs:

@@ -3,30 +3,31 @@ from mmengine.logging import print_log
 from mmengine.model import constant_init
 from mmengine.runner import Runner
 
-from mmtl.datasets.pipelines import plain_datasets, score_map_loaders
+from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import head_of
 
 
 @HOOKS.register_module()
 class WithoutScoreMapsHook(Hook):
-    """Makes ``score_maps=None`` train on class labels alone, also on the command line.
+    """Train on class labels only when the config says ``score_maps=None``.
 
-    ``--cfg-options score_maps=None`` changes the name alone, when the pipeline has already been made from it.
+    ``--cfg-options score_maps=None`` changes only this variable, after the pipeline was built from it. This hook
+    applies the change to the pipeline.
     """
 
-    priority = "VERY_HIGH"  # before the inputs are checked
+    priority = "VERY_HIGH"  # before CheckInputsHook
 
     def before_train(self, runner: Runner) -> None:
-        """Turns off every LoadScoreMap of the training data, and the patch classifier.
+        """Disable every LoadScoreMap of the training data, and set the patch classifier to zero.
 
-        Nothing will train that, so it is set to zeros: it adds nothing to a prediction, then or later.
+        Without score maps the patch classifier is not trained. At zero it contributes nothing to predictions.
         """
         if "score_maps" not in runner.cfg or runner.cfg.score_maps is not None:
             return
-        for dataset in plain_datasets(runner.train_dataloader.dataset):
+        for dataset in leaf_datasets(runner.train_dataloader.dataset):
             for load in score_map_loaders(dataset):
-                print_log(f"score_maps=None: the score maps of {load.store!s} are not read", logger="current")
+                print_log(f"score_maps=None: score maps of {load.store!s} are not loaded.", logger="current")
                 load.store = None
         token_fc = getattr(head_of(runner.model), "token_fc", None)
         if token_fc is not None:

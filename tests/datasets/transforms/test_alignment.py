@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from helpers.ramp_samples import cell_of, ramp_sample, seen_positions
+from helpers.ramp_samples import cell_of, encoded_positions, ramp_sample
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import Compose
@@ -75,7 +75,7 @@ def compare(map_hw, **sample):
 
 def seen_cells(image, map_hw):
     """The map cell that each patch's colours tell, [N], and whether they tell one clearly, [N]."""
-    positions, inside = seen_positions(image)
+    positions, inside = encoded_positions(image)
     patches = image.shape[0] // PATCH, PATCH, image.shape[1] // PATCH, PATCH
     inside = inside.reshape(patches).all(axis=(1, 3)).ravel()
     in_cells = (positions * map_hw[::-1]).reshape(*patches, 2)

@@ -1,5 +1,5 @@
 import numpy as np
-from helpers.ramp_samples import INSIDE, pixel_centres, ramp_sample
+from helpers.ramp_samples import INSIDE, pixel_centers, ramp_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import Compose
@@ -34,7 +34,7 @@ def margin_to_border(points):
 def test_frames_tell_picture_from_padding(image_hw, steps, seed):
     np.random.seed(seed)
     results = Compose([TRANSFORMS.build(step) for step in steps])(ramp_sample(image_hw))
-    points = pixel_centres(results["img"])
+    points = pixel_centers(results["img"])
     shows_picture = results["img"][..., 2].ravel() == INSIDE
     frames = results["frame_affines"] if "frame_affines" in results else []
     inside = np.min([np.ones(len(points)), *(margin_to_border(apply_affine(f, points)) for f in frames)], axis=0)

@@ -18,7 +18,7 @@ from mmtl.engine.hooks.check_annotations import CheckedLoading
 
 @pytest.fixture
 def config(tmp_path):
-    tiny.draw_data(tmp_path)
+    tiny.write_data(tmp_path)
     cfg = Config.fromfile(tiny.write_config(tmp_path))
     cfg.work_dir, cfg.experiment_name = str(tmp_path / "run"), f"hooks_{tmp_path.name}"
     runtime = Config.fromfile(ROOT / "configs/_base_/segment_runtime.py")
