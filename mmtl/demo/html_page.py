@@ -1,98 +1,60 @@
-"""A report as one HTML file that needs nothing beside it."""
+"""The parts of a report in one self-contained HTML file."""
 
-from dataclasses import dataclass
+import base64
+import io
 from html import escape
 
-import numpy as np
-
-from mmtl.visualization.label_images import data_uri
+from matplotlib.figure import Figure
 
 STYLE = """
-:root { color-scheme: light; --ink: #1d2129; --soft: #5c6470; --line: #dfe3e8; --tint: #f5f7f9; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #fff; color: var(--ink);
+body { max-width: 1120px; margin: 0 auto; padding: 40px 24px 72px; background: #fff; color: #1d2129;
   font: 16px/1.55 system-ui, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 72px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; letter-spacing: -0.01em; }
-h2 { font-size: 20px; margin: 48px 0 8px; padding-top: 20px; border-top: 1px solid var(--line); }
-p { max-width: 76ch; margin: 8px 0 16px; } p.lead { color: var(--soft); font-size: 17px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; }
+h2 { font-size: 20px; margin: 48px 0 8px; padding-top: 20px; border-top: 1px solid #dfe3e8; }
+p { max-width: 76ch; margin: 8px 0 16px; }
 table { border-collapse: collapse; margin: 16px 0; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 7px 28px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; color: var(--soft); font-size: 14px; } td.number, th.number { text-align: right; }
-code { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; background: var(--tint);
-  padding: 2px 5px; border-radius: 4px; overflow-wrap: anywhere; }
-.row { display: grid; gap: 20px 18px; margin: 16px 0; }
-figure { margin: 0; } figcaption { color: var(--soft); font-size: 13px; line-height: 1.4; margin-top: 6px; }
-img { display: block; width: 100%; image-rendering: pixelated; border-radius: 3px; }
-.chart { font-size: 14px; } .chart svg { display: block; width: 100%; margin-top: 6px; }
-.chart text { font-size: 11px; fill: var(--soft); } .end { text-anchor: end; } .middle { text-anchor: middle; }
-.grid { stroke: var(--line); } polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
-.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px; color: var(--soft); }
-.legend span::before { content: ""; display: inline-block; width: 11px; height: 11px; border-radius: 2px;
-  margin-right: 6px; background: var(--key); }
+th, td { text-align: left; padding: 7px 28px 7px 0; border-bottom: 1px solid #dfe3e8; vertical-align: top; }
+.number { text-align: right; }
+code { font: 13px/1.5 ui-monospace, Menlo, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+img { display: block; width: 100%; }
 """
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A picture uint8 [H, W, 3] RGB with its caption."""
-
-    image: np.ndarray
-    caption: str
+def paragraph(text: str) -> str:
+    """Return a paragraph of plain text."""
+    return f"<p>{escape(text)}</p>"
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain text; `kind` 'lead' makes it an introduction."""
-    return f'<p class="{kind}">{escape(text)}</p>'
+def embed(figure: Figure, description: str) -> str:
+    """Return a matplotlib figure as a PNG image inside the page."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=160)
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(description)}">'
 
 
-def figure_row(figures: list[Figure], columns: int) -> str:
-    """Pictures in a grid of so many columns."""
-    cells = "".join(
-        f'<figure><img src="{data_uri(each.image)}" alt="{escape(each.caption)}">'
-        f"<figcaption>{escape(each.caption)}</figcaption></figure>"
-        for each in figures
-    )
-    return grid(cells, columns)
-
-
-def grid(content: str, columns: int) -> str:
-    """Any elements in a grid of so many columns."""
-    return f'<div class="row" style="grid-template-columns: repeat({columns}, 1fr)">{content}</div>'
-
-
-def legend(names: list[str], palette: np.ndarray) -> str:
-    """The classes with their colours, RGB [K, 3]."""
-    keys = "".join(
-        f'<span style="--key:rgb({red},{green},{blue})">{escape(name)}</span>'
-        for name, (red, green, blue) in zip(names, palette, strict=True)
-    )
-    return f'<div class="legend">{keys}</div>'
-
-
-def table(head: list[str], rows: list[list[str | float]], code_column: int | None = None) -> str:
-    """A table; numbers stand at the right with two decimals, cells of `code_column` are set as code."""
+def table(header: list[str], rows: list[list[str | float]], code: bool = False) -> str:
+    """Return a table: numbers aligned right, floats with two decimals, the first column set as code if ``code``."""
 
     def cell(tag: str, value: str | float, column: int) -> str:
-        is_number = isinstance(rows[0][column], int | float)
         text = f"{value:.2f}" if isinstance(value, float) else escape(str(value))
-        text = f"<code>{text}</code>" if column == code_column and tag == "td" else text
-        return f"<{tag}{' class=number' if is_number else ''}>{text}</{tag}>"
+        text = f"<code>{text}</code>" if code and column == 0 and tag == "td" else text
+        return f"<{tag}{' class=number' if isinstance(rows[0][column], int | float) else ''}>{text}</{tag}>"
 
-    lines = [("th", head), *(("td", row) for row in rows)]
+    lines = [("th", header), *(("td", row) for row in rows)]
     body = "".join("<tr>" + "".join(cell(tag, each, i) for i, each in enumerate(row)) + "</tr>" for tag, row in lines)
     return f"<table>{body}</table>"
 
 
 def section(title: str, *content: str) -> str:
-    """A section with its heading."""
+    """Return a section with its heading."""
     return f"<section><h2>{escape(title)}</h2>{''.join(content)}</section>"
 
 
 def page(title: str, *content: str) -> str:
-    """The whole document."""
+    """Return the complete document."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f"<body><main><h1>{escape(title)}</h1>{''.join(content)}</main></body></html>\n"
+        f"<body><h1>{escape(title)}</h1>{''.join(content)}</body></html>\n"
     )

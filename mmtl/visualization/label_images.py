@@ -1,7 +1,5 @@
 """Images of labels: uint8 RGB arrays in, uint8 RGB arrays out."""
 
-import base64
-
 import cv2
 import numpy as np
 
@@ -56,9 +54,3 @@ def mix_patches(image: np.ndarray, partner: np.ndarray, stays_hw: np.ndarray) ->
     """
     stays = enlarge(stays_hw.astype(np.uint8), image.shape[:2]).astype(bool)
     return np.where(stays[..., None], image, partner)
-
-
-def data_uri(image: np.ndarray) -> str:
-    """Encode an image uint8 [H, W, 3] as a PNG inside a URI, for embedding in HTML."""
-    _, png = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()

@@ -1,41 +1,20 @@
 import base64
 import json
-import re
-import runpy
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from helpers.paths import ROOT
-from hypothesis import given
-from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
-from mmtl.demo import (
-    Curve,
-    Figure,
-    Line,
-    blend_colors,
-    data_uri,
-    figure_row,
-    lay_over,
-    line_chart,
-    mix_patches,
-    page,
-    paint_mask,
-    paragraph,
-    read_curve,
-    section,
-    table,
-    training_position,
-)
-from mmtl.demo.charts import nice_ticks
+from mmtl.demo.figures import draw_curves, draw_panels
+from mmtl.demo.html_page import embed, page, paragraph, section, table
+from mmtl.demo.report import cell_agreement, dense_probabilities, write_report
+from mmtl.demo.results import Curve, read_curve, training_position
 from mmtl.score_maps import ScoreMap
+from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches, paint_mask
 
-TOOL = SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / "demo_report.py")))
 PALETTE = np.array([[230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
 
 
@@ -55,7 +34,7 @@ def test_a_resumed_run_replaces_what_the_interrupted_one_did_after_its_checkpoin
     assert read_curve(tmp_path, "loss") == Curve([1, 2, 3, 4, 6], [11.0, 12.0, 13.0, 24.0, 26.0])
 
 
-def test_a_half_written_line_and_other_scalars_do_not_disturb(tmp_path):
+def test_an_incomplete_line_and_other_scalars_are_ignored(tmp_path):
     log(tmp_path, "1", {"step": 1, "loss": 2.0, "epoch": 1}, {"step": 1, "accuracy/top1": 9.0}, torn='{"step": 2, "lo')
     assert read_curve(tmp_path, "loss") == Curve([1], [2.0])
     assert read_curve(tmp_path, "accuracy/top1") == Curve([1], [9.0])
@@ -64,33 +43,28 @@ def test_a_half_written_line_and_other_scalars_do_not_disturb(tmp_path):
     assert training_position(tmp_path / "not yet") == ""
 
 
-@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e5))
-def test_ticks_are_round_evenly_spaced_and_inside(low, span):
-    ticks = nice_ticks(low, low + span)
-    assert 2 <= len(ticks) <= 7
-    slack = 1e-6 * max(abs(low), span)
-    assert low - slack <= ticks[0] and ticks[-1] <= low + span + slack
-    steps = np.diff(ticks)
-    assert np.allclose(steps, steps[0])
-    assert float(f"{steps[0]:.0e}") == pytest.approx(steps[0])  # one digit
+def test_curves_of_a_resumed_run_are_drawn_and_missing_ones_are_omitted(tmp_path):
+    log(tmp_path / "token_labels", "1", *({"step": step, "accuracy/top1": 10.0 * step} for step in (1, 2, 3)))
+    log(tmp_path / "annotator", "1", *({"step": step, "accuracy/top1": 50.0} for step in range(1, 20)))
+    accuracy, loss, _ = draw_curves(tmp_path).axes
+    annotator, token_labels = accuracy.lines
+    assert token_labels.get_xydata().tolist() == [[1, 10], [2, 20], [3, 30]]
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == ["annotator", "token labels + MixToken"]
+    assert (annotator.get_marker(), token_labels.get_marker()) == ("None", "o")
+    assert not loss.lines and loss.get_legend() is None
 
 
-def test_a_chart_places_its_range_on_the_axes_and_rises_upwards():
-    svg = line_chart([Line("a", Curve([0, 5, 10], [0.0, 50.0, 100.0]), "#000")], "step", "title", (0, 100))
-    points = re.search(r'points="([^"]+)"', svg)[1].split()
-    (x0, y0), (x1, y1), (x2, y2) = ([float(value) for value in point.split(",")] for point in points)
-    assert x0 < x1 < x2 and y0 > y1 > y2
-    assert (x1, y1) == pytest.approx(((x0 + x2) / 2, (y0 + y2) / 2), abs=0.1)
-    assert f'x1="{x0}" y1="{y0}"' in svg and f'x1="{x0}" y1="{y2}"' in svg  # grid lines at 0 and 100
+def test_panels_show_the_images_with_their_captions_and_leave_the_rest_empty():
+    images = [random_image(seed) for seed in range(3)]
+    figure = draw_panels([(image, str(seed)) for seed, image in enumerate(images)], 2, ["a", "b", "c"], PALETTE)
+    shown = [(axes.images[0].get_array(), axes.get_title()) for axes in figure.axes if axes.images]
+    assert len(figure.axes) == 4 and [caption for _, caption in shown] == ["0", "1", "2"]
+    assert all(np.array_equal(*pair) for pair in zip([array for array, _ in shown], images, strict=True))
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
 
 
-def test_a_curve_that_was_never_logged_is_left_out():
-    empty = Line("empty", Curve([], []), "#000")
-    assert "empty" not in line_chart([empty, Line("full", Curve([1], [1.0]), "#000")], "step", "title")
-    assert "nothing was logged" in line_chart([empty], "step", "title")
-
-
-def test_blended_colors_are_linear_in_the_probabilities():
+def test_blend_colors_are_linear_in_the_probabilities():
     one_hot = np.eye(3)[None]
     assert np.array_equal(blend_colors(one_hot, PALETTE)[0], PALETTE)
     assert np.array_equal(blend_colors(np.zeros((1, 1, 3)), PALETTE)[0, 0], [255, 255, 255])
@@ -107,22 +81,15 @@ def test_mixed_patches_equal_a_loop_over_patches():
         assert np.array_equal(mixed[patch], (image if stays[row, column] else partner)[patch])
 
 
-def test_cells_are_laid_over_their_own_part_of_the_image():
+def test_each_cell_covers_its_part_of_the_image():
     image, cells = random_image(0), random_image(1, 2, 3)
     assert np.array_equal(lay_over(image, cells, 1.0), cells.repeat(8, 0).repeat(8, 1))
-    grey = lay_over(image, cells, 0.0)
-    assert np.array_equal(grey[..., 0], grey[..., 1]) and np.array_equal(grey[..., 0], grey[..., 2])
+    gray = lay_over(image, cells, 0.0)
+    assert np.array_equal(gray[..., 0], gray[..., 1]) and np.array_equal(gray[..., 0], gray[..., 2])
 
 
-def test_masks_are_painted_in_the_colours_of_their_classes():
+def test_masks_have_the_colors_of_their_classes():
     assert np.array_equal(paint_mask(np.array([[2, 0, 255]]), PALETTE)[0], [PALETTE[2], PALETTE[0], (255, 255, 255)])
-
-
-def test_an_image_comes_out_of_its_data_uri_as_it_went_in():
-    image = random_image(3)
-    png = base64.b64decode(data_uri(image).removeprefix("data:image/png;base64,"))
-    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert np.array_equal(decoded[..., ::-1], image)
 
 
 class Elements(HTMLParser):
@@ -143,19 +110,19 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_page_is_well_formed_needs_nothing_beside_it_and_shows_text_as_text():
-    chart = line_chart([Line("<b>", Curve([1, 2], [1.0, 2.0]), "#000")], "step", "a & b")
-    rows = table(["name", "value"], [["<i>", 0.125]], code_column=0)
-    html = page(
-        "x < y", section("s", paragraph("1 < 2"), rows, chart, figure_row([Figure(random_image(0), '"q"')], 2))
-    )
+def test_a_page_is_well_formed_self_contained_and_escapes_text():
+    figure = Figure((2, 1))
+    figure.text(0, 0, "text")
+    rows = table(["name", "value"], [["<i>", 0.125]], code=True)
+    html = page("x < y", section("s", paragraph("1 < 2"), rows, embed(figure, '"q"')))
     elements = Elements(html)
     assert not elements.open
-    assert not {"script", "link", "iframe", "b", "i"} & ({tag for tag, _ in elements.found} - {"b"})
+    assert not {"script", "link", "iframe", "i"} & {tag for tag, _ in elements.found}
     sources = [attrs[name] for _, attrs in elements.found for name in ("src", "href") if name in attrs]
-    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
+    png = base64.b64decode(sources[0].removeprefix("data:image/png;base64,"), validate=True)
+    assert len(sources) == 1 and cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).shape == (160, 320, 3)
     assert "url(" not in html and "http" not in html
-    assert "&lt;i&gt;" in html and "0.12" in html and "1 &lt; 2" in html
+    assert "<code>&lt;i&gt;</code>" in html and "0.12" in html and "1 &lt; 2" in html
 
 
 def softmax_map(logits: np.ndarray, topk: int) -> ScoreMap:
@@ -166,11 +133,11 @@ def softmax_map(logits: np.ndarray, topk: int) -> ScoreMap:
     )
 
 
-def test_map_probabilities_are_the_softmax_over_all_classes_of_the_kept_ones():
+def test_dense_probabilities_are_the_softmax_over_all_classes_at_the_top_k():
     logits = np.random.default_rng(0).normal(0, 2, (2, 3, 5))
     softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    assert np.allclose(TOOL.map_probabilities(softmax_map(logits, 5), 5), softmax, atol=0.01)
-    kept = TOOL.map_probabilities(softmax_map(logits, 2), 5)
+    assert np.allclose(dense_probabilities(softmax_map(logits, 5), 5), softmax, atol=0.01)
+    kept = dense_probabilities(softmax_map(logits, 2), 5)
     assert ((kept > 0).sum(-1) == 2).all() and np.allclose(kept.max(-1), softmax.max(-1), atol=0.01)
 
 
@@ -178,20 +145,19 @@ class Maps(dict):
     grid_hw, num_classes = (2, 3), 3
 
 
-def test_cells_agree_when_the_best_class_is_that_of_the_covering_object():
-    covered = np.array([[1, 0, 3], [0, 2, 0]])  # 0 ground
+def test_a_cell_agrees_if_its_top_1_class_is_that_of_the_covering_object():
+    covered = np.array([[1, 0, 3], [0, 2, 0]])  # 0 is the background
     mask = covered.repeat(4, 0).repeat(4, 1)
-    mask[0:3, 4:8] = 0  # the ground stays the ground
-    mask[4:8, 8:9] = 1  # a quarter of a cell is not most of it
+    mask[0:3, 4:8] = 0  # stays background
+    mask[4:8, 8:9] = 1  # a quarter of a cell does not cover it
     right = np.eye(3)[np.array([[0, 1, 2], [1, 1, 1]])] * 5
     wrong = np.eye(3)[np.array([[0, 1, 1], [1, 1, 1]])] * 5
     store = Maps(a=softmax_map(right, 2), b=softmax_map(wrong, 2))
-    assert TOOL.cell_agreement(store, ["a"], [mask]) == 100
-    assert TOOL.cell_agreement(store, ["b"], [mask]) == pytest.approx(100 * 2 / 3)
+    assert cell_agreement(store, ["a"], [mask]) == 100
+    assert cell_agreement(store, ["b"], [mask]) == pytest.approx(100 * 2 / 3)
 
 
-def test_a_folder_without_a_demo_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["demo_report", str(tmp_path)])
-    assert TOOL.main() == 1
-    assert str(tmp_path) in capsys.readouterr().err
+def test_a_folder_without_a_demo_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}.*run the demo first"):
+        write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []

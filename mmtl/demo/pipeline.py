@@ -1,0 +1,162 @@
+"""Run the demo's steps: skip finished ones, resume an interrupted one, show progress."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+
+from mmtl.demo.results import RESULTS_HEADER, results, training_position
+from mmtl.demo.steps import WORK, Step, make_steps
+from mmtl.utils.atomic_file import atomic_file
+
+
+def run_demo(configs: Path, restart: bool = False) -> int:
+    """Run the demo and show its results; return the exit code.
+
+    Args:
+        configs: folder of the demo's configs.
+        restart: remove the output of earlier runs first.
+    """
+    console, start = Console(), time.monotonic()
+    if restart:
+        remove(WORK)
+    try:
+        if not run_steps(make_steps(configs), console):
+            return 1
+    except KeyboardInterrupt:
+        console.print("Stopped. Run the demo again to continue from here.")
+        return 130
+    table = Table(*RESULTS_HEADER, title="Results of the demo", title_justify="left")
+    for row in results(WORK):
+        table.add_row(*(f"{value:.2f}" if isinstance(value, float) else value for value in row))
+    console.print(table)
+    console.print(f"Report: {(WORK / 'report.html').resolve()}   ({clock(time.monotonic() - start)} in total)")
+    return 0
+
+
+def run_steps(steps: list[Step], console: Console) -> bool:
+    """Run the steps in order; return whether all succeeded."""
+    progress, digest = Progress(WORK / "steps.json"), ""
+    for index, step in enumerate(steps, 1):
+        digest = fingerprint(step, digest)
+        if not run_step(step, f"[bold]\\[{index}/{len(steps)}][/]", digest, progress, console):
+            return False
+    return True
+
+
+def fingerprint(step: Step, previous: str) -> str:
+    """Return a digest of a step's command and configs and, through ``previous``, of all steps before it."""
+    configs = [Config.fromfile(word).pretty_text for word in step.command if word.endswith(".py")]
+    return hashlib.sha256("\0".join([previous, step.command_line, *configs]).encode()).hexdigest()[:16]
+
+
+class Progress:
+    """The record of the steps in a JSON file: {name: {fingerprint, seconds, finished, command}}."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps = json.loads(path.read_text()) if path.exists() else {}
+
+    def seconds(self, step: Step) -> float:
+        """Return the time of all attempts at a step."""
+        return self.steps[step.name]["seconds"]
+
+    def is_finished(self, step: Step, digest: str) -> bool:
+        """Return whether the step finished with this command and these configs, and its output still exists."""
+        return self._is_known(step, digest) and self.steps[step.name]["finished"]
+
+    def begin(self, step: Step, digest: str) -> bool:
+        """Record that the step runs; return whether it resumes an interrupted attempt."""
+        resumed = self._is_known(step, digest) and not self.steps[step.name]["finished"]
+        seconds = self.seconds(step) if resumed else 0.0
+        self._write(step, fingerprint=digest, seconds=seconds, finished=False, command=step.command_line)
+        return resumed
+
+    def end(self, step: Step, seconds: float, finished: bool) -> None:
+        """Record the time and the result of an attempt."""
+        self._write(step, **self.steps[step.name] | dict(seconds=self.seconds(step) + seconds, finished=finished))
+
+    def _is_known(self, step: Step, digest: str) -> bool:
+        return self.steps.get(step.name, {}).get("fingerprint") == digest and step.out.exists()
+
+    def _write(self, step: Step, **entry: object) -> None:
+        self.steps[step.name] = entry
+        with atomic_file(self.path) as part:
+            part.write_text(json.dumps(self.steps, indent=2) + "\n")
+
+
+def run_step(step: Step, number: str, digest: str, progress: Progress, console: Console) -> bool:
+    """Run one step unless it is finished; return whether it succeeded."""
+    if progress.is_finished(step, digest):
+        console.print(f"{number} {step.title}  [green]finished before[/] in {clock(progress.seconds(step))}")
+        return True
+    resumed = progress.begin(step, digest)
+    if not resumed and WORK in step.out.parents:  # never a data folder: it can contain the user's own files
+        remove(step.out)
+    console.print(f"{number} {step.title}\n      [dim]{step.command_line}[/]", highlight=False, soft_wrap=True)
+    log, start, code = WORK / "logs" / f"{step.name}.log", time.monotonic(), 1
+    with console.status("") as status:
+
+        def show_position() -> None:
+            position = training_position(step.run) if step.run else ""
+            status.update(f"{clock(time.monotonic() - start)}  {position}")
+
+        try:
+            code = run_command(step.command + (step.resume if resumed else ()), log, show_position)
+        finally:
+            progress.end(step, time.monotonic() - start, finished=code == 0)
+    if code:
+        console.print(last_lines(log.read_text(errors="replace")), markup=False, highlight=False, soft_wrap=True)
+        console.print(f"[red]This step failed (exit code {code}).[/] Full output: {log}")
+    else:
+        console.print(f"      done in {clock(time.monotonic() - start)}", highlight=False)
+    return code == 0
+
+
+def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]) -> int:
+    """Run a command with its output in a log file, calling ``on_tick`` twice a second; return its exit code."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Programs of this Python's environment first, also when it is not activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path})
+        try:
+            while (code := process.poll()) is None:
+                on_tick()
+                time.sleep(0.5)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    return code
+
+
+def last_lines(text: str, count: int = 12) -> str:
+    """Return the end of a program's output, without the traceback that mim adds when the program failed."""
+    before, marker, last = text.rpartition("Traceback (most recent call last):")
+    if marker and re.match(r'\s*File "[^"]*\bmim\b', last):
+        text = before
+    return "\n".join(text.strip().splitlines()[-count:])
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it exists."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

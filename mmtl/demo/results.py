@@ -1,0 +1,91 @@
+"""What the demo's training runs logged: curves, the position of a running one, the final table."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+# Run, model, measure, scalar in the run's log.
+MEASURED = [
+    ("annotator", "Annotator: a ResNet", "top-1", "accuracy/top1"),
+    ("class_labels", "LV-ViT, class labels only", "top-1", "accuracy/top1"),
+    ("token_labels", "LV-ViT, token labels + MixToken", "top-1", "accuracy/top1"),
+    ("segmentation_class_labels", "UperNet on LV-ViT, class labels only", "mIoU", "mIoU"),
+    ("segmentation_token_labels", "UperNet on LV-ViT, token labels + MixToken", "mIoU", "mIoU"),
+]
+RESULTS_HEADER = ["model", "measure", "%", "minutes"]
+
+
+class Curve(NamedTuple):
+    """A scalar over training: steps in ascending order and one value for each."""
+
+    steps: list[int]
+    values: list[float]
+
+
+def read_scalars(path: Path) -> list[dict]:
+    """Return the lines of a scalar log, up to one that a running process has written only in part."""
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def scalar_files(run: Path) -> list[Path]:
+    """Return the scalar logs of a run, one for each start, oldest first."""
+    return sorted(run.glob("*/vis_data/scalars.json"))
+
+
+def read_curve(run: Path, key: str) -> Curve:
+    """Read a scalar of a run that may have been interrupted and resumed.
+
+    Args:
+        run: work directory of the run.
+        key: name of the scalar, such as ``loss`` or ``accuracy/top1``.
+
+    Returns:
+        Curve: without the steps after an interrupted attempt's last checkpoint, which the next attempt repeated; empty
+        if the run never logged the scalar.
+    """
+    points: dict[int, float] = {}
+    for path in scalar_files(run):
+        found = {line["step"]: line[key] for line in read_scalars(path) if key in line and "step" in line}
+        if found:
+            points = {step: value for step, value in points.items() if step < min(found)} | found
+    steps = sorted(points)
+    return Curve(steps, [points[step] for step in steps])
+
+
+def training_position(run: Path) -> str:
+    """Return epoch, step and loss of a run's last log line; empty before the first."""
+    for path in reversed(scalar_files(run)):
+        for line in reversed(read_scalars(path)):
+            if "loss" in line:
+                epoch = f"epoch {line['epoch']}, " if "epoch" in line else ""
+                return f"{epoch}step {line['step']}, loss {line['loss']:.3f}"
+    return ""
+
+
+def read_steps(work: Path) -> dict[str, dict]:
+    """Return the record of the demo's steps: {name: {command, seconds, ...}}."""
+    path = work / "steps.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. {work} must be the demo's folder: run the demo first.")
+    return json.loads(path.read_text())
+
+
+def results(work: Path) -> list[list[str | float]]:
+    """Return the final table: model, measure, percent on the validation images, minutes of training.
+
+    Raises:
+        FileNotFoundError: A run does not exist or has not been validated yet.
+    """
+    steps, rows = read_steps(work), []
+    for run, model, measure, scalar in MEASURED:
+        values = read_curve(work / run, scalar).values
+        if not values:
+            raise FileNotFoundError(f"{work / run} has no validation results. Run the demo first.")
+        rows.append([model, measure, values[-1], steps[run]["seconds"] / 60])
+    return rows
