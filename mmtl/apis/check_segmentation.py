@@ -20,23 +20,18 @@ from rich.progress import track
 from rich.table import Table
 
 from mmtl.datasets.annotation_rules import (
-    INDEX_MODES,
-    LABELS,
+    NUM_LABELS,
+    Problem,
     decode_fully,
-    highest_beyond_8_bit,
+    file_problem,
+    label_problem,
     restore_sides,
+    size_problem,
     unknown_labels,
-    where_images_are,
 )
+from mmtl.datasets.segmentation_datasets import image_source
 from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES
-
-
-class Problem(NamedTuple):
-    """One fault of one file, and the kind under which it is counted."""
-
-    kind: str
-    text: str
 
 
 class PairReport(NamedTuple):
@@ -86,64 +81,43 @@ class PairCheck:
 
     def __call__(self, pair: Mapping) -> PairReport:
         """Check one entry of a dataset's list."""
-        problems: list[Problem] = []
-        image_hw = self._image_hw(pair, problems)
-        labels = None
-        if self.load_labels is not None and "seg_map_path" in pair:
-            labels = self._labels(pair, problems)
+        path, labels = pair.get("seg_map_path"), None
+        image_hw, problem = self._image_hw(pair)
+        problems = [problem]
+        if self.load_labels is not None and path is not None:
+            labels, problem = self._labels(pair)
+            problems.append(problem)
         if labels is None:
-            return PairReport(None, problems)
-        path = pair["seg_map_path"]
+            return PairReport(None, [each for each in problems if each])
         labels = restore_sides(labels, image_hw)
-        if image_hw is not None and labels.shape != image_hw:
-            sizes = (" x ".join(map(str, hw)) for hw in (labels.shape, image_hw))
-            problems.append(Problem("sizes differ", "{}: {} pixels (H x W), its image {}".format(path, *sizes)))
-        pixels = np.bincount(labels.ravel(), minlength=LABELS)
-        if wrong := self._wrong_labels(pixels, pair):
-            problems.append(Problem("label outside the classes", f"{path}: {wrong}"))
-        return PairReport(pixels, problems)
+        reduced = bool(pair.get("reduce_zero_label"))
+        rules = (
+            image_hw and size_problem(labels.shape, image_hw),
+            label_problem(labels, self.num_classes, self.ignore_index, reduced),
+        )
+        problems += [Problem(rule.kind, f"{path}: {rule.text}") for rule in rules if rule]
+        return PairReport(np.bincount(labels.ravel(), minlength=NUM_LABELS), [each for each in problems if each])
 
-    def _image_hw(self, pair: Mapping, problems: list[Problem]) -> tuple[int, int] | None:
+    def _image_hw(self, pair: Mapping) -> tuple[tuple[int, int] | None, Problem | None]:
         path = Path(pair["img_path"])
         if not path.is_file():
-            problems.append(Problem("no image", f"{path} does not exist"))
-            return None
+            return None, Problem("no image", f"{path} does not exist")
         try:
             decode_fully(path)
-            return self.load_image(dict(pair))["img"].shape[:2]
+            return self.load_image(dict(pair))["img"].shape[:2], None
         except Exception as error:  # decoders raise all kinds of errors on corrupt files
-            problems.append(Problem("unreadable image", f"{path}: {error}"))
-            return None
+            return None, Problem("unreadable image", f"{path}: {error}")
 
-    def _labels(self, pair: Mapping, problems: list[Problem]) -> np.ndarray | None:
+    def _labels(self, pair: Mapping) -> tuple[np.ndarray | None, Problem | None]:
         path = Path(pair["seg_map_path"])
         if not path.is_file():
-            problems.append(Problem("no annotation", f"{pair['img_path']} has no {path}"))
-            return None
+            return None, Problem("no annotation", f"{pair['img_path']} has no {path}")
+        if problem := file_problem(path):
+            return None, Problem(problem.kind, f"{path}: {problem.text}")
         try:
-            mode, highest = decode_fully(path), highest_beyond_8_bit(path)
-            if mode not in INDEX_MODES:
-                text = f"{path}: an image of mode {mode}, expected one channel of class indices"
-                problems.append(Problem("color annotation", text))
-                return None
-            if highest >= LABELS:
-                text = f"{path}: values up to {highest}, but MMSegmentation reads only the lower 8 bits"
-                problems.append(Problem("label outside the classes", text))
-                return None
-            return self.load_labels(dict(pair, seg_fields=[]))["gt_seg_map"]
+            return self.load_labels(dict(pair, seg_fields=[]))["gt_seg_map"], None
         except Exception as error:
-            problems.append(Problem("unreadable annotation", f"{path}: {error}"))
-            return None
-
-    def _wrong_labels(self, pixels: np.ndarray, pair: Mapping) -> str:
-        present = np.flatnonzero(pixels)
-        wrong = present[unknown_labels(present, self.num_classes, self.ignore_index)]
-        if not len(wrong):
-            return ""
-        shift = int(bool(pair.get("reduce_zero_label")))  # report the numbers that are in the file
-        listed = ", ".join(f"{label + shift} ({pixels[label]} pixels)" for label in wrong[:5])
-        known = f"{shift} to {self.num_classes - 1 + shift}" + (", 0" if shift else "") + f" and {self.ignore_index}"
-        return f"label {listed}{' and more' if len(wrong) > 5 else ''}; known are {known}"
+            return None, Problem("unreadable annotation", f"{path}: cannot be read: {error}")
 
 
 @dataclass
@@ -165,8 +139,8 @@ class Split:
     pairs: list[dict] = field(default_factory=list)
     check: PairCheck | None = None
     problems: list[Problem] = field(default_factory=list)
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(LABELS, np.int64))
-    images: np.ndarray = field(default_factory=lambda: np.zeros(LABELS, np.int64))
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))
+    images: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))
 
     @property
     def ignore_index(self) -> int:
@@ -190,7 +164,7 @@ def read_splits(cfg: Mapping) -> list[Split]:
     datasets: list[tuple[str, Mapping]] = []
     for name in ("train", "val", "test"):
         loader = cfg.get(f"{name}_dataloader")
-        for dataset in leaf_datasets(loader["dataset"]) if loader else ():
+        for dataset in leaf_dataset_cfgs(loader["dataset"]) if loader else ():
             same = [i for i, (_, other) in enumerate(datasets) if other == dataset]
             if same:
                 datasets[same[0]] = (f"{datasets[same[0]][0]}, {name}", dataset)
@@ -203,10 +177,10 @@ def read_splits(cfg: Mapping) -> list[Split]:
     return [read_split(name, dataset, head) for name, dataset in datasets]
 
 
-def leaf_datasets(dataset: Mapping) -> list[Mapping]:
+def leaf_dataset_cfgs(dataset: Mapping) -> list[Mapping]:
     """Return the configs of the datasets inside wrappers that repeat or concatenate them."""
     inner = dataset.get("datasets") or [dataset[key] for key in ("dataset",) if key in dataset]
-    return [leaf for each in inner for leaf in leaf_datasets(each)] if inner else [dataset]
+    return [leaf for each in inner for leaf in leaf_dataset_cfgs(each)] if inner else [dataset]
 
 
 def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:
@@ -228,7 +202,7 @@ def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:
     split.check = PairCheck(head.get("num_classes") or len(split.classes), dataset.ignore_index, image, labels)
     split.problems += settings_problems(split, head)
     if not split.pairs:
-        split.problems.append(Problem("empty split", f"{name}: no image in {where_images_are(dataset)}"))
+        split.problems.append(Problem("empty split", f"{name}: no image in {image_source(dataset)}"))
     if not dataset.ann_file and labels is not None:  # a list may leave files out on purpose
         split.problems += unpaired_files(split.pairs, dataset)
     return split
@@ -311,7 +285,7 @@ def class_table(splits: Sequence[Split]) -> Table:
     table.add_section()
     ignored, outside = [], []
     for split in splits:
-        unknown = unknown_labels(np.arange(LABELS), count, split.ignore_index)
+        unknown = unknown_labels(np.arange(NUM_LABELS), count, split.ignore_index)
         ignored += ["", percent(split.pixels[split.ignore_index], split.pixels.sum())]
         outside += ["", percent(split.pixels[unknown].sum(), split.pixels.sum())]
     table.add_row("", "ignored, % of all", *ignored)

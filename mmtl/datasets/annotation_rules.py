@@ -1,27 +1,91 @@
-"""Rules that segmentation annotations must satisfy, shared by the hook, the datasets and the check tool."""
+"""Rules that segmentation annotations must satisfy, shared by the hook, its loading wrapper and the check tool.
+
+Each rule returns a :class:`Problem` without the path of the file, or None.
+"""
 
 import math
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-Labels = TypeVar("Labels", np.ndarray, Tensor)
-
-LABELS = 256  # MMSegmentation reads annotations as 8 bit
-INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of numbers
+NUM_LABELS = 256  # MMSegmentation reads annotations as 8 bit
+INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of integers
 
 
-def unknown_labels(labels: Labels, num_classes: int, ignore_index: int) -> Labels:
-    """Return which labels are neither a class nor ignored, as a boolean mask of the same shape.
+class Problem(NamedTuple):
+    """One fault of one file, and the kind under which it is counted."""
+
+    kind: str
+    text: str
+
+
+def file_problem(path: str | Path, decode: bool = True) -> Problem | None:
+    """Check that a file is a complete image of one channel of integers below 256.
 
     Args:
-        labels: class indices of any shape, as they go into the loss.
+        path: the annotation.
+        decode: whether to decode 8-bit files, to detect truncation; OpenCV 4 does not report it.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            if decode:
+                image.load()
+            highest = image.getextrema()[1] if mode in INDEX_MODES and mode.startswith("I") else 0
+    except Exception as error:  # decoders raise all kinds of errors on corrupt files
+        return Problem("unreadable annotation", f"cannot be read: {error}")
+    return mode_problem(mode) or range_problem(int(highest))
+
+
+def mode_problem(mode: str) -> Problem | None:
+    """Check that a Pillow mode has one channel of integers."""
+    if mode in INDEX_MODES:
+        return None
+    text = f"image mode must be one channel of class indices, got {mode}; replace each color by its class index"
+    return Problem("color annotation", text)
+
+
+def range_problem(highest: int) -> Problem | None:
+    """Check that the highest value fits into the 8 bits that MMSegmentation reads."""
+    if highest < NUM_LABELS:
+        return None
+    text = f"values must be below {NUM_LABELS}, got values up to {highest}, of which only the lower 8 bits are read"
+    return Problem("label outside the classes", text)
+
+
+def size_problem(shape: tuple[int, ...], image_hw: tuple[int, int]) -> Problem | None:
+    """Check that the shape of the labels is that of the image."""
+    if tuple(shape) == tuple(image_hw):
+        return None
+    sizes = (" x ".join(map(str, size)) for size in (image_hw, shape))
+    return Problem("sizes differ", "size must be {} (H x W) as of the image, got {}".format(*sizes))
+
+
+def label_problem(
+    labels: np.ndarray, num_classes: int, ignore_index: int, reduce_zero_label: bool = False
+) -> Problem | None:
+    """Check that each label is a class or ignored.
+
+    Args:
+        labels: class indices of any shape, as the loss reads them: after reduce_zero_label and the label map.
         num_classes: K; 0 to K - 1 are classes.
         ignore_index: label without a class.
+        reduce_zero_label: whether 1 was subtracted from the labels; the text reports the numbers in the file.
     """
+    unknown, pixels = np.unique(labels[unknown_labels(labels, num_classes, ignore_index)], return_counts=True)
+    if not len(unknown):
+        return None
+    shift = int(reduce_zero_label)
+    listed = ", ".join(f"{label + shift} ({n} pixels)" for label, n in zip(unknown[:5].tolist(), pixels, strict=False))
+    known = f"{shift} to {num_classes - 1 + shift}{', 0' if shift else ''} or {ignore_index}"
+    text = f"labels must be {known}, got {listed}{' and more' if len(unknown) > 5 else ''}"
+    return Problem("label outside the classes", text)
+
+
+def unknown_labels(labels: np.ndarray, num_classes: int, ignore_index: int) -> np.ndarray:
+    """Return a boolean mask of the labels that are neither a class nor ignored."""
     return (labels >= num_classes) & (labels != ignore_index)
 
 
@@ -32,23 +96,11 @@ def restore_sides(labels: np.ndarray, image_hw: tuple[int, int] | None) -> np.nd
     return labels
 
 
-def decode_fully(path: str | Path) -> str:
-    """Decode an image file to its end, which OpenCV 4 does not, and return its Pillow mode.
+def decode_fully(path: str | Path) -> None:
+    """Decode an image file to its end, which OpenCV 4 does not.
 
     Raises:
         OSError: The file is corrupt or truncated.
     """
     with Image.open(path) as image:
         image.load()
-        return image.mode
-
-
-def highest_beyond_8_bit(path: str | Path) -> int:
-    """Return the highest value of a 16 or 32 bit image, and 0 for images of other depths."""
-    with Image.open(path) as image:
-        return int(image.getextrema()[1]) if image.mode.startswith("I") else 0
-
-
-def where_images_are(dataset: object) -> str:
-    """Return the list, or the folder and suffix, by which a dataset finds its images."""
-    return dataset.ann_file or f"{dataset.data_prefix.get('img_path')} (files ending in {dataset.img_suffix})"

@@ -1,47 +1,51 @@
-"""MMSegmentation's data sets, which here name the folder when they find no image."""
+"""MMSegmentation's datasets with a clear error message when they find no images."""
 
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset as MMSegBaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets import PascalVOCDataset as MMSegPascalVOCDataset
 
-from mmtl.datasets.annotation_rules import where_images_are
 from mmtl.registry import DATASETS
 
 
-class RefusesEmptySplit:
-    """Mixin: of no image, mmengine makes a ValueError about concatenation, before any hook could say more."""
+def image_source(dataset: MMSegBaseSegDataset) -> str:
+    """Return the list, or the folder and suffix, by which a dataset finds its images."""
+    return dataset.ann_file or f"{dataset.data_prefix.get('img_path')} (files ending in {dataset.img_suffix})"
+
+
+class NotEmptyMixin:
+    """Raise an error for a dataset without images, before mmengine fails with one about concatenation."""
 
     def filter_data(self) -> list[dict]:
-        """Entries to keep.
+        """Return the entries to keep.
 
         Raises:
-            ValueError: There is none.
+            ValueError: If there are none.
         """
         entries = super().filter_data()
         if not entries:
             raise ValueError(
-                f"the data set is empty: no image in {where_images_are(self)}; correct data_root, data_prefix, "
-                "ann_file or img_suffix (`mim run mmtl check_segmentation_data CONFIG` looks at every split)"
+                f"{image_source(self)}: the dataset must contain images, got none. Correct data_root, data_prefix, "
+                "ann_file or img_suffix; `mim run mmtl check_segmentation_data CONFIG` checks every split."
             )
         return entries
 
 
 @DATASETS.register_module()
-class BaseSegDataset(RefusesEmptySplit, MMSegBaseSegDataset):
-    """MMSegmentation's data set of images and masks in two folders, refused when empty."""
+class BaseSegDataset(NotEmptyMixin, MMSegBaseSegDataset):
+    """MMSegmentation's dataset of images and masks in two folders; must not be empty."""
 
 
 @DATASETS.register_module()
-class ADE20KDataset(RefusesEmptySplit, MMSegADE20KDataset):
-    """MMSegmentation's ADE20K, refused when empty."""
+class ADE20KDataset(NotEmptyMixin, MMSegADE20KDataset):
+    """MMSegmentation's ADE20K; must not be empty."""
 
 
 @DATASETS.register_module()
-class CityscapesDataset(RefusesEmptySplit, MMSegCityscapesDataset):
-    """MMSegmentation's Cityscapes, refused when empty."""
+class CityscapesDataset(NotEmptyMixin, MMSegCityscapesDataset):
+    """MMSegmentation's Cityscapes; must not be empty."""
 
 
 @DATASETS.register_module()
-class PascalVOCDataset(RefusesEmptySplit, MMSegPascalVOCDataset):
-    """MMSegmentation's Pascal VOC, refused when empty."""
+class PascalVOCDataset(NotEmptyMixin, MMSegPascalVOCDataset):
+    """MMSegmentation's Pascal VOC; must not be empty."""

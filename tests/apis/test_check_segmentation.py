@@ -118,9 +118,12 @@ def ignore_another(root):
     [
         (
             label_beyond,
-            ["train: label outside the classes (1)", "1.png: label 9 (6 pixels); known are 0 to 2 and 255"],
+            ["train: label outside the classes (1)", "1.png: labels must be 0 to 2 or 255, got 9 (6 pixels)"],
         ),
-        (other_size, ["val, test: sizes differ (1)", "2.png: 30 x 20 pixels (H x W), its image 40 x 56"]),
+        (
+            other_size,
+            ["val, test: sizes differ (1)", "2.png: size must be 40 x 56 (H x W) as of the image"],
+        ),
         (one_row, ["problems: 1", "val, test: sizes differ (1)"]),
         (truncated, ["train: unreadable image (1)", "2.png"]),
         (not_an_image, ["train: unreadable annotation (1)", "2.png"]),
@@ -146,7 +149,7 @@ def test_label_numbers_are_those_in_the_file_under_reduce_zero_label(tmp_path, c
     tiny.write_data(tmp_path, first_label=1)
     tiny.write_config(tmp_path, reduce_zero_label=True)
     label_beyond(tmp_path)
-    assert "label 9 (6 pixels); known are 1 to 3, 0 and 255" in run(tmp_path, capsys)[1]
+    assert "labels must be 1 to 3, 0 or 255, got 9 (6 pixels)" in run(tmp_path, capsys)[1]
 
 
 def test_problems_of_a_kind_are_limited_unless_all_are_requested(root, capsys):

@@ -22,21 +22,21 @@ def root(tmp_path):
     ("settings", "named"),
     [
         (dict(type="mmtl.BaseSegDataset", img_suffix=".jpeg", **FOLDERS), "i (files ending in .jpeg)"),
-        (dict(type="mmtl.BaseSegDataset", ann_file="list.txt", **FOLDERS), "list.txt;"),
+        (dict(type="mmtl.BaseSegDataset", ann_file="list.txt", **FOLDERS), "list.txt"),
         (dict(type="mmtl.ADE20KDataset", **FOLDERS), "i (files ending in .jpg)"),
         (dict(type="mmtl.CityscapesDataset", **FOLDERS), "i (files ending in _leftImg8bit.png)"),
-        (dict(type="mmtl.PascalVOCDataset", ann_file="list.txt", **FOLDERS), "list.txt;"),
+        (dict(type="mmtl.PascalVOCDataset", ann_file="list.txt", **FOLDERS), "list.txt"),
     ],
 )
 @pytest.mark.parametrize("serialize_data", [True, False])
-def test_an_empty_split_is_refused_with_the_place_that_was_looked_at(root, settings, named, serialize_data):
-    (root / "i/1.png").write_bytes(b"of no suffix that is looked for")
+def test_an_empty_split_is_refused_with_the_list_or_folder_searched(root, settings, named, serialize_data):
+    (root / "i/1.png").write_bytes(b"has another suffix")
     with DefaultScope.overwrite_default_scope("mmseg"), pytest.raises(ValueError) as error:
         DATASETS.build(dict(settings, data_root=str(root), pipeline=[], serialize_data=serialize_data))
-    assert f"no image in {root}/{named}" in str(error.value)
+    assert str(error.value).startswith(f"{root}/{named}: the dataset must contain images")
 
 
-def test_otherwise_a_data_set_is_mmsegmentations_own(root):
+def test_a_dataset_with_images_equals_mmsegmentations_own(root):
     (root / "i/1.jpg").touch()
     with DefaultScope.overwrite_default_scope("mmseg"):
         ours, theirs = (
@@ -47,13 +47,13 @@ def test_otherwise_a_data_set_is_mmsegmentations_own(root):
     assert ours.get_data_info(0) == theirs.get_data_info(0)
 
 
-def test_pretraining_does_not_wait_for_mmsegmentations_data_sets():
+def test_pretraining_does_not_import_mmsegmentations_datasets():
     code = "import sys, mmtl.datasets, mmtl.engine.hooks, mmtl.models; sys.exit('mmseg.datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("path", segmentation.PATHS, ids=lambda path: path.stem)
-def test_every_recipe_says_which_folder_is_empty(path: Path, tmp_path: Path):
+def test_every_recipe_reports_an_empty_dataset(path: Path, tmp_path: Path):
     cfg = segmentation.small_recipe(path, tmp_path)
     train = cfg.train_dataloader.dataset
     for dataset in (*train.get("datasets", [train]), cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
@@ -61,5 +61,8 @@ def test_every_recipe_says_which_folder_is_empty(path: Path, tmp_path: Path):
             image.unlink()
         if "ann_file" in dataset:
             (tmp_path / dataset.ann_file).write_text("")
-        with DefaultScope.overwrite_default_scope("mmseg"), pytest.raises(ValueError, match="the data set is empty"):
+        with (
+            DefaultScope.overwrite_default_scope("mmseg"),
+            pytest.raises(ValueError, match="must contain images"),
+        ):
             DATASETS.build(dataset)

@@ -4,125 +4,102 @@ from collections.abc import Sequence
 from mmcv.transforms import LoadAnnotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from mmtl.datasets.annotation_rules import LABELS, highest_beyond_8_bit, restore_sides
+from mmtl.datasets.annotation_rules import Problem, file_problem, label_problem, restore_sides, size_problem
 from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import decode_head_of
 
-CHECK_TOOL = "`mim run mmtl check_segmentation_data CONFIG` finds all such files before a run"
-
 
 @HOOKS.register_module()
 class CheckAnnotationsHook(Hook):
-    """Ends a run with the file and the value where an annotation does not fit the model.
+    """Stop a run with the file and the value if an annotation does not fit the model.
 
-    Without it a label beyond the classes fails in the loss, on a GPU in a device-side assert and on a CPU in an index
-    error that name no file, and counts as a wrong prediction in a validation or test, unseen. An annotation larger
-    than its image trains unseen with the labels of other places. Labels are looked at while the batch still lies on
-    the CPU, sizes where the pipeline has just read the files.
+    Without this hook, a label outside the classes fails in the loss with an error that names no file (a device-side
+    assert on GPUs), and counts as a wrong prediction in validation and test. An annotation larger than its image
+    trains with labels of other positions. Labels are checked while the batch is on the CPU, sizes right after the
+    pipeline has read the file.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Let the training pipeline check each file as it reads it: a crop would hide that sizes differ."""
+        """Check files while the training pipeline loads them: after a crop the sizes are equal."""
         check_loading(runner.train_dataloader.dataset)
 
     def before_val(self, runner: Runner) -> None:
-        """Let the validation's pipeline check what it reads."""
+        """Check files while the validation pipeline loads them."""
         check_loading(runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
-        """Let the test's pipeline check what it reads."""
+        """Check files while the test pipeline loads them."""
         check_loading(runner.test_dataloader.dataset)
 
     def _before_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, mode: str = "train"
     ) -> None:
-        """Look at the labels of one batch.
+        """Check the labels of one batch.
 
         Raises:
-            ValueError: A label is neither a class nor to be ignored.
+            ValueError: If a label is neither a class nor ignored.
         """
         head = decode_head_of(runner.model)
         samples = data_batch["data_samples"]
-        for sample in samples[0] if isinstance(samples[0], Sequence) else samples:  # views of a test share the truth
-            if "gt_sem_seg" not in sample:
-                continue
-            problem = label_problem(sample.gt_sem_seg.data, head.num_classes, head.ignore_index)
-            if problem:
-                raise ValueError(f"{sample.get('seg_map_path', 'an annotation')}: {problem}. {CHECK_TOOL}.")
+        for sample in samples[0] if isinstance(samples[0], Sequence) else samples:  # views of a test share the labels
+            if "gt_sem_seg" in sample:
+                labels, reduced = sample.gt_sem_seg.data.numpy(), bool(sample.get("reduce_zero_label"))
+                problem = label_problem(labels, head.num_classes, head.ignore_index, reduced)
+                raise_problem(sample.get("seg_map_path"), problem)
+
+
+def raise_problem(path: str | None, problem: Problem | None) -> None:
+    """Raise a ValueError with path and remedy if there is a problem."""
+    if problem:
+        raise ValueError(
+            f"{path or 'annotation'}: {problem.text}. Correct the file or the config; "
+            "`mim run mmtl check_segmentation_data CONFIG` lists all such files before a run."
+        )
 
 
 def check_loading(dataset: Dataset) -> None:
-    """Let every loading of annotations in a data set check what it reads."""
-    for plain in leaf_datasets(dataset):
-        wrap_loaders(transforms_of(plain))
+    """Check annotations wherever a pipeline of the dataset loads them."""
+    for leaf in leaf_datasets(dataset):
+        wrap_loaders(transforms_of(leaf))
 
 
 def wrap_loaders(transforms: list) -> None:
-    """Wrap the loading of annotations among transforms and in the views of a test; what is wrapped stays so."""
-    for place, transform in enumerate(transforms):
+    """Wrap the loading of annotations among transforms and in the views of a test, once."""
+    for position, transform in enumerate(transforms):
         for view in getattr(transform, "subroutines", ()):
             wrap_loaders(view.transforms)
         if isinstance(transform, LoadAnnotations):
-            transforms[place] = CheckedLoading(transform)
+            transforms[position] = CheckedLoading(transform)
 
 
 class CheckedLoading:
-    """A transform that reads an annotation, gives labels both sides, and names the file that cannot be used.
+    """Load an annotation, restore sides of one pixel, and raise an error naming the file if it is unusable.
 
     Args:
-        load: what reads it.
+        load: transform that reads the annotation.
     """
 
     def __init__(self, load: LoadAnnotations) -> None:
         self.load = load
 
     def __call__(self, results: dict) -> dict:
-        """Read the annotation of one sample.
+        """Load the annotation of one sample.
 
         Raises:
-            ValueError: It cannot be read, has several channels or values beyond 8 bit, or another size than its image.
+            ValueError: If it cannot be read, has several channels or values beyond 8 bit, or its size is not that of
+                its image.
         """
-        path = results.get("seg_map_path", "an annotation")
+        path = results.get("seg_map_path")
+        if path and os.path.isfile(path):  # loading with Pillow detects truncation by itself
+            raise_problem(path, file_problem(path, decode=self.load.imdecode_backend != "pillow"))
         try:
             results = self.load(results)
-            highest = highest_beyond_8_bit(path) if os.path.isfile(path) else 0
-        except Exception as error:  # decoders raise whatever they like on damaged files, and name none
-            raise ValueError(f"{path}: the annotation cannot be read: {error}. {CHECK_TOOL}.") from error
+        except Exception as error:  # decoders raise all kinds of errors on corrupt files, without the path
+            raise_problem(path, Problem("unreadable annotation", f"cannot be read: {error}"))
         image_hw = tuple(results["ori_shape"][:2])
-        labels = results["gt_seg_map"] = restore_sides(results["gt_seg_map"], image_hw)
-        if labels.ndim > 2:
-            raise ValueError(
-                f"{path}: a picture of {labels.shape[2]} channels; wanted is one channel of class indices, so write "
-                f"the index of each pixel's class in place of its colour. {CHECK_TOOL}."
-            )
-        if highest >= LABELS:
-            raise ValueError(
-                f"{path}: values up to {highest}, of which MMSegmentation reads the lower 8 bits alone; wanted are "
-                f"class indices below {LABELS}. {CHECK_TOOL}."
-            )
-        if labels.shape != image_hw:
-            raise ValueError(
-                f"{path}: {labels.shape} pixels (H, W), its image has {image_hw}: sizes have to agree. {CHECK_TOOL}."
-            )
+        results["gt_seg_map"] = restore_sides(results["gt_seg_map"], image_hw)
+        raise_problem(path, size_problem(results["gt_seg_map"].shape, image_hw))
         return results
-
-
-def label_problem(labels: Tensor, num_classes: int, ignore_index: int) -> str | None:
-    """What is wrong with a sample's labels, None for nothing.
-
-    Args:
-        labels: [1, H, W] class indices, as they go into the loss.
-        num_classes: K of the decode head.
-        ignore_index: label without a class.
-    """
-    wrong = labels[(labels >= num_classes) & (labels != ignore_index)]
-    if wrong.numel():
-        return (
-            f"{wrong.numel()} pixels have label {wrong[0].item()}, the model knows 0 to {num_classes - 1} and "
-            f"{ignore_index} for no class (counted after reduce_zero_label): correct the annotation or num_classes"
-        )
-    return None

@@ -1,4 +1,4 @@
-"""What the hooks of segmentation runs write and refuse, in a real Runner on drawn data."""
+"""Hooks of segmentation runs, in a real Runner on synthetic data."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def config(tmp_path):
     cfg.work_dir, cfg.experiment_name = str(tmp_path / "run"), f"hooks_{tmp_path.name}"
     runtime = Config.fromfile(ROOT / "configs/_base_/segment_runtime.py")
     cfg.default_hooks, cfg.visualizer = runtime.default_hooks, runtime.visualizer
-    cfg.visualizer.name = cfg.experiment_name  # visualizers of one name are one
+    cfg.visualizer.name = cfg.experiment_name  # visualizers of the same name are the same object
     cfg.default_hooks.visualization.interval = 2
     return cfg
 
@@ -39,13 +39,13 @@ def test_training_writes_overlays_and_confusion_matrices(config, tmp_path):
     assert "Most often taken" in log
 
 
-def test_test_writes_its_confusion_matrix(config, tmp_path):
+def test_testing_writes_a_confusion_matrix(config, tmp_path):
     config.default_hooks.visualization.draw = False
     Runner.from_cfg(config).test()
     assert list(tmp_path.glob("run/*/vis_data/vis_image/confusion_matrix_test_0.png"))
 
 
-def test_confusion_matrix_counts_every_image_of_an_epoch_once_and_starts_anew():
+def test_confusion_matrix_counts_every_image_of_an_epoch_once_and_is_reset():
     hook = ConfusionMatrixHook()
     sample = SegDataSample(gt_sem_seg=PixelData(data=torch.tensor([[[0, 1, 255]]])))
     sample.pred_sem_seg = PixelData(data=torch.tensor([[[1, 1, 0]]]))
@@ -65,30 +65,32 @@ def spoil(path, change):
     cv2.imwrite(str(path), change(labels))
 
 
-def test_a_label_beyond_the_classes_ends_training_naming_file_and_value(config, tmp_path):
+def test_a_label_outside_the_classes_stops_training_naming_file_and_value(config, tmp_path):
     for path in (tmp_path / "annotations/train").iterdir():
         spoil(path, lambda labels: np.where(labels == 2, np.uint8(7), labels))
-    with pytest.raises(ValueError, match=r"annotations/train/\d.png: \d+ pixels have label 7.*0 to 2.*check_segm"):
-        Runner.from_cfg(config).train()
-
-
-@pytest.mark.parametrize("hw", [(20, 30), (80, 112)])
-def test_an_annotation_of_another_size_ends_training_naming_both_sizes(config, tmp_path, hw):
-    for path in (tmp_path / "annotations/train").iterdir():
-        spoil(path, lambda labels: cv2.resize(labels, hw[::-1], interpolation=cv2.INTER_NEAREST))
     with pytest.raises(
-        ValueError, match=rf"train/\d.png: \({hw[0]}, {hw[1]}\) .*its image has \(40, 56\).*check_segm"
+        ValueError, match=r"annotations/train/\d.png: labels .* 0 to 2 .* got 7 \(\d+ pixels.*check_segm"
     ):
         Runner.from_cfg(config).train()
 
 
-def test_a_fault_inside_wrapped_data_sets_is_named_all_the_same(config, tmp_path):
+@pytest.mark.parametrize("hw", [(20, 30), (80, 112)])
+def test_an_annotation_of_another_size_stops_training_naming_both_sizes(config, tmp_path, hw):
+    for path in (tmp_path / "annotations/train").iterdir():
+        spoil(path, lambda labels: cv2.resize(labels, hw[::-1], interpolation=cv2.INTER_NEAREST))
+    with pytest.raises(
+        ValueError, match=rf"train/\d.png: size must be 40 x 56 .* got {hw[0]} x {hw[1]}\..*check_segm"
+    ):
+        Runner.from_cfg(config).train()
+
+
+def test_a_fault_inside_wrapped_datasets_is_reported(config, tmp_path):
     for path in (tmp_path / "annotations/train").iterdir():
         spoil(path, lambda labels: np.repeat(labels, 2, axis=0))
     plain = config.train_dataloader.dataset
     repeated = dict(type="RepeatDataset", times=2, dataset=plain)
     config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=[repeated, plain])
-    with pytest.raises(ValueError, match=r"\(80, 56\) .*its image has \(40, 56\)"):
+    with pytest.raises(ValueError, match=r"size must be 40 x 56 .* got 80 x 56"):
         Runner.from_cfg(config).train()
 
 
@@ -109,47 +111,49 @@ def with_views(config):
     return Runner.from_cfg(config).test
 
 
-MEASURES = {
-    "training's validation": lambda config: Runner.from_cfg(config).train,
+EVALUATIONS = {
+    "validation in training": lambda config: Runner.from_cfg(config).train,
     "test": lambda config: Runner.from_cfg(config).test,
     "test with views": with_views,
 }
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
-def test_a_label_beyond_the_classes_ends_a_measurement(config, tmp_path, measure):
+@pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS)
+def test_a_label_outside_the_classes_stops_evaluation(config, tmp_path, evaluate):
     for path in (tmp_path / "annotations/val").iterdir():
         spoil(path, lambda labels: np.where(labels == 2, np.uint8(7), labels))
-    with pytest.raises(ValueError, match=r"annotations/val/\d.png: \d+ pixels have label 7.*0 to 2.*check_segm"):
-        measure(config)()
+    with pytest.raises(
+        ValueError, match=r"annotations/val/\d.png: labels .* 0 to 2 .* got 7 \(\d+ pixels.*check_segm"
+    ):
+        evaluate(config)()
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+@pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS)
 @pytest.mark.parametrize("hw", [(20, 30), (80, 112)])
-def test_an_annotation_of_another_size_ends_a_measurement(config, tmp_path, measure, hw):
+def test_an_annotation_of_another_size_stops_evaluation(config, tmp_path, evaluate, hw):
     for path in (tmp_path / "annotations/val").iterdir():
         spoil(path, lambda labels: cv2.resize(labels, hw[::-1], interpolation=cv2.INTER_NEAREST))
-    with pytest.raises(ValueError, match=rf"val/\d.png: \({hw[0]}, {hw[1]}\) .*its image has \(40, 56\).*check_segm"):
-        measure(config)()
+    with pytest.raises(ValueError, match=rf"val/\d.png: size must be 40 x 56 .* got {hw[0]} x {hw[1]}\..*check_segm"):
+        evaluate(config)()
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+@pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS)
 @pytest.mark.parametrize("hw", [(1, 1), (1, 9), (9, 1)])
-def test_images_of_one_row_or_column_are_measured(config, tmp_path, measure, hw):
+def test_images_of_one_row_or_column_are_evaluated(config, tmp_path, evaluate, hw):
     for path in (tmp_path / "images/val").iterdir():
         spoil(path, lambda image: np.zeros((*hw, 3), np.uint8))
         spoil(tmp_path / "annotations/val" / path.name, lambda labels: np.zeros(hw, np.uint8))
-    measure(config)()
+    evaluate(config)()
 
 
-def test_a_test_without_truth_is_left_alone(config):
+def test_testing_without_annotations_runs(config):
     dataset = config.test_dataloader.dataset
     dataset.pipeline = [step for step in dataset.pipeline if step.type != "LoadAnnotations"]
     config.test_evaluator = dict(type="IoUMetric", format_only=True, output_dir=config.work_dir)
     Runner.from_cfg(config).test()
 
 
-def test_annotations_are_checked_once_however_many_validations_there_are(config):
+def test_repeated_validation_wraps_the_loading_once(config):
     config.train_cfg.val_interval = 1
     runner = Runner.from_cfg(config)
     runner.train()
@@ -159,37 +163,37 @@ def test_annotations_are_checked_once_however_many_validations_there_are(config)
 
 def spoiled_files(folder, how):
     for path in folder.iterdir():
-        if how == "colours":
+        if how == "color":
             spoil(path, lambda labels: np.dstack([labels] * 3))
-        elif how == "16 bits":  # of which the lower 8 would be the same labels
+        elif how == "16 bits":  # whose lower 8 are the original labels
             spoil(path, lambda labels: labels.astype(np.uint16) + 256)
-        elif how == "cut short":
+        elif how == "truncated":
             path.write_bytes(path.read_bytes()[:60])
         else:
             path.unlink()
 
 
 FAULTS = {
-    "colours": "3 channels; wanted is one",
+    "color": "one channel of class indices, got RGB",
     "16 bits": "values up to 258",
-    "cut short": "cannot be read: .*trunc",
+    "truncated": "cannot be read: .*trunc",
     "missing": "No such file",
 }
 
 
 @pytest.mark.parametrize("how", FAULTS)
-def test_an_annotation_of_no_use_ends_training_naming_the_file(config, tmp_path, how):
+def test_an_unusable_annotation_stops_training_naming_the_file(config, tmp_path, how):
     spoiled_files(tmp_path / "annotations/train", how)
     with pytest.raises(ValueError, match=rf"annotations/train/\d.png: .*{FAULTS[how]}.*check_segm"):
         Runner.from_cfg(config).train()
 
 
 @pytest.mark.parametrize("how", FAULTS)
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
-def test_an_annotation_of_no_use_ends_a_measurement_naming_the_file(config, tmp_path, measure, how):
+@pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS)
+def test_an_unusable_annotation_stops_evaluation_naming_the_file(config, tmp_path, evaluate, how):
     spoiled_files(tmp_path / "annotations/val", how)
     with pytest.raises(ValueError, match=rf"annotations/val/\d.png: .*{FAULTS[how]}.*check_segm"):
-        measure(config)()
+        evaluate(config)()
 
 
 def test_ignored_labels_train(config, tmp_path):
