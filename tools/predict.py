@@ -103,8 +103,8 @@ def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassif
     model = get_model(str(config), pretrained=False)
     if not hasattr(getattr(model, "head", None), "num_classes"):
         raise ValueError(f"{config} is no classifier: its model has no head with num_classes")
-    classes = load_weights(model, checkpoint)
-    return ImageClassificationInferencer(model.to(device), classes=classes)
+    meta = load_weights(model, checkpoint)
+    return ImageClassificationInferencer(model.to(device), classes=meta.get("classes"))
 
 
 def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str] | None) -> dict[str, int] | None:

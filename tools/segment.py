@@ -32,7 +32,7 @@ from PIL import Image
 from rich.progress import track
 
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.checkpoint import fit_weights, read_checkpoint
+from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.model_parts import decode_head_of
@@ -132,10 +132,10 @@ def load_model(
         inferencer = MMSegInferencer(cfg, device=device, show_progress=False)
     # Not the inferencer's own loading: that lets weights of another model pass with a line in the log.
     if contents:
-        fit_weights(inferencer.model, contents.get("state_dict", contents), checkpoint)
-    meta = contents.get("meta") or {}
-    known = meta.get("dataset_meta") or {"classes": meta.get("CLASSES"), "palette": meta.get("PALETTE")}
-    return inferencer, class_table(known, cfg.test_dataloader.dataset, decode_head_of(inferencer.model).num_classes)
+        fit_weights(inferencer.model, unwrap_weights(contents), checkpoint)
+    return inferencer, class_table(
+        dataset_meta(contents), cfg.test_dataloader.dataset, decode_head_of(inferencer.model).num_classes
+    )
 
 
 def class_table(known: Mapping, dataset: Mapping, count: int) -> ClassTable:

@@ -48,11 +48,11 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
     cfg = _read_config(config)
     torch.manual_seed(0)  # random weights are the same in every process
     classifier = _build(cfg)
-    classes = None
+    meta = {}
     if checkpoint == RANDOM_WEIGHTS:
         classifier.init_weights()
     else:
-        classes = load_weights(classifier, Path(checkpoint))
+        meta = load_weights(classifier, Path(checkpoint))
     preprocessor = classifier.data_preprocessor.to(device).eval()
     model_text = json.dumps(cfg.model.to_dict(), sort_keys=True, default=str)
     description = {
@@ -61,7 +61,7 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         "config_sha256": hashlib.sha256(model_text.encode()).hexdigest(),
         "checkpoint": Path(checkpoint).name,
         "weights_sha256": state_sha256(classifier),
-        "class_names": list(classes) if classes else None,
+        "class_names": list(meta["classes"]) if meta.get("classes") else None,
     }
     size_hw, interpolation, backend = pipeline_input(cfg)
     return Annotator(

@@ -9,7 +9,7 @@ from torch import nn
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.dense_timm import DenseTimmModel
 from mmtl.annotators.load_mmpretrain import RANDOM_WEIGHTS
-from mmtl.utils.checkpoint import fit_weights, read_state, state_sha256
+from mmtl.utils.checkpoint import fit_weights, read_checkpoint, state_sha256, unwrap_weights
 
 PREFIX = "timm/"
 PRETRAINED = "pretrained"
@@ -54,7 +54,7 @@ def load_timm(
         import timm
     except ImportError:
         raise ImportError(f"{name} wants timm: pip install 'mmtl[timm]'.") from None
-    state = None if checkpoint in (PRETRAINED, RANDOM_WEIGHTS) else read_state(Path(checkpoint))
+    state = None if checkpoint in (PRETRAINED, RANDOM_WEIGHTS) else unwrap_weights(read_checkpoint(Path(checkpoint)))
     model = _create(timm, name.removeprefix(PREFIX), checkpoint == PRETRAINED, state)
     if state is not None:
         fit_weights(model, state, checkpoint)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmtl.models.batch_augments.mix_token import MixToken, TokenMix
 from mmtl.models.head import TokenLabelHead
-from mmtl.models.lvvit.loading import check_converted, check_finite
+from mmtl.models.lvvit.loading import check_converted
 from mmtl.models.other_backbones import (
     measure_token_stride,
     mixed_after_patch_embedding,
@@ -16,6 +16,7 @@ from mmtl.models.other_backbones import (
 )
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.registry import MODELS
+from mmtl.utils.checkpoint import check_finite, unwrapped_init_cfg
 
 
 @MODELS.register_module()
@@ -59,6 +60,7 @@ class TokenLabelClassifier(ImageClassifier):
                 if "token_stride" not in data_preprocessor:
                     data_preprocessor["token_stride"] = _token_stride(backbone, neck, head)
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
+        self.init_cfg = unwrapped_init_cfg(self.init_cfg)
         self._register_load_state_dict_pre_hook(self._check_loaded_weights)
         self.backbone_mixes = takes_token_mix(backbone)
         augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())

@@ -1,17 +1,222 @@
-"""Loading a checkpoint that has to fit, without running code from it."""
+"""Read checkpoints of any training code, without running code from them.
+
+The weights are the first of these that a file holds, each with or without the prefix ``module.`` of data-parallel
+training:
+
+1. ``state_dict_ema``: the averaged weights of timm and of the released code.
+2. ``state_dict``: MMEngine's weights. Its EMAHook saves the averaged ones here and the plain ones in
+   ``ema_state_dict``.
+3. ``ema_state_dict``: averaged weights of other training code, which has no ``state_dict`` beside them.
+4. ``model``: plain weights, as torchvision's and DeiT's scripts name them.
+5. The file's own entries.
+"""
 
 import hashlib
 import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from mmengine.model import PretrainedInit
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+WRAPPINGS = ("state_dict_ema", "state_dict", "ema_state_dict", "model")
+MODULE = "module."
+SCHEME = "unwrapped:"  # of paths that mmengine's loader passes to `load_from_unwrapped`
 
 
-class _Ignored:
-    """Stands for whatever a checkpoint holds beside tensors and plain values; nothing of it is needed, or run."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the contents of a checkpoint, reading only tensors, NumPy arrays and plain values.
+
+    Objects of other classes, such as the log and the schedulers of a training run, are read as placeholders.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not an intact checkpoint, or unpickling it could run code.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint.")
+    if problem := file_problem(path):
+        raise ValueError(f"{path} cannot be read as a checkpoint: {problem}. Copy or download it again.")
+    try:
+        with torch.serialization.safe_globals(_safe_globals(path)):
+            contents = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a corrupt file can break the reader anywhere
+        found = re.search(r"unsupported (?:global|class)[^.]*? (?:global )?([\w.]*\w)", str(error), re.IGNORECASE)
+        problem = f"it holds {found[1]}, which could run any code" if found else "it is invalid, corrupt or truncated"
+        raise ValueError(f"{path} cannot be read as a checkpoint: {problem}.") from None
+    if not isinstance(contents, dict):
+        raise ValueError(f"{path} must hold a dictionary of weights, got a {type(contents).__name__}.")
+    return contents
+
+
+def file_problem(path: Path) -> str | None:
+    """Return what keeps a file from being an intact checkpoint, None if nothing is found.
+
+    The format of torch before 1.6, in which OpenMMLab publishes weights, has no checksums.
+    """
+    if path.is_dir():  # a sharded checkpoint
+        return None
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start != b"PK":
+            return None if start[:1] == b"\x80" else "it is not a checkpoint of torch, perhaps an error page"
+        with zipfile.ZipFile(path) as records:
+            broken = records.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        return f"it is missing or truncated ({error})"
+    return f"its record {broken} is corrupt" if broken else None
+
+
+def unwrap_weights(contents: Mapping[str, Any]) -> OrderedDict[str, Tensor]:
+    """Return the weights in a checkpoint's contents, without the prefix ``module.``.
+
+    Args:
+        contents: What `read_checkpoint` returns; see the module's docstring for where weights are found.
+
+    Raises:
+        ValueError: If there are no weights, or entries beside them.
+    """
+    found = next((contents[name] for name in WRAPPINGS if isinstance(contents.get(name), Mapping)), contents)
+    weights = OrderedDict((_without_module(str(name)), value) for name, value in found.items())
+    if found is contents.get("ema_state_dict"):
+        weights.pop("steps", None)  # the number of updates of mmengine's averaged model
+    others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+    if others or not weights:
+        where = f"plain or under one of {', '.join(WRAPPINGS)}"
+        raise ValueError(f"The checkpoint must hold tensors by name, {where}, got {shorten(others) or 'no weights'}.")
+    metadata = getattr(found, "_metadata", {})
+    weights._metadata = OrderedDict((_without_module(name), value) for name, value in metadata.items())
+    return weights
+
+
+def _without_module(name: str) -> str:
+    return "" if f"{name}." == MODULE else name.removeprefix(MODULE)
+
+
+def dataset_meta(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dataset's ``classes`` and ``palette`` as far as a checkpoint's contents record them."""
+    meta = contents.get("meta")
+    if not isinstance(meta, Mapping):
+        return {}
+    named = {name.lower(): meta[name] for name in ("CLASSES", "PALETTE") if meta.get(name) is not None}
+    return dict(meta.get("dataset_meta") or named)
+
+
+def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
+    """Load a checkpoint that must fit a model, and return its `dataset_meta`.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a checkpoint, does not fit the model, or holds NaN or infinite weights.
+    """
+    contents = read_checkpoint(path)
+    fit_weights(model, unwrap_weights(contents), str(path))
+    return dataset_meta(contents)
+
+
+def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights that must fit a model.
+
+    Args:
+        model: The model.
+        weights: Weights by name.
+        source: Name of the checkpoint in error messages.
+
+    Raises:
+        ValueError: If a weight is missing, unexpected, of another shape, NaN or infinite.
+    """
+    try:
+        check_finite(weights)
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"{source} does not fit the model: {reason}") from None
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ValueError(
+            f"{source} does not fit the model: {len(missing)} missing and {len(unexpected)} unexpected keys, such as"
+            f" {', '.join((missing + unexpected)[:3])}. Give the config that the checkpoint was trained with."
+        )
+
+
+def check_finite(weights: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Raise an error for the first weight that is NaN or infinite.
+
+    Args:
+        weights: Weights by name; those on the meta device have no values to check.
+        prefix: Only names that begin with it are checked.
+
+    Raises:
+        ValueError: With the name of the weight.
+    """
+    for name, value in weights.items():
+        if name.startswith(prefix) and value.is_floating_point() and not value.is_meta and not value.isfinite().all():
+            raise ValueError(
+                f"{name} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
+                "diverged. Use another checkpoint."
+            )
+
+
+def shorten(names: Iterable[str], limit: int = 6) -> str:
+    """Return names as a list in words, the first ``limit`` of them and the number of the others."""
+    names = list(names)
+    return ", ".join([*names[:limit], *[f"{len(names) - limit} more"] * (len(names) > limit)])
+
+
+def state_sha256(model: nn.Module) -> str:
+    """Return the SHA-256 of the names and values of all weights and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def unwrapped_path(path: str) -> str:
+    """Return the path under which mmengine reads a checkpoint with `load_from_unwrapped`."""
+    return path if path.startswith(SCHEME) else SCHEME + path
+
+
+def unwrapped_init_cfg(init_cfg: dict | list[dict] | None) -> dict | list[dict] | None:
+    """Return an ``init_cfg`` whose ``Pretrained`` checkpoints are read with `load_from_unwrapped`."""
+    if isinstance(init_cfg, list):
+        return [unwrapped_init_cfg(cfg) for cfg in init_cfg]
+    if init_cfg is None or init_cfg["type"] not in ("Pretrained", PretrainedInit):
+        return init_cfg
+    return {**init_cfg, "checkpoint": unwrapped_path(str(init_cfg["checkpoint"]))}
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME)
+def load_from_unwrapped(filename: str, map_location: str | Callable | None = None) -> dict[str, Any]:
+    """Read a checkpoint for mmengine, which knows only ``state_dict`` and plain weights.
+
+    Args:
+        filename: The scheme and a local path, or whatever else mmengine's loader takes.
+        map_location: Where tensors go that are not read from a local path.
+
+    Returns:
+        The contents with the unwrapped weights under ``state_dict``.
+    """
+    source = filename.removeprefix(SCHEME)
+    path = Path(source).expanduser()
+    contents = read_checkpoint(path) if path.is_file() else CheckpointLoader.load_checkpoint(source, map_location)
+    try:
+        weights = unwrap_weights(contents)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    is_wrapped = any(isinstance(contents.get(name), Mapping) for name in WRAPPINGS)
+    return {**(contents if is_wrapped else {}), "state_dict": weights}
+
+
+class _Placeholder:
+    """Stand for an object that is not needed, whose class is never imported."""
 
     def __init__(self, *args: Any) -> None:
         pass
@@ -19,110 +224,23 @@ class _Ignored:
     def __setstate__(self, state: Any) -> None:
         pass
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
 
-def harmless_globals(path: Path, ignored: tuple[str, ...] = ("",)) -> list:
-    """What stands for the names in a checkpoint that are not tensors: NumPy's own, and nothing at all for the rest.
 
-    Training checkpoints of MMEngine hold its log and its schedulers beside the weights.
+def _safe_globals(path: Path) -> list:
+    """Return what `torch.serialization.safe_globals` takes: NumPy's classes and a placeholder for all others.
 
-    Args:
-        path: The checkpoint.
-        ignored: How the names begin that nothing stands for; others stay unknown to the reader, which refuses them.
-
-    Returns:
-        What `torch.serialization.safe_globals` takes.
+    torch refuses functions of modules such as ``os`` even so.
     """
     core = np._core if hasattr(np, "_core") else np.core
     modules = ("numpy._core.multiarray", "numpy.core.multiarray")
     arrays = [(core.multiarray._reconstruct, f"{name}._reconstruct") for name in modules]
     arrays += [(core.multiarray.scalar, f"{name}.scalar") for name in modules]
     dtypes = [type(np.dtype(kind)) for kind in (bool, "f4", "f8", "i4", "i8", "u1", "u4", "u8")]
-    unknown = [name for name in _unknown_globals(path) if not name.startswith("numpy.")]
-    others = [(_Ignored, name) for name in unknown if name.startswith(ignored)]
-    return [np.ndarray, np.dtype, *dtypes, *arrays, *others]
-
-
-def _unknown_globals(path: Path) -> list[str]:
     try:
-        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except ValueError:  # torch lists no names of its old format, in which OpenMMLab publishes plain weights
-        return []
-
-
-def needed_code(error: Exception) -> str | None:
-    """The name that `torch.load(weights_only=True)` did not want to import, None if it failed of something else."""
-    found = re.search(r"unsupported (?:global|class)[^.]*? (?:global )?([\w.]*\w)", str(error), re.IGNORECASE)
-    return found[1] if found else None
-
-
-def load_weights(model: nn.Module, path: Path) -> list[str] | None:
-    """Load a checkpoint that has to fit, and give the class names that it knows.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint, or does not fit the model.
-    """
-    checkpoint = read_checkpoint(path)
-    fit_weights(model, _state_of(checkpoint), str(path))
-    meta = checkpoint.get("meta") or {}
-    return (meta.get("dataset_meta") or {}).get("classes") or meta.get("CLASSES")
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint; see `load_weights`."""
-    return _state_of(read_checkpoint(path))
-
-
-def _state_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    state = checkpoint.get("state_dict", checkpoint)
-    return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-def fit_weights(model: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Load weights that have to fit.
-
-    Raises:
-        ValueError: A weight is missing, left over or of another shape.
-    """
-    try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{source} does not fit the model: {reason}") from None
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        examples = ", ".join((missing + unexpected)[:3])
-        raise ValueError(
-            f"{source} does not fit the model: {len(missing)} weights are missing and {len(unexpected)} have"
-            f" no place, such as {examples}. Give the config that the checkpoint was trained with."
-        )
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Contents of a checkpoint, without running code from it.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of tensors and plain values.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint. Give a weights file, or `random`.")
-    try:
-        with torch.serialization.safe_globals(harmless_globals(path)):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can break the reader anywhere
-        code = needed_code(error)
-        reason = f"it holds {code}, which could run any code" if code else "it is none, or damaged or cut short"
-        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from None
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, a dictionary of weights is wanted.")
-    return checkpoint
-
-
-def state_sha256(model: nn.Module) -> str:
-    """SHA-256 over the names and values of all weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except ValueError:  # torch cannot list the classes in its old format
+        unknown = []
+    placeholders = [(_Placeholder, name) for name in unknown if not name.startswith("numpy.")]
+    return [np.ndarray, np.dtype, *dtypes, *arrays, *placeholders]

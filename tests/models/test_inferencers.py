@@ -1,6 +1,5 @@
 """MMPretrain's and MMSegmentation's own entry points take our configs and a converted checkpoint."""
 
-import runpy
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,11 +13,11 @@ from mmpretrain import ImageClassificationInferencer, get_model
 from mmseg.apis import MMSegInferencer
 from mmseg.registry import MODELS
 
+from mmtl.apis.convert import convert_file
 from mmtl.models.lvvit.released_weights import convert_to_released
 
 CLASSIFIER = ROOT / "configs/lvvit/lvvit-tiny_8xb128-tokenlabel-300e_in1k.py"
 SEGMENTOR = ROOT / "configs/lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"
-convert_file = runpy.run_path(str(ROOT / "tools/convert_checkpoint.py"))["convert_file"]
 
 
 @pytest.fixture

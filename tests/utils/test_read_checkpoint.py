@@ -30,13 +30,15 @@ def test_objects_beside_the_weights_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello" * 100, b"<!DOCTYPE html><html></html>", b"PK"])
-def test_what_is_no_checkpoint_is_said_in_our_words(content, tmp_path):
+def test_a_file_of_another_kind_is_named(content, tmp_path):
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(ValueError, match="w.pth cannot be read as a checkpoint: it is none, or damaged or cut short$"):
+    with pytest.raises(
+        ValueError, match="w.pth cannot be read as a checkpoint: it is (not a checkpoint|missing or truncated)"
+    ):
         read_checkpoint(tmp_path / "w.pth")
 
 
 def test_code_in_a_checkpoint_is_named(tmp_path):
     torch.save({"state_dict": {}, "x": Running()}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="it holds posix.system, which could run any code$"):
+    with pytest.raises(ValueError, match="it holds posix.system, which could run any code.$"):
         read_checkpoint(tmp_path / "w.pth")

@@ -1,30 +1,28 @@
-"""Loading of pretrained weights that says what it took."""
+"""Load pretrained weights and report what was loaded."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmtl.engine.hooks.checkpoint import no_checkpoint
-from mmtl.models.lvvit.released_weights import unwrap
+from mmtl.models.lvvit.loading import nothing_to_load
 from mmtl.registry import HOOKS
+from mmtl.utils.checkpoint import shorten, unwrap_weights, unwrapped_path
 from mmtl.utils.model_parts import unwrap_model
 
 
 @HOOKS.register_module()
 class PretrainedWeightsHook(Hook):
-    """Let ``load_from`` take a pretraining checkpoint, log what was loaded, and refuse to go on with nothing.
+    """Let ``load_from`` take any checkpoint, log what was loaded, and raise an error if nothing was.
 
-    The Runner loads what fits by name and prints the rest as a warning, so a checkpoint of other names trains from
-    scratch unseen. Averaged weights need no choice: mmengine's ``EMAHook`` swaps them into ``state_dict`` when it
-    saves and keeps the plain ones in ``ema_state_dict``; ``state_dict_ema`` of other training code goes first. A
-    resumed run is left alone.
+    The Runner loads what fits by name and prints the rest as a warning, so that with a checkpoint of other names a
+    model would silently train from scratch. The hook reads the file safely and finds the weights in the order that
+    :mod:`mmtl.utils.checkpoint` documents. It does not change how a run is resumed.
 
     Raises:
-        ValueError: If the checkpoint holds no weight of the backbone, and in a test if it lacks any weight or holds
-            more of a backbone than the model has.
+        ValueError: If the file is not an intact checkpoint or holds no weight of the backbone; in validation and
+            test also if it lacks a weight, or has more of a backbone than the model.
     """
 
     priority = "VERY_HIGH"  # before EMAHook, which copies what is left in the checkpoint
@@ -35,64 +33,59 @@ class PretrainedWeightsHook(Hook):
         self.report = ""
 
     def before_run(self, runner: Runner) -> None:
-        """Refuse a file that is no whole checkpoint before torch fails on it without its name.
-
-        Raises:
-            ValueError: If it is cut short, damaged or something else.
-        """
-        path = Path(runner._load_from or "")
-        if not runner._resume and path.is_file() and (problem := no_checkpoint(path)):
-            raise ValueError(f"cannot load {path}: {problem}. Get or copy it again, or give another checkpoint.")
+        """Have ``load_from`` read safely."""
+        if runner._load_from and not runner._resume:
+            runner._load_from = unwrapped_path(str(runner._load_from))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep of the checkpoint what the model has, before it is loaded."""
+        """Reduce the checkpoint's ``state_dict`` to what the model has, before it is loaded."""
         if runner._resume:
             return
-        wanted = unwrap_model(runner.model).state_dict()
-        given = unwrap(checkpoint)
-        # The backbone sees all of its weights: it checks their arch and resizes a position embedding.
+        expected = unwrap_model(runner.model).state_dict()
+        given = unwrap_weights(checkpoint)
+        # The backbone gets all of its weights: it checks their arch and resizes a position embedding.
         kept = OrderedDict(
             (name, weight)
             for name, weight in given.items()
-            if _is_backbone(name) or (name in wanted and weight.shape == wanted[name].shape)
+            if _is_backbone(name) or (name in expected and weight.shape == expected[name].shape)
         )
-        taken = [name for name in kept if name in wanted]
-        if not any(map(_is_backbone, taken)):
-            raise ValueError(_nothing_to_load(given, wanted))
-        self.missing = [n for n in wanted if n not in taken and not n.endswith("num_batches_tracked")]
-        left_out = [name for name in given if name not in taken]
-        # A final norm that the model does not have is that of a pretraining, of which also the heads are missing.
-        self.unused = [n for n in left_out if _is_backbone(n) and not n.startswith("backbone.norm.")]
+        loaded = [name for name in kept if name in expected]
+        if not any(map(_is_backbone, loaded)):
+            example = next(filter(_is_backbone, expected), "backbone.")
+            raise nothing_to_load(given, example, "Use a checkpoint of a complete model of this project.")
+        self.missing = [n for n in expected if n not in loaded and not n.endswith("num_batches_tracked")]
+        unexpected = [name for name in given if name not in loaded]
+        # A model without final norm may start from a pretraining checkpoint, whose heads are unexpected too.
+        self.unused = [n for n in unexpected if _is_backbone(n) and not n.startswith("backbone.norm.")]
         averaged = checkpoint.keys() & {"ema_state_dict", "state_dict_ema"}
         self.report = (
-            f"{'Averaged (EMA) weights' if averaged else 'Weights'} loaded: {_summary(taken)}; "
-            f"not in the checkpoint: {_summary(self.missing, True)}; left out of it: {_summary(left_out, True)}"
+            f"{'Averaged (EMA) weights' if averaged else 'Weights'} loaded: {_summary(loaded)}; "
+            f"missing keys: {_summary(self.missing, True)}; unexpected keys: {_summary(unexpected, True)}"
         )
-        kept._metadata = getattr(checkpoint.get("state_dict"), "_metadata", None) or OrderedDict()
+        kept._metadata = given._metadata
         checkpoint["state_dict"] = kept
 
     def before_train(self, runner: Runner) -> None:
-        """Log what was loaded; what is missing starts from its initial values."""
+        """Log what was loaded; missing weights keep their initial values."""
         self._log(runner)
         self.missing, self.unused = [], []
 
     def before_val(self, runner: Runner) -> None:
-        """Refuse to measure a model that is in part untrained."""
+        """Raise an error if parts of the model are untrained."""
         self.before_test(runner)
 
     def before_test(self, runner: Runner) -> None:
-        """Refuse to measure a model that is in part untrained."""
+        """Raise an error if parts of the model are untrained or parts of the checkpoint are unused."""
         self._log(runner)
         if self.missing:
             raise ValueError(
-                f"the checkpoint lacks {_summary(self.missing, True)}, so what would be measured is in part "
-                "untrained: test a checkpoint that this config trained (a pretraining checkpoint is the load_from "
-                "of a training)"
+                f"The checkpoint lacks {_summary(self.missing, True)}, so the tested model would be in part "
+                "untrained. Test a checkpoint that was trained with this config; a pretraining checkpoint is for load_from."
             )
         if self.unused:
             raise ValueError(
-                f"the checkpoint has {_summary(self.unused, True)}, which this model lacks, so another model would be "
-                "measured than was trained: give the config that the checkpoint was trained with"
+                f"The checkpoint has {_summary(self.unused, True)}, which this model lacks, so the tested model would "
+                "not be the trained one. Give the config that the checkpoint was trained with."
             )
 
     def _log(self, runner: Runner) -> None:
@@ -106,20 +99,9 @@ def _is_backbone(name: str) -> bool:
 
 
 def _summary(names: Iterable[str], name_backbone: bool = False) -> str:
-    """Number of weights of each part, those of the backbone by name if asked for."""
+    """Return the number of weights of each part; those of the backbone by name if asked for."""
     names = list(names)
     listed = [name for name in names if name_backbone and _is_backbone(name)]
     counts = Counter(name.partition(".")[0] for name in names if name not in listed)
-    shown = [*listed[:6], *[f"{len(listed) - 6} more of the backbone"] * (len(listed) > 6)]
-    return ", ".join([f"{part} {count}" for part, count in counts.items()] + shown) or "nothing"
-
-
-def _nothing_to_load(given: Iterable[str], wanted: Iterable[str]) -> str:
-    example = next(filter(_is_backbone, wanted), "backbone.")
-    message = (
-        f"nothing to load: the checkpoint has {', '.join(list(given)[:3])}, ..., but no weight of the backbone such "
-        f"as {example}. Give a checkpoint of a whole model of this project"
-    )
-    if any(name.startswith("blocks.") for name in given):
-        message += "; these look like released names: rename them with `mim run mmtl convert_checkpoint SRC DST`"
-    return message
+    parts = [f"{part} {count}" for part, count in counts.items()]
+    return ", ".join([*parts, *[shorten(listed)] * bool(listed)]) or "none"

@@ -16,8 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
 from mmtl.models.lvvit.arch import arch_of_weights, arch_settings, check_sizes, describe_arch
 from mmtl.models.lvvit.block import BLOCK_KINDS, Block
-from mmtl.models.lvvit.loading import check_finite, report_loaded
+from mmtl.models.lvvit.loading import report_loaded
 from mmtl.registry import MODELS
+from mmtl.utils.checkpoint import check_finite, unwrapped_init_cfg
 
 
 class PatchEmbed(nn.Module):
@@ -114,7 +115,7 @@ class LVViT(BaseBackbone):
         with_cp: bool = False,
         init_cfg: dict | list | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(unwrapped_init_cfg(init_cfg))
         self.arch = settings = arch_settings(arch)
         self.embed_dims, self.num_layers = settings["embed_dims"], settings["num_layers"]
         if out_type not in ("raw", "featmap", "cls_token"):

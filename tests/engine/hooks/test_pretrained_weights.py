@@ -1,4 +1,4 @@
-"""load_from takes a pretraining checkpoint into a segmentor, says what it took, and never goes on with nothing."""
+"""load_from loads a pretraining checkpoint into a segmentor, logs what it loaded, and never loads nothing."""
 
 import itertools
 from pathlib import Path
@@ -125,8 +125,8 @@ def test_the_log_says_what_was_loaded_and_what_not(pretraining, tmp_path):
     hook_of(runner, PretrainedWeightsHook).before_train(runner)
     count = sum(name.startswith("backbone.") for name in runner.model.state_dict())
     log = log_of(tmp_path)
-    assert f"Averaged (EMA) weights loaded: backbone {count}; not in the checkpoint: decode_head 12; left out" in log
-    assert "left out of it: head 4, backbone.norm.weight, backbone.norm.bias" in log
+    assert f"Averaged (EMA) weights loaded: backbone {count}; missing keys: decode_head 12; unexpected" in log
+    assert "unexpected keys: head 4, backbone.norm.weight, backbone.norm.bias" in log
     assert "Resize backbone.pos_embed from a (2, 2) to a (2, 3) grid" in log
 
 
@@ -165,9 +165,9 @@ def test_a_checkpoint_without_a_backbone_is_an_error(tmp_path):
     weights = weights_of(CLASSIFIER, tmp_path / "source")
     runner = build_runner(tmp_path, SEGMENTOR)
     heads = {name: weight for name, weight in weights.items() if name.startswith("head.")}
-    with pytest.raises(ValueError, match="nothing to load: the checkpoint has head.* such as backbone.cls_token"):
+    with pytest.raises(ValueError, match="Nothing to load: the checkpoint has head.* such as backbone.cls_token"):
         runner.load_checkpoint(saved(tmp_path / "heads.pth", heads))
-    with pytest.raises(ValueError, match="released names: rename them with `mim run mmtl convert_checkpoint"):
+    with pytest.raises(ValueError, match="released names: convert them first with `mim run mmtl convert_checkpoint"):
         runner.load_checkpoint(saved(tmp_path / "released.pth", convert_to_released(weights)))
 
 
@@ -184,7 +184,7 @@ def test_a_checkpoint_without_a_backbone_is_an_error(tmp_path):
         ),
         (
             dict(patch_size=8),
-            r"does not fit this LVViT.*patch_embed.proj.weight \(12, 4, 4, 4\), wanted \(12, 4, 8, 8\)",
+            r"does not fit this LVViT.*patch_embed.proj.weight \(12, 4, 4, 4\), expected \(12, 4, 8, 8\)",
         ),
     ],
 )
@@ -200,26 +200,27 @@ def test_measuring_a_pretraining_checkpoint_is_refused(pretraining, tmp_path):
     for stage in ("before_test", "before_val"):
         runner = build_runner(tmp_path, SEGMENTOR)
         runner.load_checkpoint(str(path))
-        with pytest.raises(ValueError, match="checkpoint lacks decode_head 12, so what would be measured is in part"):
+        with pytest.raises(ValueError, match="checkpoint lacks decode_head 12, so the tested model would be in part"):
             runner.call_hook(stage)
 
 
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda whole: whole[: len(whole) // 2], "missing or cut short"),
-        (lambda whole: whole.replace(b"\x00" * 64, b"\x01" * 64, 1), "its record .* is damaged"),
-        (lambda whole: b"<html>Not found</html>", "no checkpoint of torch"),
-        (lambda whole: b"", "no checkpoint of torch"),
+        (lambda whole: whole[: len(whole) // 2], "missing or truncated"),
+        (lambda whole: whole.replace(b"\x00" * 64, b"\x01" * 64, 1), "its record .* is corrupt"),
+        (lambda whole: b"<html>Not found</html>", "not a checkpoint of torch"),
+        (lambda whole: b"", "not a checkpoint of torch"),
     ],
 )
-def test_a_file_that_is_no_whole_checkpoint_is_named(tmp_path, spoil, problem):
+def test_a_corrupt_checkpoint_is_named(tmp_path, spoil, problem):
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": {"backbone.cls_token": torch.zeros(64)}}, path)
     path.write_bytes(spoil(path.read_bytes()))
     runner = build_runner(tmp_path, SEGMENTOR, load_from=str(path))
-    with pytest.raises(ValueError, match=f"cannot load {path}: .*{problem}"):
-        runner.call_hook("before_run")
+    runner.call_hook("before_run")
+    with pytest.raises(ValueError, match=f"{path} cannot be read as a checkpoint: .*{problem}"):
+        runner.load_or_resume()
 
 
 def test_a_checkpoint_in_torchs_old_format_is_loaded(tmp_path):

@@ -40,7 +40,7 @@ def test_init_cfg_pretrained_resizes_the_position_embedding_once(checkpoint, img
     assert torch.equal(model.blocks[1].mlp.fc1.weight, source.blocks[1].mlp.fc1.weight)
 
 
-def test_init_cfg_pretrained_says_what_it_took_and_refuses_to_take_nothing(checkpoint, tmp_path):
+def test_init_cfg_pretrained_logs_what_it_loads_and_refuses_to_load_nothing(checkpoint, tmp_path):
     _, path = checkpoint
     MMLogger.get_instance(f"loading_{tmp_path.name}", log_file=str(tmp_path / "run.log"))
     pretrained = dict(type="Pretrained", checkpoint=path)
@@ -48,10 +48,10 @@ def test_init_cfg_pretrained_says_what_it_took_and_refuses_to_take_nothing(check
     model.init_weights()
     count = len(model.state_dict())
     assert (
-        f"LVViT: {count} of {count} weights loaded; not in the checkpoint: nothing; left out of it: norm.weight, "
-        "norm.bias" in (tmp_path / "run.log").read_text()
+        f"LVViT: {count} of {count} weights loaded; missing keys: none; unexpected keys: norm.weight, norm.bias"
+        in (tmp_path / "run.log").read_text()
     )
-    with pytest.raises(ValueError, match="nothing to load: .* give prefix='backbone.' for the checkpoint of a whole"):
+    with pytest.raises(ValueError, match="Nothing to load: .* Set prefix='backbone.' in init_cfg"):
         LVViT(NANO, img_size=64, init_cfg=pretrained).init_weights()
     with pytest.raises(AssertionError, match="trunk. is not in the pretrained model"):
         LVViT(NANO, img_size=64, init_cfg=pretrained | dict(prefix="trunk.")).init_weights()
@@ -131,7 +131,7 @@ def test_weights_that_are_not_finite_are_named(key, value, tmp_path):
 
 def test_released_names_are_recognised_and_converting_is_advised():
     model = classifier()
-    with pytest.raises(ValueError, match="an arch with embed_dims 24.* released names .*convert_checkpoint SRC DST"):
+    with pytest.raises(ValueError, match="an arch with embed_dims 24.* released names: .*convert_checkpoint SRC DST"):
         load_state_dict(model, convert_to_released(model.state_dict()))
 
 

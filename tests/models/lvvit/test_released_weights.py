@@ -41,15 +41,6 @@ def test_names_of_heads_side_layers_and_decode_heads():
     assert not any(key.startswith("backbone.side_layer") for key in segmentor)
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "state_dict_ema", "model"])
-@pytest.mark.parametrize("module", ["", "module."])
-def test_wrappers_and_module_prefix_do_not_matter(wrapper, module):
-    weights = released("lvvit_nano_64")
-    content = {module + key: value for key, value in weights.items()}
-    content = {wrapper: content, "epoch": 3} if wrapper else content
-    assert convert_released(content).keys() == convert_released(weights).keys()
-
-
 def test_a_missing_patch_head_becomes_zeros():
     weights = convert_released(released("vit_plain_nano_64"))
     assert weights["head.token_fc.weight"].shape == weights["head.fc.weight"].shape
@@ -75,7 +66,7 @@ def test_every_missing_key_is_listed():
         del weights[key]
     with pytest.raises(ValueError, match="missing keys: blocks.1.mlp.fc2.bias, head.bias, norm.weight") as error:
         convert_released(weights)
-    assert "patch_embed.bn2.running_var, pos_embed" in str(error.value) and "unknown" not in str(error.value)
+    assert "patch_embed.bn2.running_var, pos_embed" in str(error.value) and "unexpected" not in str(error.value)
 
 
 def test_a_whole_missing_block_is_listed():
@@ -89,7 +80,7 @@ def test_no_key_but_a_decode_heads_can_go_missing_unseen(name):
     """Any single deletion is reported by name."""
     weights = released(name)
     for key in [k for k in weights if not k.startswith(("decode_head.", "auxiliary_head."))]:
-        with pytest.raises(ValueError, match=f"missing keys: {key};"):
+        with pytest.raises(ValueError, match=f"missing keys: {key}[.]$"):
             convert_released({k: v for k, v in weights.items() if k != key})
 
 
@@ -98,18 +89,18 @@ def test_every_unknown_key_is_listed():
         ("lvvit_nano_64", "dist_token"),
         ("seg_pyramid_nano", "backbone.blocks.0.attn.rel_pos"),
     ):
-        with pytest.raises(ValueError, match=f"unknown keys: {extra}, zz.weight"):
+        with pytest.raises(ValueError, match=f"unexpected keys: {extra}, zz.weight"):
             convert_released(released(name) | {extra: torch.ones(1), "zz.weight": torch.ones(1)})
 
 
 def test_unknown_keys_of_our_own_models_are_listed():
     weights = convert_released(released("lvvit_nano_64")) | {"neck.conv.weight": torch.ones(1)}
-    with pytest.raises(ValueError, match="unknown keys: neck.conv.weight"):
+    with pytest.raises(ValueError, match="unexpected keys: neck.conv.weight"):
         convert_to_released(weights)
 
 
 def test_weights_that_were_converted_before_are_recognised():
-    with pytest.raises(ValueError, match="head.token_fc.weight; these are mmtl's names already"):
+    with pytest.raises(ValueError, match="already mmtl's names.*head.token_fc.weight"):
         convert_released(convert_released(released("lvvit_nano_64")))
 
 
@@ -117,15 +108,15 @@ def test_weights_that_were_converted_before_are_recognised():
 def test_weights_that_are_not_finite_are_named(value):
     weights = released("lvvit_nano_64")
     weights["blocks.2.attn.qkv.weight"][0, 0] = value
-    with pytest.raises(ValueError, match="blocks.2.attn.qkv.weight holds NaN or infinite"):
+    with pytest.raises(ValueError, match="blocks.2.attn.qkv.weight of the checkpoint holds NaN or infinite"):
         convert_released(weights)
-    with pytest.raises(ValueError, match="aux_head.bias holds NaN"):
+    with pytest.raises(ValueError, match="aux_head.bias of the checkpoint holds NaN"):
         convert_to_released(
             convert_released(released("lvvit_nano_64")) | {"head.token_fc.bias": torch.tensor([value])}
         )
 
 
-@pytest.mark.parametrize("content", [{}, [1], {"state_dict": {}}, {"epoch": 3, "args": "x"}])
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"epoch": 3, "args": "x"}])
 def test_contents_without_weights_are_refused(content):
-    with pytest.raises(ValueError, match="no weights found|no tensors"):
+    with pytest.raises(ValueError, match="must hold tensors by name"):
         convert_released(content)
