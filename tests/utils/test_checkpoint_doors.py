@@ -22,10 +22,10 @@ from mmtl.apis.convert import convert_file
 from mmtl.models.lvvit import convert_released
 from mmtl.utils.checkpoint import WRAPPINGS, file_problem, read_checkpoint, unwrap_weights
 
-PREDICT, SEGMENT, EXPORT = (
-    SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / f"{name}.py")))
+TOOLS = {
+    name: SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / f"{name}.py")))
     for name in ("predict", "segment", "export_onnx")
-)
+}
 ARCH = dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=8, stem_channels=4, residual_divisor=1)
 BACKBONE = dict(type="mmtl.LVViT", arch=ARCH, img_size=16, patch_size=8)
 CLASSIFIER = dict(
@@ -42,9 +42,7 @@ test_dataloader = dict(dataset=dict(type="CustomDataset", pipeline=[
 """
 OLD = DATA / "written_by_2994935"
 OLD_CONFIG = ROOT / "configs/own_data/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py"
-OLD_ARCH = dict(
-    embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16, stem_channels=4, residual_divisor=1.0
-)
+OLD_ARCH = ARCH | dict(num_layers=2, feedforward_channels=16)
 State = dict[str, torch.Tensor]
 numbers = itertools.count()
 
@@ -73,11 +71,11 @@ def by_init_cfg_of_a_backbone(path: Path) -> State:
 
 
 def by_predict(path: Path) -> State:
-    return PREDICT.load_inferencer(config_beside(path), path, "cpu").model.state_dict()
+    return TOOLS["predict"].load_inferencer(config_beside(path), path, "cpu").model.state_dict()
 
 
 def by_export(path: Path) -> State:
-    return EXPORT.build_model(EXPORT.load_config(config_beside(path)), path).state_dict()
+    return TOOLS["export_onnx"].build_model(TOOLS["export_onnx"].load_config(config_beside(path)), path).state_dict()
 
 
 def by_make_score_maps(path: Path) -> State:
@@ -91,9 +89,8 @@ def by_convert_checkpoint(path: Path) -> State:
 
 
 def by_segment(path: Path) -> State:
-    return SEGMENT.load_model(tiny_segmentation.write_config(path.parent), str(path), "cpu", None)[
-        0
-    ].model.state_dict()
+    config = tiny_segmentation.write_config(path.parent)
+    return TOOLS["segment"].load_model(config, str(path), "cpu", None)[0].model.state_dict()
 
 
 DOORS = {

@@ -79,8 +79,8 @@ class PretrainedWeightsHook(Hook):
         self._log(runner)
         if self.missing:
             raise ValueError(
-                f"The checkpoint lacks {_summary(self.missing, True)}, so the tested model would be in part "
-                "untrained. Test a checkpoint that was trained with this config; a pretraining checkpoint is for load_from."
+                f"The checkpoint lacks {_summary(self.missing, True)}, so part of the tested model would be "
+                "untrained. Test a checkpoint of this config; a pretraining checkpoint is for load_from."
             )
         if self.unused:
             raise ValueError(
