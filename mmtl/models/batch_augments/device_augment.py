@@ -1,0 +1,79 @@
+"""Augmentation of a batch on the device, by the draws that the workers made."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmtl.utils.augment_draws import Operation, unpack_draws
+from mmtl.models.batch_augments.device_color import color, look_up, sharpness, to_device
+from mmtl.models.batch_augments.device_erase import erase
+from mmtl.models.batch_augments.device_warp import warp
+
+Apply = Callable[[Tensor, np.ndarray], Tensor]
+
+
+def _flip(images: Tensor, draws: np.ndarray, dims: tuple[int, ...]) -> Tensor:
+    return images.flip(dims)
+
+
+#: Operations that are applied together, and how.
+GROUPS: tuple[tuple[tuple[Operation, ...], Apply], ...] = (
+    ((Operation.FLIP_HORIZONTAL,), partial(_flip, dims=(3,))),
+    ((Operation.FLIP_VERTICAL,), partial(_flip, dims=(2,))),
+    ((Operation.FLIP_DIAGONAL,), partial(_flip, dims=(2, 3))),
+    (
+        (
+            Operation.AUTO_CONTRAST,
+            Operation.EQUALIZE,
+            Operation.INVERT,
+            Operation.POSTERIZE,
+            Operation.SOLARIZE,
+            Operation.SOLARIZE_ADD,
+            Operation.BRIGHTNESS,
+            Operation.CONTRAST,
+        ),
+        look_up,
+    ),
+    ((Operation.COLOR,), color),
+    ((Operation.SHARPNESS,), sharpness),
+    ((Operation.WARP_NEAREST,), partial(warp, mode="nearest")),
+    ((Operation.WARP_BILINEAR,), partial(warp, mode="bilinear")),
+    ((Operation.WARP_BICUBIC,), partial(warp, mode="bicubic")),
+    ((Operation.ERASE_NORMAL,), partial(erase, uniform=False)),
+    ((Operation.ERASE_UNIFORM,), partial(erase, uniform=True)),
+)
+
+
+@torch.no_grad()
+def augment_images(images: Tensor, draws: Tensor) -> Tensor:
+    """Apply the drawn operations of every image, in the drawn order.
+
+    Which images an operation concerns is known on the host, so nothing waits for the device.
+
+    Args:
+        images: uint8 [B, 3, H, W] on any device, channels in OpenCV's order (BGR).
+        draws: float32 [B, L, D] on the CPU, see :mod:`mmtl.utils.augment_draws`.
+
+    Returns:
+        Tensor: uint8 [B, 3, H, W]; the argument is left as it was.
+    """
+    images = images.clone()
+    work = list(_schedule(unpack_draws(draws.numpy())))
+    if work:
+        _, _, concerned = zip(*work, strict=True)
+        indices = to_device(np.concatenate(concerned), images).split([len(part) for part in concerned])
+        for (apply, rows, _), index in zip(work, indices, strict=True):
+            images.index_copy_(0, index, apply(images.index_select(0, index), rows))
+    return images
+
+
+def _schedule(rows: np.ndarray) -> Iterator[tuple[Apply, np.ndarray, np.ndarray]]:
+    """Yield what to apply, with which draws [n], to which images, int64 [n]; ``rows`` are :data:`DRAW` [B, L]."""
+    for step in rows.T:
+        for operations, apply in GROUPS:
+            (concerned,) = np.nonzero(np.isin(step["operation"], operations))
+            if concerned.size:
+                yield apply, step[concerned], concerned

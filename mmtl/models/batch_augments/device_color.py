@@ -1,0 +1,138 @@
+"""Color operations of RandAugment for a batch, equal to those of mmcv; images are uint8 [n, 3, H, W], BGR."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmtl.utils.augment_draws import Operation
+
+# OpenCV's weights of blue, green and red in a gray pixel, in fixed point.
+GRAY_BGR, GRAY_BITS = (3735, 19235, 9798), 15
+
+
+def look_up(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Apply the operations that map gray levels: one table of 256 entries per image and channel.
+
+    Args:
+        images: uint8 [n, 3, H, W].
+        draws: :data:`DRAW` [n].
+
+    Returns:
+        Tensor: uint8 [n, 3, H, W].
+    """
+    tables = to_device(fixed_tables(draws)[:, None].repeat(3, axis=1), images)
+    for operation, make in TABLES_OF_IMAGES.items():
+        rows = np.flatnonzero(draws["operation"] == operation)
+        if rows.size:
+            index = to_device(rows, images)
+            tables.index_copy_(0, index, make(images.index_select(0, index), draws[rows]))
+    return tables.gather(2, images.flatten(2).long()).view_as(images)
+
+
+def fixed_tables(draws: np.ndarray) -> np.ndarray:
+    """Return the tables that do not depend on the image, uint8 [n, 256], on the host; others are the identity."""
+    levels = np.arange(256, dtype=np.float32)
+    operation, value, threshold = (draws[name][:, None] for name in ("operation", "value", "threshold"))
+    step = 2 ** (8 - value)
+    solarized_add = np.where(levels < threshold, np.minimum(levels + value, 255), levels)
+    tables = np.select(
+        [
+            operation == Operation.INVERT,
+            operation == Operation.POSTERIZE,
+            operation == Operation.SOLARIZE,
+            operation == Operation.SOLARIZE_ADD,
+            operation == Operation.BRIGHTNESS,
+        ],
+        [
+            255 - levels,
+            levels // step * step,
+            np.where(levels < threshold, levels, 255 - levels),
+            solarized_add,
+            levels * value,
+        ],
+        levels,
+    )
+    return tables.clip(0, 255).astype(np.uint8)
+
+
+def auto_contrast_tables(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Return tables that stretch each channel to the full range, uint8 [n, 3, 256]."""
+    low, high = images.flatten(2).aminmax(dim=2, keepdim=True)
+    levels = _levels(images, torch.float64)
+    scale = levels[-1] / (high.double() - low)  # ``255 / tensor`` would multiply by the reciprocal
+    stretched = (levels * scale - low * scale).clamp(0, 255)
+    return torch.where(high > low, stretched, levels).to(torch.uint8)
+
+
+def equalize_tables(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Return tables that flatten each channel's histogram, uint8 [n, 3, 256]."""
+    pixels = images.flatten(2).long()
+    histogram = pixels.new_zeros((*pixels.shape[:2], 256))
+    histogram.scatter_add_(2, pixels, pixels.new_ones(()).expand_as(pixels))
+    brightest = histogram.gather(2, pixels.amax(2, keepdim=True))
+    step = (pixels.shape[2] - brightest) // 255
+    darker = histogram.cumsum(2) - histogram
+    flattened = ((darker + step // 2) // step.clamp(min=1)).clamp(max=255)
+    return torch.where(step > 0, flattened, _levels(images, torch.int64)).to(torch.uint8)
+
+
+def contrast_tables(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Return tables that blend with the mean gray level, uint8 [n, 3, 256]."""
+    mean = gray(images).mean((1, 2, 3), dtype=torch.float64).round()  # of integers: the order of summation is free
+    blended = blend(_levels(images, torch.int64), mean.float().view(-1, 1, 1), draws)
+    return blended.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1)
+
+
+TABLES_OF_IMAGES: dict[Operation, Callable[[Tensor, np.ndarray], Tensor]] = {
+    Operation.AUTO_CONTRAST: auto_contrast_tables,
+    Operation.EQUALIZE: equalize_tables,
+    Operation.CONTRAST: contrast_tables,
+}
+
+
+def color(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Blend each image with its gray image."""
+    return blend(images, gray(images), draws).round().clamp(0, 255).to(torch.uint8)
+
+
+def sharpness(images: Tensor, draws: np.ndarray) -> Tensor:
+    """Blend each image with itself smoothed by the kernel (1 1 1, 1 5 1, 1 1 1) / 13."""
+    pixels = images.float()
+    box = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="reflect"), 3, stride=1, divisor_override=1)
+    smooth = ((box + 4 * pixels) / 13).round()
+    return blend(images, smooth, draws).clamp(0, 255).to(torch.uint8)
+
+
+def gray(images: Tensor) -> Tensor:
+    """Return the gray levels of BGR images as OpenCV computes them, int32 [n, 1, H, W]."""
+    blue, green, red = images.int().split(1, 1)
+    levels = (blue * GRAY_BGR[0]).add(green, alpha=GRAY_BGR[1]).add(red, alpha=GRAY_BGR[2])
+    return (levels + 2 ** (GRAY_BITS - 1)) >> GRAY_BITS
+
+
+def blend(first: Tensor, second: Tensor, draws: np.ndarray) -> Tensor:
+    """Return value * first + rest * second in float32, rounded as OpenCV's addWeighted with fused multiply-add.
+
+    The product of two float32 numbers is exact in float64, so rounding the sum once is what the instruction does.
+
+    Args:
+        first: integers, broadcastable with ``second``.
+        second: integers or float32 [n, ...].
+        draws: :data:`DRAW` [n] with ``value`` and ``rest``.
+    """
+    shape = (-1,) + (1,) * (second.ndim - 1)
+    value = to_device(draws["value"].reshape(shape).astype(np.float64), second)
+    rest = to_device(draws["rest"].reshape(shape), second)
+    return (first * value + second * rest).float()
+
+
+def to_device(array: np.ndarray, like: Tensor) -> Tensor:
+    """Copy a host array to a tensor's device without waiting for it."""
+    return torch.from_numpy(array).to(like.device, non_blocking=True)
+
+
+def _levels(images: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.arange(256, dtype=dtype, device=images.device)

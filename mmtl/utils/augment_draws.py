@@ -1,0 +1,62 @@
+"""Layout of the random draws that a worker makes and the device applies.
+
+A row of :data:`DRAW` is one operation on one image. A sample has float32 [L, D], in order, and a batch [B, L, D].
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum, auto
+
+import numpy as np
+
+
+class Operation(IntEnum):
+    """What a row does to the image; the comments name the fields that it reads."""
+
+    IDENTITY = 0
+    FLIP_HORIZONTAL = auto()
+    FLIP_VERTICAL = auto()
+    FLIP_DIAGONAL = auto()
+    AUTO_CONTRAST = auto()
+    EQUALIZE = auto()
+    INVERT = auto()
+    POSTERIZE = auto()  # value: bits kept
+    SOLARIZE = auto()  # threshold
+    SOLARIZE_ADD = auto()  # value: gray levels added below threshold
+    BRIGHTNESS = auto()  # value: factor, rest: 1 - factor
+    CONTRAST = auto()  # value, rest
+    COLOR = auto()  # value, rest
+    SHARPNESS = auto()  # value, rest
+    WARP_NEAREST = auto()  # affine, fill
+    WARP_BILINEAR = auto()  # affine, fill
+    WARP_BICUBIC = auto()  # affine, fill
+    ERASE_NORMAL = auto()  # box_xyxy, fill: mean, std, seed
+    ERASE_UNIFORM = auto()  # box_xyxy, seed
+
+
+#: One operation on one image. Every field is float32, so that rows of all kinds travel in one tensor.
+DRAW = np.dtype(
+    [
+        ("operation", np.float32),
+        ("value", np.float32),
+        ("rest", np.float32),
+        ("threshold", np.float32),
+        ("seed", np.float32),  # an integer below 2 ** 24, which float32 holds exactly
+        ("affine", np.float32, (2, 3)),  # unit square of the new image -> unit square of the image before
+        ("box_xyxy", np.float32, 4),  # pixels
+        ("fill", np.float32, 3),  # gray levels, in the order of the image's channels
+        ("std", np.float32, 3),
+    ]
+)
+DRAW_SIZE = DRAW.itemsize // 4  # D
+
+
+def pack_draws(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return L rows of :data:`DRAW` as float32 [L, D]."""
+    return np.stack(rows).view(np.float32).reshape(-1, DRAW_SIZE)
+
+
+def unpack_draws(packed: np.ndarray) -> np.ndarray:
+    """Return packed draws [..., D] as an array of :data:`DRAW` [...], whose fields are read by name."""
+    if packed.shape[-1] != DRAW_SIZE:
+        raise ValueError(f"draws must have {DRAW_SIZE} values a row, got an array of shape {packed.shape}.")
+    return np.ascontiguousarray(packed, np.float32).view(DRAW)[..., 0]
