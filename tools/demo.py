@@ -10,17 +10,24 @@ that was interrupted and skips finished ones, unless their command or config has
 import os
 from pathlib import Path
 
-from mmtl.demo.pipeline import run_demo
 from mmtl.utils.cli import run_tool, tool_parser
 
 CONFIGS = Path(os.path.relpath(Path(__file__).resolve().parents[1] / "configs" / "demo"))
 
 
-def main() -> int:
+def main() -> int | None:
     """Run the demo."""
     parser = tool_parser(__doc__)
     parser.add_argument("--restart", action="store_true", help="remove the output of earlier runs first")
-    return run_demo(CONFIGS, restart=parser.parse_args().restart)
+    parser.add_argument("--report", action="store_true", help="only write the report on a finished demo")
+    args = parser.parse_args()
+    if args.report:
+        from mmtl.demo.report import write_report  # imports torch and the codebases, which takes seconds
+
+        return print(f"Report: {write_report()}")
+    from mmtl.demo.pipeline import run_demo
+
+    return run_demo(CONFIGS, restart=args.restart)
 
 
 if __name__ == "__main__":

@@ -34,14 +34,8 @@ class Settings:
 def make_demo_data(out: Path, settings: Settings) -> bool:
     """Make the dataset in a folder unless it is already there; return whether it was made.
 
-    ::
-
-        OUT/classification/{train,val}/<class>/<name>.png               ImageNet's layout
-        OUT/segmentation/images/{training,validation}/<name>.png        ADE20K's layout
-        OUT/segmentation/annotations/{training,validation}/<name>.png   0 = background, 1... = classes in sorted order
-        OUT/demo.json                                                   the settings
-
-    It is written under a temporary name and renamed at the end: an interrupted run leaves no incomplete dataset.
+    ``tools/make_demo_data.py`` documents the layout. The folder is written under a temporary name and renamed at the
+    end: an interrupted run leaves no incomplete dataset.
 
     Raises:
         ValueError: The folder has other content.

@@ -1,5 +1,6 @@
 """The report's figures: training curves and grids of labeled images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.patches import Patch
 from mmtl.demo.results import read_curve
 
 BLUE, ORANGE, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#8a929c"
+WIDTH = 13  # inches
 LEGEND_COLUMNS = 9
 FEW_POINTS = 12  # curves of at most this many points get markers
 
@@ -24,7 +26,7 @@ def plot_curve(axes: Axes, run: Path, scalar: str, label: str, color: str) -> No
 
 def draw_curves(work: Path) -> Figure:
     """Return the training curves of all runs in the demo's work directory."""
-    figure = Figure((13, 3.4), layout="constrained")
+    figure = Figure((WIDTH, 3.4), layout="constrained")
     accuracy, loss, miou = figure.subplots(1, 3)
     plot_curve(accuracy, work / "annotator", "accuracy/top1", "annotator", GRAY)
     plot_curve(accuracy, work / "class_labels", "accuracy/top1", "class labels", ORANGE)
@@ -43,31 +45,27 @@ def draw_curves(work: Path) -> Figure:
 
 
 def draw_panels(
-    panels: list[tuple[np.ndarray, str]],
-    columns: int,
-    names: list[str] | None = None,
-    palette: np.ndarray | None = None,
+    panels: list[tuple[np.ndarray, str]], columns: int, names: Sequence[str] = (), palette: Sequence[np.ndarray] = ()
 ) -> Figure:
-    """Return images with captions in a grid, with a legend of the classes below if they are given.
+    """Return images in a grid, with a legend of classes below.
 
     Args:
-        panels: images uint8 [H, W, 3], RGB, of equal size, and their captions.
+        panels: images of equal size, uint8 [H, W, 3] RGB, and their captions.
         columns: images per row.
         names: K class names.
-        palette: RGB, uint8 [K, 3].
+        palette: colors of the classes, uint8 [K, 3] RGB.
     """
     rows = -(-len(panels) // columns)
     height, width = panels[0][0].shape[:2]
-    cell = 13 / columns
-    figure = Figure(
-        (13, rows * (cell * height / width + 0.3) + 0.3 * -(-len(names) // LEGEND_COLUMNS)), layout="constrained"
-    )
-    for axes in (grid := figure.subplots(rows, columns, squeeze=False)).flat:
+    row_inches = WIDTH / columns * height / width + 0.3  # with the caption
+    figure = Figure((WIDTH, rows * row_inches + 0.4 * bool(names)), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
         axes.set_axis_off()
-    for axes, (image, caption) in zip(grid.flat, panels, strict=False):
+    for axes, (image, caption) in zip(grid, panels, strict=False):
         axes.imshow(image, interpolation="nearest")
         axes.set_title(caption, fontsize=9)
-    if names:
-        handles = [Patch(color=color / 255, label=name) for name, color in zip(names, palette, strict=True)]
-        figure.legend(handles=handles, loc="outside lower left", ncols=LEGEND_COLUMNS, frameon=False)
+    handles = [Patch(color=color / 255, label=name) for name, color in zip(names, palette, strict=True)]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=LEGEND_COLUMNS, frameon=False, fontsize=9)
     return figure

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def run_steps(steps: list[Step], console: Console) -> bool:
 def fingerprint(step: Step, previous: str) -> str:
     """Return a digest of a step's command and configs and, through ``previous``, of all steps before it."""
     configs = [Config.fromfile(word).pretty_text for word in step.command if word.endswith(".py")]
-    return hashlib.sha256("\0".join([previous, step.command_line, *configs]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join([previous, *step.command, *configs]).encode()).hexdigest()[:16]
 
 
 class Progress:
@@ -67,43 +68,31 @@ class Progress:
         self.path = path
         self.steps = json.loads(path.read_text()) if path.exists() else {}
 
-    def seconds(self, step: Step) -> float:
-        """Return the time of all attempts at a step."""
-        return self.steps[step.name]["seconds"]
+    def known(self, step: Step, digest: str) -> dict:
+        """Return the record of earlier attempts; empty if the command, a config or an earlier step has changed."""
+        record = self.steps.get(step.name, {})
+        return record if record.get("fingerprint") == digest and step.out.exists() else {}
 
-    def is_finished(self, step: Step, digest: str) -> bool:
-        """Return whether the step finished with this command and these configs, and its output still exists."""
-        return self._is_known(step, digest) and self.steps[step.name]["finished"]
-
-    def begin(self, step: Step, digest: str) -> bool:
-        """Record that the step runs; return whether it resumes an interrupted attempt."""
-        resumed = self._is_known(step, digest) and not self.steps[step.name]["finished"]
-        seconds = self.seconds(step) if resumed else 0.0
-        self._write(step, fingerprint=digest, seconds=seconds, finished=False, command=step.command_line)
-        return resumed
-
-    def end(self, step: Step, seconds: float, finished: bool) -> None:
-        """Record the time and the result of an attempt."""
-        self._write(step, **self.steps[step.name] | dict(seconds=self.seconds(step) + seconds, finished=finished))
-
-    def _is_known(self, step: Step, digest: str) -> bool:
-        return self.steps.get(step.name, {}).get("fingerprint") == digest and step.out.exists()
-
-    def _write(self, step: Step, **entry: object) -> None:
-        self.steps[step.name] = entry
+    def write(self, step: Step, digest: str, seconds: float, finished: bool) -> None:
+        """Record the time of all attempts and whether the last one succeeded."""
+        self.steps[step.name] = dict(
+            fingerprint=digest, seconds=seconds, finished=finished, command=shlex.join(step.command)
+        )
         with atomic_file(self.path) as part:
             part.write_text(json.dumps(self.steps, indent=2) + "\n")
 
 
 def run_step(step: Step, number: str, digest: str, progress: Progress, console: Console) -> bool:
     """Run one step unless it is finished; return whether it succeeded."""
-    if progress.is_finished(step, digest):
-        console.print(f"{number} {step.title}  [green]finished before[/] in {clock(progress.seconds(step))}")
+    known = progress.known(step, digest)
+    before = known.get("seconds", 0.0)
+    if known.get("finished"):
+        console.print(f"{number} {step.title}  [green]finished before[/] in {clock(before)}")
         return True
-    resumed = progress.begin(step, digest)
-    if not resumed and WORK in step.out.parents:  # never a data folder: it can contain the user's own files
+    if not known and WORK in step.out.parents:  # never a data folder: it can contain the user's own files
         remove(step.out)
-    console.print(f"{number} {step.title}\n      [dim]{step.command_line}[/]", highlight=False, soft_wrap=True)
+    progress.write(step, digest, before, finished=False)
+    console.print(f"{number} {step.title}\n      [dim]{shlex.join(step.command)}[/]", highlight=False, soft_wrap=True)
     log, start, code = WORK / "logs" / f"{step.name}.log", time.monotonic(), 1
     with console.status("") as status:
 
@@ -112,9 +101,9 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
             status.update(f"{clock(time.monotonic() - start)}  {position}")
 
         try:
-            code = run_command(step.command + (step.resume if resumed else ()), log, show_position)
+            code = run_command(step.command + (step.resume if known else ()), log, show_position)
         finally:
-            progress.end(step, time.monotonic() - start, finished=code == 0)
+            progress.write(step, digest, before + time.monotonic() - start, finished=code == 0)
     if code:
         console.print(last_lines(log.read_text(errors="replace")), markup=False, highlight=False, soft_wrap=True)
         console.print(f"[red]This step failed (exit code {code}).[/] Full output: {log}")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
@@ -16,15 +15,17 @@ from mmpretrain.registry import DATASETS, MODELS
 from mmtl.demo.figures import draw_curves, draw_panels
 from mmtl.demo.html_page import embed, page, paragraph, section, table
 from mmtl.demo.results import RESULTS_HEADER, read_steps, results
+from mmtl.demo.steps import WORK
 from mmtl.score_maps import ScoreMap, ScoreMapStore
 from mmtl.score_maps.stats import cell_probabilities
 from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.read_image import read_image
 from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches, paint_mask
 
 PACKAGES = ("mmtl", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain", "onedl-mmsegmentation")
 
 
-def write_report(work: Path) -> Path:
+def write_report(work: Path = WORK) -> Path:
     """Write ``report.html`` into the demo's work directory and return its path.
 
     Raises:
@@ -55,8 +56,8 @@ def build_report(work: Path) -> str:
         ),
         table(RESULTS_HEADER, rows),
         paragraph(
-            f"Measured on the {num_val} validation images after the last training step. On this few images, top-1 has "
-            f"a standard error of {standard_error:.1f} points."
+            f"Measured on {num_val} validation images after the last training step; the standard error of top-1 is "
+            f"{standard_error:.1f} points."
         ),
         section("Training", embed(draw_curves(work), "training curves")),
         score_map_section(ScoreMapStore(work / "score_maps"), data, names, palette),
@@ -72,11 +73,6 @@ def run_config(run: Path) -> Config:
     if not dumped:
         raise FileNotFoundError(f"{run} has no config of a training run. Run the demo first.")
     return Config.fromfile(dumped[0])
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Read an image as uint8 RGB [H, W, 3]."""
-    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
 def spread(items: list, count: int) -> list:
@@ -115,7 +111,7 @@ def score_map_section(store: ScoreMapStore, data: Path, names: list[str], palett
     keys = sorted(store)
     shown = []
     for key in spread(keys, 8):
-        image = read_rgb(data / "classification/train" / key)
+        image = read_image(data / "classification/train" / key)[..., ::-1]
         cells = blend_colors(dense_probabilities(store[key], len(names)), palette)
         shown += [(image, key.split("/")[0]), (lay_over(image, cells), "its score map")]
     measured = spread(keys, min(400, len(keys)))
@@ -140,7 +136,6 @@ def mix_token_section(work: Path, names: list[str], palette: np.ndarray) -> str:
     cfg = run_config(work / "token_labels")
     init_default_scope(cfg.default_scope)
     np.random.seed(0)
-    torch.manual_seed(0)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     batch = [dataset[index] for index in spread(list(range(len(dataset))), 4)]
     inputs, samples = ([each[name] for each in batch] for name in ("inputs", "data_samples"))
@@ -181,10 +176,9 @@ def segmentation_section(work: Path, data: Path, metainfo: dict) -> str:
     truth, predicted = data / "segmentation/annotations/validation", work / "predictions/masks"
     shown = []
     for path in spread(sorted(predicted.glob("*.png")), 8):
-        shown.append((read_rgb(data / "segmentation/images/validation" / path.name), path.stem))
-        for folder, caption in ((truth, "true mask"), (predicted, "predicted mask")):
-            mask = cv2.imread(str(folder / path.name), cv2.IMREAD_GRAYSCALE)
-            shown.append((paint_mask(mask, palette), caption))
+        found, true = (cv2.imread(str(each / path.name), cv2.IMREAD_GRAYSCALE) for each in (predicted, truth))
+        shown.append((read_image(data / "segmentation/images/validation" / path.name)[..., ::-1], path.stem))
+        shown += [(paint_mask(true, palette), "true mask"), (paint_mask(found, palette), "predicted mask")]
     return section(
         "Segmentation: true and predicted masks",
         paragraph("UperNet on the backbone pretrained with token labels, on images of neither training set."),

@@ -1,7 +1,7 @@
 """Synthetic scenes: textured shapes on textured backgrounds, with masks that are exact to the pixel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,19 +36,12 @@ MIN_VISIBLE = 20  # visible pixels of every object, at least
 NOISE = 6.0  # standard deviation of the final noise, in gray levels
 
 
-@dataclass(frozen=True)
-class Scene:
-    """One synthetic image.
+class Scene(NamedTuple):
+    """One synthetic image."""
 
-    Args:
-        image: uint8 [H, W, 3], BGR.
-        mask: uint8 [H, W]; 0 is the background, 1 + k is class k.
-        label: class of the largest object.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    label: int
+    image: np.ndarray  # uint8 [H, W, 3], BGR
+    mask: np.ndarray  # uint8 [H, W]; 0 is the background, 1 + k is class k
+    label: int  # class of the largest object
 
 
 def local_coordinates(grid: Grid, center_xy: tuple[float, float], angle: float, unit: float) -> Grid:

@@ -1,6 +1,5 @@
 """The steps of the demo: each is a command that also works by hand."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,6 @@ class Step:
     out: Path  # file or folder that the command makes
     run: Path | None = None  # work directory of a training run, to show its progress
     resume: tuple[str, ...] = ()  # arguments that resume an interrupted run
-
-    @property
-    def command_line(self) -> str:
-        """The command as one line for a shell."""
-        return shlex.join(self.command)
 
 
 def train_step(name: str, title: str, codebase: str, config: str) -> Step:
@@ -56,5 +50,5 @@ def make_steps(configs: Path) -> list[Step]:
         Step("predictions", "Segment the validation images", test, masks.parent),
         train_step("class_labels", "For comparison: pretrain with class labels only", "mmpretrain", class_labels),
         train_step("segmentation_class_labels", "Fine-tune UperNet on that", "mmsegmentation", segment_classes),
-        tool_step("report", "Write the report", WORK / "report.html", "demo_report", WORK),
+        tool_step("report", "Write the report", WORK / "report.html", "demo", "--report"),
     ]

@@ -1,18 +1,23 @@
 import base64
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from helpers.paths import ROOT
 from matplotlib.figure import Figure
+from mmengine.config import Config
 
+from mmtl.demo.dataset import Settings, make_demo_data
 from mmtl.demo.figures import draw_curves, draw_panels
 from mmtl.demo.html_page import embed, page, paragraph, section, table
 from mmtl.demo.report import cell_agreement, dense_probabilities, write_report
 from mmtl.demo.results import Curve, read_curve, training_position
-from mmtl.score_maps import ScoreMap
+from mmtl.demo.steps import DATA, WORK, make_steps
+from mmtl.score_maps import ScoreMap, ScoreMapWriter
 from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches, paint_mask
 
 PALETTE = np.array([[230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
@@ -155,6 +160,37 @@ def test_a_cell_agrees_if_its_top_1_class_is_that_of_the_covering_object():
     store = Maps(a=softmax_map(right, 2), b=softmax_map(wrong, 2))
     assert cell_agreement(store, ["a"], [mask]) == 100
     assert cell_agreement(store, ["b"], [mask]) == pytest.approx(100 * 2 / 3)
+
+
+@pytest.fixture
+def finished_demo(tmp_path, monkeypatch) -> Path:
+    """Imitate the output of the demo's steps without training."""
+    configs = ROOT / "configs/demo"
+    monkeypatch.chdir(tmp_path)
+    make_demo_data(DATA, Settings(num_train=8, num_val=8))
+    for step in make_steps(configs):
+        if step.run:
+            step.run.mkdir(parents=True)
+            Config.fromfile(step.command[3]).dump(step.run / "config.py")
+            log(step.run, "1", {"step": 1, "accuracy/top1": 40.0, "mIoU": 30.0, "loss_cls": 2.0, "loss_token": 1.0})
+    steps = {step.name: dict(command=step.title, seconds=60.0, finished=True) for step in make_steps(configs)}
+    (WORK / "steps.json").write_text(json.dumps(steps))
+    with ScoreMapWriter(WORK / "score_maps", num_classes=8, grid_hw=(8, 10), topk=5) as writer:
+        for image in (DATA / "classification/train").rglob("*.png"):
+            logits = np.random.default_rng(0).normal(size=(8, 10, 8))
+            writer.add(f"{image.parent.name}/{image.name}", softmax_map(logits, 5))
+    shutil.copytree(DATA / "segmentation/annotations/validation", WORK / "predictions/masks")
+    return WORK
+
+
+def test_the_report_on_a_finished_demo_has_its_figures_results_and_commands(finished_demo):
+    html = write_report(finished_demo).read_text()
+    elements = Elements(html)
+    assert not elements.open
+    figures = [attrs["alt"] for tag, attrs in elements.found if tag == "img"]
+    assert len(figures) == len(set(figures)) == 4
+    assert "LV-ViT, token labels + MixToken</td><td>top-1</td><td class=number>40.00" in html
+    assert html.count("<code>") == len(make_steps(Path())) and "Make the synthetic dataset" in html
 
 
 def test_a_folder_without_a_demo_is_named(tmp_path):
