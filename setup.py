@@ -1,4 +1,4 @@
-"""Packaging hooks: configs/, tools/ and model-index.yml travel in the wheel as mmtl/.mim, and mim finds them."""
+"""Packaging hooks that add configs/, tools/ and model-index.yml to the wheel as mmtl/.mim, where mim finds them."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 MIM_ITEMS = ("configs", "tools", "model-index.yml")
 
-FORWARD = '''"""mim 0.5 looks for tools beside a package's first recorded file: hand over to mmtl/.mim/tools."""
+FORWARD = '''"""Run the tool of this name in mmtl/.mim/tools: mim 0.5 looks beside a package's first recorded file."""
 import os, sys
 from pathlib import Path
 
@@ -19,10 +19,10 @@ os.execv(sys.executable, [sys.executable, str(tool), *sys.argv[1:]])
 
 
 class BuildPyWithMim(build_py):
-    """Copy what mim needs next to the package (an editable install needs no copy: mim reads the checkout)."""
+    """Copy the files that mim reads into the package; in an editable install, mim reads the checkout."""
 
     def run(self) -> None:
-        """Build the package, then add the .mim folder."""
+        """Build the package, then add its .mim folder."""
         super().run()
         if self.editable_mode:
             return
@@ -37,10 +37,10 @@ class BuildPyWithMim(build_py):
 
 
 class WheelWithMimTools(bdist_wheel):
-    """Let `mim run mmtl TOOL` find the tools of an installed wheel."""
+    """Add forwarders with which `mim run mmtl TOOL` finds the tools of an installed wheel."""
 
     def write_wheelfile(self, wheelfile_base: str, *args: object, **kwargs: object) -> None:
-        """Write the wheel's metadata, then a forwarder for each tool beside it."""
+        """Write the wheel's metadata, and beside it a forwarder for each tool."""
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
         folder = Path(wheelfile_base) / ".mim" / "tools"
         folder.mkdir(parents=True, exist_ok=True)

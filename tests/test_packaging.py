@@ -1,4 +1,4 @@
-"""A wheel holds what mim needs, where mim looks for it."""
+"""A wheel contains the files that mim reads, where mim looks for them."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from helpers.paths import ROOT
 
 @pytest.fixture(scope="module")
 def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Names in a wheel built from what git tracks, as pip records them: sorted."""
+    """Return the names in a wheel built from the files that git tracks, sorted as pip records them."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, tracked.decode().split("\0")):
@@ -24,19 +24,19 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return sorted(zipfile.ZipFile(wheel).namelist())
 
 
-def test_configs_tools_and_model_index_lie_in_dot_mim(wheel_names: list[str]) -> None:
-    wanted = [*ROOT.glob("configs/**/*.py"), *ROOT.glob("tools/*.py"), ROOT / "model-index.yml"]
-    assert {f"mmtl/.mim/{path.relative_to(ROOT).as_posix()}" for path in wanted} <= set(wheel_names)
+def test_configs_tools_and_model_index_are_in_dot_mim(wheel_names: list[str]) -> None:
+    expected = [*ROOT.glob("configs/**/*.py"), *ROOT.glob("tools/*.py"), ROOT / "model-index.yml"]
+    assert {f"mmtl/.mim/{path.relative_to(ROOT).as_posix()}" for path in expected} <= set(wheel_names)
 
 
 def test_mim_run_finds_every_tool(wheel_names: list[str]) -> None:
-    # mim 0.5 takes the folder of the first recorded file for the package.
+    # mim 0.5 takes the folder of the first recorded file as the package.
     folder = wheel_names[0].split("/")[0]
     tools = {path.name for path in ROOT.glob("tools/*.py")}
     assert {f"{folder}/.mim/tools/{name}" for name in tools} <= set(wheel_names)
 
 
-def test_data_files_of_the_package_are_in_it(wheel_names: list[str]) -> None:
+def test_the_data_files_of_the_package_are_in_the_wheel(wheel_names: list[str]) -> None:
     assert "mmtl/datasets/imagenet_wnids.txt" in wheel_names
 
 
