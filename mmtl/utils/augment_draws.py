@@ -40,7 +40,7 @@ DRAW = np.dtype(
         ("value", np.float32),
         ("rest", np.float32),
         ("threshold", np.float32),
-        ("seed", np.float32),  # an integer below 2 ** 24, which float32 holds exactly
+        ("seed", np.float32),  # an integer below NUM_SEEDS
         ("affine", np.float32, (2, 3)),  # unit square of the new image -> unit square of the image before
         ("box_xyxy", np.float32, 4),  # pixels
         ("fill", np.float32, 3),  # gray levels, in the order of the image's channels
@@ -48,6 +48,7 @@ DRAW = np.dtype(
     ]
 )
 DRAW_SIZE = DRAW.itemsize // 4  # D
+NUM_SEEDS = 2**24  # integers that float32 holds exactly
 
 
 def pack_draws(rows: Sequence[np.ndarray]) -> np.ndarray:

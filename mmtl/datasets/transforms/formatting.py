@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from mmpretrain.datasets.transforms import PackInputs
 
+from mmtl.datasets.transforms.draws import take_draws
 from mmtl.datasets.transforms.geometry import box_bounds
 from mmtl.datasets.transforms.view import check_view, view_affine
 from mmtl.registry import TRANSFORMS
@@ -11,29 +12,34 @@ from mmtl.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class PackTokenLabelInputs(PackInputs):
-    """mmpretrain's PackInputs that takes the score map and the view along.
+    """mmpretrain's PackInputs that also packs the score map, the view and the draws for the device.
 
     A sample with a ``score_map`` gets these data fields: ``score_map_scores`` float16 [h, w, k],
-    ``score_map_classes`` int32 [h, w, k], ``score_map_log_norm`` float16 [h, w] (when the annotator gave it)
-    ``view_affine`` float32 [2, 3], and, when a warp or a pad left places without picture, ``frame_affines`` float32
-    [n, 2, 3]: a place of the network's input shows picture where all of them put it into the unit square. Without
-    a score map it packs what PackInputs packs.
+    ``score_map_classes`` int32 [h, w, k], ``score_map_log_norm`` float16 [h, w] (if the map has one),
+    ``view_affine`` float32 [2, 3], and, if a warp or a pad added padding, ``frame_affines`` float32 [n, 2, 3]: a
+    position of the network's input shows the image where all of them map it into the unit square. A sample without
+    a score map is packed as PackInputs packs it.
 
     ``mmtl.RandomErasing(mask_labels=True)`` adds ``erased_boxes_xyxy`` float32 [n, 4] in the unit square of
-    the network's input, one box for each such transform, of zero area when it did not erase. A box that was
-    turned or sheared afterwards is given by the upright box around it.
+    the network's input, one box for each such transform, of zero area if it did not erase. A box that was
+    rotated or sheared afterwards is given by the upright box around it. Steps with ``on_device=True`` add
+    ``augment`` float32 [L, D], see :mod:`mmtl.utils.augment_draws`.
 
     Args:
-        *args: Of the parent, as are the keyword arguments: ``input_key``, ``algorithm_keys``, ``meta_keys``.
+        *args: of the parent, as are the keyword arguments: ``input_key``, ``algorithm_keys``, ``meta_keys``.
 
     Raises:
-        ValueError: A transform moved the pixels of a sample with a score map and did not tell the view.
+        ValueError: A transform moved the pixels of a sample with a score map without updating the view, or changed
+            the image after a step with ``on_device=True``.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Packs one sample."""
+        """Pack one sample."""
+        draws = take_draws(results)
         packed = super().transform(results)
         sample = packed["data_samples"]
+        if draws is not None:
+            sample.augment = torch.from_numpy(draws)
         if "erased_affines" in results:
             sample.erased_boxes_xyxy = _tensor(box_bounds(results["erased_affines"]).clip(0, 1), np.float32)
         if "score_map" not in results:
@@ -51,5 +57,5 @@ class PackTokenLabelInputs(PackInputs):
 
 
 def _tensor(array: np.ndarray, dtype: type) -> torch.Tensor:
-    """A copy: a store's arrays are read-only memory maps, which tensors cannot share."""
+    """Copy an array: a store's arrays are read-only memory maps, which tensors cannot share."""
     return torch.from_numpy(np.array(array, dtype=dtype))

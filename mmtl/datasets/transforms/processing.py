@@ -1,6 +1,6 @@
-"""OpenMMLab's crops, flips and resizes, each telling the sample's view what it did with the pixels.
+"""OpenMMLab's crops, flips and resizes that also update the sample's ``view_affine``.
 
-Every class inherits its draw and its pixel work; nothing is drawn twice. Arguments are the parent class's.
+Every class inherits its draw and its pixel operation. Arguments are those of the parent class unless listed.
 """
 
 from collections.abc import Sequence
@@ -8,56 +8,84 @@ from typing import Any
 
 import mmcv.transforms
 import numpy as np
+import torch
 from mmcv.transforms.utils import cache_randomness
 from mmpretrain.datasets import transforms as mmpretrain_transforms
+from torch.nn import functional as F
 
+from mmtl.datasets.transforms.draws import record_draw
 from mmtl.datasets.transforms.geometry import crop_affine, flip_affine, identity_affine, pad_affine
 from mmtl.datasets.transforms.view import image_hw, move_view
 from mmtl.registry import TRANSFORMS
+from mmtl.utils.augment_draws import Operation
+
+FLIPS = {
+    "horizontal": Operation.FLIP_HORIZONTAL,
+    "vertical": Operation.FLIP_VERTICAL,
+    "diagonal": Operation.FLIP_DIAGONAL,
+}
 
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(mmpretrain_transforms.RandomResizedCrop):
-    """mmpretrain's RandomResizedCrop that keeps the view, with an interpolation drawn per image if wanted.
+    """mmpretrain's RandomResizedCrop that updates the view and can draw the interpolation of each image.
 
     Args:
-        scale: Output size, an int or (height, width).
-        interpolation: One of mmcv's names; a sequence of them to draw from; or ``'random'``, which is
-            bilinear or bicubic with equal chance, as timm's training pipeline has it.
-        **kwargs: ``crop_ratio_range``, ``aspect_ratio_range``, ``max_attempts``, ``backend`` of the parent.
+        scale: output size, an int or (height, width).
+        interpolation: a name as in mmcv; a sequence of names to draw from; or 'random', bilinear or bicubic with
+            equal probability as in timm's training pipeline.
+        backend: 'cv2' or 'pillow' of mmcv, or 'torch': PyTorch's antialiased resize of uint8, at most one gray level
+            from Pillow's for nearly all pixels and about five times as fast; bilinear and bicubic only.
+        **kwargs: ``crop_ratio_range``, ``aspect_ratio_range``, ``max_attempts`` of the parent.
     """
 
     # A list of its own: mmcv's decorator would otherwise append to the parent class's list.
     _methods_with_randomness = ["rand_crop_params"]
 
     def __init__(
-        self, scale: int | Sequence[int], interpolation: str | Sequence[str] = "bilinear", **kwargs: Any
+        self,
+        scale: int | Sequence[int],
+        interpolation: str | Sequence[str] = "bilinear",
+        backend: str = "cv2",
+        **kwargs: Any,
     ) -> None:
         if interpolation == "random":
             interpolation = ("bilinear", "bicubic")
         self.interpolations = (interpolation,) if isinstance(interpolation, str) else tuple(interpolation)
         if not self.interpolations:
-            raise ValueError("interpolation is an empty sequence; name at least one, or use 'random'")
+            raise ValueError(
+                "interpolation must name at least one method, got an empty sequence. Use 'random' or a name."
+            )
         for name in self.interpolations:  # the parent checks one name
-            super().__init__(scale, interpolation=name, **kwargs)
+            if backend == "torch" and name not in ("bilinear", "bicubic"):
+                raise ValueError(
+                    f"interpolation must be 'bilinear' or 'bicubic' with backend='torch', got {name!r}. "
+                    "Choose one of them, or backend='cv2'."
+                )
+            super().__init__(scale, interpolation=name, backend=backend, **kwargs)
 
     @cache_randomness
     def random_interpolation(self) -> str:
-        """Draws this image's interpolation; a single one costs no random number."""
+        """Draw the interpolation of an image; a single one takes no random number."""
         if len(self.interpolations) == 1:
             return self.interpolations[0]
         return self.interpolations[np.random.randint(len(self.interpolations))]
 
     def rand_crop_params(self, img: np.ndarray) -> tuple[int, int, int, int]:
-        """The parent's draw (top, left, height, width), kept for the view."""
+        """Return the parent's draw (top, left, height, width) and keep it for the view."""
         self._drawn_tlhw = super().rand_crop_params(img)
         return self._drawn_tlhw
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Crops, resizes and moves the view."""
+        """Crop, resize and update the view."""
         input_hw = image_hw(results)
         self.interpolation = self.random_interpolation()
-        results = super().transform(results)
+        if self.backend == "torch":
+            box_tlhw = self.rand_crop_params(results["img"])
+            results["img"] = resized_crop(results["img"], box_tlhw, self.scale, self.interpolation)
+            results["img_shape"] = results["img"].shape
+        else:
+            results = super().transform(results)
         top, left, height, width = self._drawn_tlhw
         move_view(results, input_hw, crop_affine((left, top, left + width, top + height), input_hw))
         return results
@@ -66,23 +94,50 @@ class RandomResizedCrop(mmpretrain_transforms.RandomResizedCrop):
         return f"{super().__repr__()[:-1]}, interpolations={self.interpolations})"
 
 
+def resized_crop(
+    image: np.ndarray, box_tlhw: tuple[int, int, int, int], size_hw: tuple[int, int], interpolation: str
+) -> np.ndarray:
+    """Cut a box out of an image [H, W] or [H, W, C] and resize it with antialiasing.
+
+    The result is contiguous as [C, H, W], so that packing it needs no copy.
+    """
+    top, left, height, width = box_tlhw
+    box = np.atleast_3d(image[top : top + height, left : left + width])
+    resized = F.interpolate(torch.from_numpy(box).permute(2, 0, 1)[None], size_hw, mode=interpolation, antialias=True)
+    return resized[0].contiguous().permute(1, 2, 0).numpy().reshape(*size_hw, *image.shape[2:])
+
+
 @TRANSFORMS.register_module()
 class RandomFlip(mmcv.transforms.RandomFlip):
-    """mmcv's RandomFlip (horizontal, vertical, diagonal) that keeps the view."""
+    """mmcv's RandomFlip (horizontal, vertical, diagonal) that updates the view.
+
+    Args:
+        *args: of the parent, as are the keyword arguments.
+        on_device: record the draw for the data preprocessor in place of flipping the image here.
+    """
+
+    def __init__(self, *args: Any, on_device: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.on_device = on_device
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Flips, or not, and leaves a receipt by which a flip that the view did not see is found."""
+        """Flip or not, and record which, so that :func:`check_view` finds flips by other transforms."""
         results = super().transform(results)
         results["view_flip"] = results["flip"], results["flip_direction"]
+        if self.on_device and not results["flip"]:
+            record_draw(results, Operation.IDENTITY)
         return results
 
     def _flip(self, results: dict[str, Any]) -> None:
-        super()._flip(results)
+        if self.on_device:
+            record_draw(results, FLIPS[results["flip_direction"]])
+        else:
+            super()._flip(results)
         move_view(results, image_hw(results), flip_affine(results["flip_direction"]))
 
 
 class _ResizesWholeImage:
-    """A resize shows the whole of its input, so only the size for which the view holds changes."""
+    """Mixin for a resize of the complete image: the view stays, only its image size changes."""
 
     def _resize_img(self, results: dict[str, Any]) -> None:
         input_hw = image_hw(results)
@@ -92,17 +147,17 @@ class _ResizesWholeImage:
 
 @TRANSFORMS.register_module()
 class Resize(_ResizesWholeImage, mmcv.transforms.Resize):
-    """mmcv's Resize that keeps the view."""
+    """mmcv's Resize that updates the view."""
 
 
 @TRANSFORMS.register_module()
 class ResizeEdge(_ResizesWholeImage, mmpretrain_transforms.ResizeEdge):
-    """mmpretrain's ResizeEdge that keeps the view."""
+    """mmpretrain's ResizeEdge that updates the view."""
 
 
 @TRANSFORMS.register_module()
 class Pad(mmcv.transforms.Pad):
-    """mmcv's Pad (right and bottom) that keeps the view; what it adds is outside, also where it mirrors."""
+    """mmcv's Pad (right and bottom) that updates the view; what it adds is outside the image in every padding mode."""
 
     def _pad_img(self, results: dict[str, Any]) -> None:
         input_hw = image_hw(results)
@@ -113,12 +168,12 @@ class Pad(mmcv.transforms.Pad):
 
 @TRANSFORMS.register_module()
 class CenterCrop(mmcv.transforms.CenterCrop):
-    """mmcv's CenterCrop that keeps the view, also when it pads first.
+    """mmcv's CenterCrop that updates the view, also when it pads first.
 
     Args:
-        crop_size: Size of the crop, an int or (width, height).
-        auto_pad: Pad an image that is smaller than the crop.
-        pad_cfg: How; a ``mmtl.Pad`` by default.
+        crop_size: size of the crop, an int or (width, height).
+        auto_pad: pad an image that is smaller than the crop.
+        pad_cfg: the padding transform, ``mmtl.Pad`` by default.
         **kwargs: ``clip_object_border`` of the parent.
     """
 

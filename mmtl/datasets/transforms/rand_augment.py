@@ -1,6 +1,6 @@
-"""RandAugment whose rotations, shears and translations tell the sample's view what they did.
+"""RandAugment whose rotations, shears and translations update the sample's ``view_affine``.
 
-Every class inherits its draw and its pixel work; nothing is drawn twice. Arguments are the parent class's.
+Every class inherits its draw and its pixel operation. Arguments are those of the parent class unless listed.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from mmpretrain.datasets.transforms import auto_augment
 
+from mmtl.datasets.transforms.device_policies import check_device_form, draw_policy
 from mmtl.datasets.transforms.geometry import rotate_affine, shear_affine, translate_affine
 from mmtl.datasets.transforms.view import image_hw, move_view
 from mmtl.registry import TRANSFORMS
@@ -17,15 +18,15 @@ MOVING_POLICIES = ("Rotate", "Shear", "Translate")
 
 
 class _MovesByMagnitude:
-    """A policy whose parent draws a signed magnitude, or does nothing, and then warps the image."""
+    """Mixin for a policy whose parent draws a signed magnitude, or does nothing, and then warps the image."""
 
     def random_negative(self, value: float) -> float:
-        """The parent's last draw, kept for the view."""
+        """Return the parent's last draw and keep it for the view."""
         self._drawn = super().random_negative(value)
         return self._drawn
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Warps the image, or not, and moves the view."""
+        """Warp the image, or not, and update the view."""
         input_hw = image_hw(results)
         self._drawn = None
         results = super().transform(results)
@@ -34,13 +35,13 @@ class _MovesByMagnitude:
         return results
 
     def local_affine(self, magnitude: float, input_hw: tuple[int, int]) -> np.ndarray:
-        """[2, 3], unit square of the warped image -> unit square of the image before."""
+        """Return the map [2, 3], unit square of the warped image -> unit square of the image before."""
         raise NotImplementedError
 
 
 @TRANSFORMS.register_module()
 class Rotate(_MovesByMagnitude, auto_augment.Rotate):
-    """mmpretrain's Rotate that keeps the view."""
+    """mmpretrain's Rotate that updates the view."""
 
     def local_affine(self, magnitude: float, input_hw: tuple[int, int]) -> np.ndarray:
         """See the parent."""
@@ -49,7 +50,7 @@ class Rotate(_MovesByMagnitude, auto_augment.Rotate):
 
 @TRANSFORMS.register_module()
 class Shear(_MovesByMagnitude, auto_augment.Shear):
-    """mmpretrain's Shear that keeps the view."""
+    """mmpretrain's Shear that updates the view."""
 
     def local_affine(self, magnitude: float, input_hw: tuple[int, int]) -> np.ndarray:
         """See the parent."""
@@ -58,7 +59,7 @@ class Shear(_MovesByMagnitude, auto_augment.Shear):
 
 @TRANSFORMS.register_module()
 class Translate(_MovesByMagnitude, auto_augment.Translate):
-    """mmpretrain's Translate that keeps the view."""
+    """mmpretrain's Translate that updates the view."""
 
     def local_affine(self, magnitude: float, input_hw: tuple[int, int]) -> np.ndarray:
         """See the parent."""
@@ -67,31 +68,46 @@ class Translate(_MovesByMagnitude, auto_augment.Translate):
 
 @TRANSFORMS.register_module()
 class RandAugment(auto_augment.RandAugment):
-    """mmpretrain's RandAugment with the moving policies of mmtl in place of its own.
+    """mmpretrain's RandAugment with mmtl's moving policies in place of its own.
 
     timm's ``rand-m9-mstd0.5-inc1`` is ``policies='timm_increasing', num_policies=2, magnitude_level=9,
-    magnitude_std=0.5, total_level=10``; its fill colour and interpolation go into ``hparams``.
+    magnitude_std=0.5, total_level=10``; its fill color and interpolation go into ``hparams``.
 
     Args:
-        policies: Name of a preset of mmpretrain, or a list of policy dictionaries.
+        policies: name of a preset of mmpretrain, or a list of policy dictionaries.
         *args: ``num_policies``, ``magnitude_level`` and so on of the parent, as are the keyword arguments.
+        on_device: record the draws, the same as without it, for the data preprocessor in place of changing the image
+            here.
 
     Raises:
-        ValueError: There is no preset of that name.
+        ValueError: There is no preset of that name, or a policy has no form on the device.
     """
 
-    def __init__(self, policies: str | Sequence[dict[str, Any]], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, policies: str | Sequence[dict[str, Any]], *args: Any, on_device: bool = False, **kwargs: Any
+    ) -> None:
         if isinstance(policies, str):
-            if policies not in auto_augment.RANDAUG_POLICIES:
-                raise ValueError(
-                    f"RandAugment has no preset {policies!r}; choose from {sorted(auto_augment.RANDAUG_POLICIES)}"
-                )
-            policies = auto_augment.RANDAUG_POLICIES[policies]
+            presets = auto_augment.RANDAUG_POLICIES
+            if policies not in presets:
+                raise ValueError(f"policies must be a list or a preset of {sorted(presets)}, got {policies!r}.")
+            policies = presets[policies]
         super().__init__([with_view(policy) for policy in policies], *args, **kwargs)
+        self.on_device = on_device
+        if on_device:
+            for policy in self.transforms:
+                check_device_form(policy)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Apply randomly chosen policies, or record them for the device."""
+        if not self.on_device:
+            return super().transform(results)
+        for index in self.random_policy_indices():
+            draw_policy(self.transforms[index], results)
+        return results
 
 
 def with_view(policy: dict[str, Any]) -> dict[str, Any]:
-    """The same policy, in mmtl's form when mmpretrain's moves pixels."""
+    """Return the same policy, in mmtl's form when mmpretrain's moves pixels."""
     scope, _, name = policy["type"].rpartition(".")
     if scope in ("", "mmpretrain") and name in MOVING_POLICIES:
         return {**policy, "type": f"mmtl.{name}"}

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtl.utils.augment_draws import Operation, unpack_draws
 from mmtl.models.batch_augments.device_color import color, look_up, sharpness, to_device
 from mmtl.models.batch_augments.device_erase import erase
 from mmtl.models.batch_augments.device_warp import warp
+from mmtl.utils.augment_draws import Operation, unpack_draws
 
 Apply = Callable[[Tensor, np.ndarray], Tensor]
 
