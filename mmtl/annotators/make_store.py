@@ -19,10 +19,10 @@ from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
+    complete_shards,
     finish_store,
     prepare_folder,
     remove_temporaries,
-    whole_shards,
 )
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.read_image import read_image
@@ -107,7 +107,7 @@ def missing_units(job: Job) -> list[int]:
     Raises:
         ScoreMapStoreError: The folder's shards are damaged or were made otherwise.
     """
-    shards = whole_shards(job.folder)
+    shards = complete_shards(job.folder)
     for path, footer in shards[:1]:
         if difference := setting_difference(footer["settings"], job.settings):
             raise ScoreMapStoreError(
@@ -176,7 +176,7 @@ def _prepare(job: Job, team: Alone, held: ExitStack) -> list[int] | None:
     units = missing_units(job)
     if found := job.plan.num_units - len(units):
         print(f"Resuming {job.folder}: {found} of {job.plan.num_units} shards are whole.")
-    team.add("undecodable", sum(len(footer["undecodable"]) for _, footer in whole_shards(job.folder)))
+    team.add("undecodable", sum(len(footer["undecodable"]) for _, footer in complete_shards(job.folder)))
     lock.share()
     return units
 
@@ -184,7 +184,7 @@ def _prepare(job: Job, team: Alone, held: ExitStack) -> list[int] | None:
 def summary(folder: Path) -> dict[str, Any]:
     """Numbers of a store's shards added up: top1, top5, labelled, images, undecodable."""
     totals = {"top1": 0, "top5": 0, "labelled": 0, "images": 0, "undecodable": 0}
-    for _, footer in whole_shards(folder):
+    for _, footer in complete_shards(folder):
         totals["images"] += footer["records"]
         totals["undecodable"] += len(footer["undecodable"])
         for name in ("top1", "top5", "labelled"):

@@ -1,4 +1,4 @@
-"""Station 1: what the annotator said about every image, on disk (numpy alone: no registry, no torch)."""
+"""Station 1: the annotator's predictions for every image, on disk (needs NumPy only)."""
 
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore

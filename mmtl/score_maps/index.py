@@ -1,6 +1,6 @@
-"""Key -> (shard, row) through 32-bit key hashes.
+"""Key -> (shard, row): bisection in a sorted table of 32-bit key hashes.
 
-The hash only narrows the search; the key itself, stored in the shard, decides.
+The hash only narrows the search; the key in the shard decides.
 
     header     64 bytes: magic, zeros
     hashes     n x uint32, ascending
@@ -8,87 +8,71 @@ The hash only narrows the search; the key itself, stored in the shard, decides.
 """
 
 import zlib
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from mmtl.score_maps.mapped_file import MappedFile
 from mmtl.score_maps.score_map import ScoreMapStoreError
 
 INDEX_NAME = "index.bin"
 INDEX_MAGIC = b"mmtl-map-index\x01\x00"
 HEADER_BYTES = 64
-FINGERPRINT = 0xFFFF  # the hash's last bits, kept in the table beside the place that its first bits give
-CHUNK = 1 << 13  # entries
-MOST_SHARDS = 1 << 16
-MOST_ROWS = (1 << 32) - 1
+ROW_BITS = 32
+ROW_MASK = (1 << ROW_BITS) - 1
 
-key_hash = zlib.crc32  # even enough for a table, and a tenth of a microsecond
+key_hash = zlib.crc32  # takes a tenth of a microsecond
 
 
 def build_index(keys_of_shards: Iterable[Iterable[bytes]]) -> bytes:
-    """Bytes of the index file for shards in their order."""
-    hashes, locations = [], []
+    """Return the content of the index file for shards in their order."""
+    hashes, locations = [np.empty(0, np.uint32)], [np.empty(0, np.uint64)]
     for shard, keys in enumerate(keys_of_shards):
-        of_shard = np.fromiter(map(key_hash, keys), np.uint32)
-        hashes.append(of_shard)
-        locations.append((np.uint64(shard) << np.uint64(32)) | np.arange(len(of_shard), dtype=np.uint64))
-    all_hashes = np.concatenate(hashes or [np.empty(0, np.uint32)])
+        hashes.append(np.fromiter(map(key_hash, keys), np.uint32))
+        locations.append(np.uint64(shard << ROW_BITS) | np.arange(len(hashes[-1]), dtype=np.uint64))
+    all_hashes, all_locations = np.concatenate(hashes), np.concatenate(locations)
     order = np.argsort(all_hashes, kind="stable")
-    all_locations = np.concatenate(locations or [np.empty(0, np.uint64)])[order]
-    hash_bytes = all_hashes[order].astype("<u4").tobytes()
-    padding = b"\0" * (-len(hash_bytes) % 8)
-    return INDEX_MAGIC.ljust(HEADER_BYTES, b"\0") + hash_bytes + padding + all_locations.astype("<u8").tobytes()
+    header_and_hashes = INDEX_MAGIC.ljust(HEADER_BYTES, b"\0") + all_hashes[order].astype("<u4").tobytes()
+    padded = header_and_hashes.ljust(_locations_start(len(order)), b"\0")
+    return padded + all_locations[order].astype("<u8").tobytes()
 
 
-def index_bytes(num_maps: int) -> int:
-    """Size of the index file of a store."""
-    return HEADER_BYTES + 4 * num_maps + (-4 * num_maps % 8) + 8 * num_maps
-
-
-def _read_entries(path: Path, num_maps: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes and locations, uint64, of the chunk of entries that begins at `start`."""
-    count = min(CHUNK, num_maps - start)
-    locations_at = index_bytes(num_maps) - 8 * num_maps
-    hashes = np.fromfile(path, "<u4", count, offset=HEADER_BYTES + 4 * start)
-    return hashes.astype(np.uint64), np.fromfile(path, "<u8", count, offset=locations_at + 8 * start)
+def _locations_start(num_maps: int) -> int:
+    return HEADER_BYTES + 4 * num_maps + -4 * num_maps % 8
 
 
 class KeyIndex:
-    """The index of a store of `num_maps` maps, as a table in memory (12 bytes per key, made in a moment).
-
-    An entry stands at the place that its hash has among all hashes, scaled to the table, or at the next free one. So
-    a search begins where the key has to be and ends at the first empty place.
-
-    Attributes:
-        table: Entries fingerprint << 48 | shard number << 32 | row + 1; 0 is an empty place.
-        num_places: Places that hashes are scaled to; some more follow.
+    """The memory-mapped index of a store of `num_maps` maps; all processes share its pages.
 
     Raises:
-        ScoreMapStoreError: The file is missing or is no such index.
+        ScoreMapStoreError: The file is missing or not such an index.
     """
 
     def __init__(self, path: Path, num_maps: int) -> None:
         if not path.is_file():
             raise ScoreMapStoreError(f"{path} is missing. Restore it, or merge the store into a new folder.")
-        with path.open("rb") as file:
-            magic = file.read(len(INDEX_MAGIC))
-        if path.stat().st_size != index_bytes(num_maps) or magic != INDEX_MAGIC:
-            raise ScoreMapStoreError(f"{path} is damaged: it is no index of {num_maps} maps.")
-        self.num_places = num_maps + num_maps // 2 + 1
-        table = np.zeros(self.num_places + num_maps + 2, np.uint64)  # what is never written takes no memory
-        last_hash, shift = np.uint64(0), -num_maps
-        # In chunks, so that what each data-loader worker allocates on the way stays small.
-        for start in range(0, num_maps, CHUNK):
-            hashes, locations = _read_entries(path, num_maps, start)
-            shards, rows = locations >> np.uint64(32), locations & np.uint64(MOST_ROWS)
-            disorder = hashes[0] < last_hash or (hashes[1:] < hashes[:-1]).any()
-            if disorder or (shards >= MOST_SHARDS).any() or (rows == MOST_ROWS).any():
-                raise ScoreMapStoreError(f"{path} is damaged: its hashes are not in order or a place is impossible.")
-            count = np.arange(start, start + len(hashes))
-            shifts = (hashes * np.uint64(self.num_places) >> np.uint64(32)).astype(np.int64) - count
-            shifts[0] = max(shifts[0], shift)
-            places = np.maximum.accumulate(shifts, out=shifts) + count
-            table[places] = (hashes & np.uint64(FINGERPRINT)) << np.uint64(48) | locations + np.uint64(1)
-            last_hash, shift = hashes[-1], shifts[-1]
-        self.table = memoryview(table)
+        locations_start = _locations_start(num_maps)
+        if path.stat().st_size != locations_start + 8 * num_maps:
+            raise ScoreMapStoreError(f"{path} is corrupt: its size is not that of an index of {num_maps} maps.")
+        self._file = MappedFile(path)
+        self._hashes = self._file.view[HEADER_BYTES : HEADER_BYTES + 4 * num_maps].cast("I")
+        self._locations = self._file.view[locations_start:].cast("Q")
+        hashes = np.asarray(self._hashes)
+        if self._file.bytes[: len(INDEX_MAGIC)] != INDEX_MAGIC or (hashes[1:] < hashes[:-1]).any():
+            raise ScoreMapStoreError(f"{path} is corrupt: it is not an index, or its hashes are not sorted.")
+
+    def find(self, key: bytes) -> Iterator[tuple[int, int]]:
+        """Yield shard number and row of each record whose key has the same hash, usually one or none.
+
+        Raises:
+            ScoreMapStoreError: The file was truncated after it had been opened.
+        """
+        self._file.check_size()
+        hashes, wanted = self._hashes, key_hash(key)
+        position = bisect_left(hashes, wanted)
+        while position < len(hashes) and hashes[position] == wanted:
+            location = self._locations[position]
+            yield location >> ROW_BITS, location & ROW_MASK
+            position += 1

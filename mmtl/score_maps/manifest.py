@@ -1,4 +1,4 @@
-"""The JSON manifest of a finished store: what the maps are and which shards hold them."""
+"""The JSON manifest of a finished store: settings of the maps and the list of shards."""
 
 import json
 import re
@@ -19,7 +19,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard as the manifest knows it."""
+    """A shard as listed in the manifest."""
 
     file: str
     records: int
@@ -32,10 +32,10 @@ class Manifest:
     """Everything about a store except its maps.
 
     Attributes:
-        settings: What all shards agree on: the layout, score type, annotator, preprocessing.
+        settings: What all shards share: layout, score type, annotator, preprocessing.
         shards: In the order of the index's shard numbers.
         index_sha256: Checksum of the index file.
-        undecodable: Images that could not be decoded and have no map.
+        undecodable: Keys of images that could not be decoded and have no map.
     """
 
     settings: dict[str, Any]
@@ -45,12 +45,12 @@ class Manifest:
 
     @property
     def num_maps(self) -> int:
-        """Maps in all shards."""
+        """Number of maps in all shards."""
         return sum(shard.records for shard in self.shards)
 
 
 def make_settings(layout: RecordLayout, annotator: dict | None, preprocessing: dict | None, **extra: Any) -> dict:
-    """Settings as they are stored, in plain JSON types."""
+    """Return the settings as they are stored, in plain JSON types."""
     settings = {
         "num_classes": layout.num_classes,
         "grid_hw": layout.grid_hw,
@@ -66,7 +66,7 @@ def make_settings(layout: RecordLayout, annotator: dict | None, preprocessing: d
 
 
 def setting_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Settings that differ, in words; empty when none."""
+    """Return the names and values of settings that differ; empty if none do."""
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     return ", ".join(f"{name} ({_short(old.get(name))} / {_short(new.get(name))})" for name in names)
 
@@ -77,7 +77,7 @@ def _short(value: Any) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, the last file of a store to appear."""
+    """Write the manifest, the last file of a store."""
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -92,66 +92,75 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check a manifest.
+    """Read and check the manifest of a folder.
 
     Raises:
-        FileNotFoundError: There is no finished store in the folder.
-        ScoreMapStoreError: The manifest is damaged or of a later version.
+        FileNotFoundError: The folder contains no finished store.
+        ScoreMapStoreError: The manifest is corrupt or of a later version.
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise FileNotFoundError(_what_is_there(folder))
+        raise FileNotFoundError(_why_missing(folder))
     try:
-        content = json.loads(path.read_bytes())
-        return _parse(content)
+        return _parse(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:
-        raise ScoreMapStoreError(f"{path} is damaged or not a score map store: {error}.") from None
+        raise ScoreMapStoreError(f"{path} is corrupt or not a manifest of score maps: {error}") from None
 
 
-def _what_is_there(folder: Path) -> str:
+def _why_missing(folder: Path) -> str:
     if any(folder.glob("shard-*.bin*")):
-        return f"{folder} is an unfinished score map store: run the command that was making it again."
+        return f"{folder} is an unfinished score map store. Run the command that makes it again."
     return (
-        f"{folder}: no score map store is there ({MANIFEST_NAME} is missing)."
-        " `mim run mmtl make_score_maps` makes one."
+        f"{folder} contains no score map store ({MANIFEST_NAME} is missing)."
+        " Make one with `mim run mmtl make_score_maps`."
     )
 
 
 def _parse(content: Any) -> Manifest:
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"format={FORMAT!r} is wanted")
-    if content.get("version") != VERSION:
-        raise ValueError(f"version {content.get('version')!r}, this mmtl reads version {VERSION}")
+    _require(isinstance(content, dict) and content.get("format") == FORMAT, f"its format must be {FORMAT!r}.")
+    version = content.get("version")
+    _require(version == VERSION, f"its version must be {VERSION} for this mmtl, got version {version!r}.")
     entries, undecodable = content.get("shards"), content.get("undecodable")
-    if not isinstance(entries, list) or not entries:
-        raise ValueError("shards: a list is wanted")
-    if not isinstance(undecodable, list) or not all(isinstance(key, str) for key in undecodable):
-        raise ValueError("undecodable: a list of keys is wanted")
+    _require(isinstance(entries, list) and len(entries) > 0, "shards must be a list.")
+    _require(
+        isinstance(undecodable, list) and all(isinstance(key, str) for key in undecodable),
+        "undecodable must be a list of keys.",
+    )
     for name in ("annotator", "preprocessing"):
-        if not isinstance(content.get(name), dict):
-            raise ValueError(f"{name}: an object is wanted")
+        _require(isinstance(content.get(name), dict), f"{name} must be an object.")
     own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
     settings = {name: value for name, value in content.items() if name not in own}
     layout_of(settings)
     shards = [_parse_shard(entry) for entry in entries]
     manifest = Manifest(settings, shards, _checked_sha(content.get("index_sha256")), undecodable)
-    if content.get("num_maps") != manifest.num_maps or not manifest.num_maps:
-        raise ValueError(f"num_maps={content.get('num_maps')!r}, the shards hold {manifest.num_maps}")
+    num_maps = manifest.num_maps
+    _require(
+        content.get("num_maps") == num_maps > 0,
+        f"num_maps must be {num_maps} as in its shards and positive, got {content.get('num_maps')!r}.",
+    )
     return manifest
 
 
 def _parse_shard(entry: Any) -> ShardEntry:
-    if not isinstance(entry, dict) or set(entry) != {"file", "records", "bytes", "sha256"}:
-        raise ValueError("a shard's entry has file, records, bytes and sha256")
-    if not isinstance(entry["file"], str) or not SHARD_NAME.fullmatch(entry["file"]):
-        raise ValueError(f"shard file {entry['file']!r}: a name like shard-00000.bin is wanted")
+    fields = {"file", "records", "bytes", "sha256"}
+    _require(isinstance(entry, dict) and set(entry) == fields, f"a shard must have the fields {sorted(fields)}.")
+    file = entry["file"]
+    _require(
+        isinstance(file, str) and SHARD_NAME.fullmatch(file) is not None,
+        f"a shard's file must have a name like shard-00000.bin, got {file!r}.",
+    )
     for name in ("records", "bytes"):
-        if type(entry[name]) is not int or not 0 <= entry[name] < 2**48:
-            raise ValueError(f"shard {entry['file']}: {name}={entry[name]!r}")
-    return ShardEntry(entry["file"], entry["records"], entry["bytes"], _checked_sha(entry["sha256"]))
+        number = entry[name]
+        _require(type(number) is int and 0 <= number < 2**48, f"{name} of {file} must be a count, got {number!r}.")
+    return ShardEntry(file, entry["records"], entry["bytes"], _checked_sha(entry["sha256"]))
 
 
 def _checked_sha(value: Any) -> str:
-    if not isinstance(value, str) or not SHA256.fullmatch(value):
-        raise ValueError(f"checksum {value!r}: 64 hexadecimal digits are wanted")
+    valid = isinstance(value, str) and SHA256.fullmatch(value) is not None
+    _require(valid, f"a checksum must have 64 hexadecimal digits, got {value!r}.")
     return value
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

@@ -1,4 +1,4 @@
-"""A memory-mapped file that notices when it is cut while it is in use."""
+"""A memory-mapped file that detects truncation while it is in use."""
 
 import mmap
 import os
@@ -9,10 +9,10 @@ from mmtl.score_maps.score_map import ScoreMapStoreError
 
 
 class MappedFile:
-    """The bytes of a file, mapped and not read.
+    """A read-only memory map of a file.
 
-    Touching a mapped page that lies beyond the file's end kills the process (SIGBUS), so whoever reads from `bytes`
-    or `view` calls `want_whole` first.
+    Access to a mapped page beyond the file's end kills the process (SIGBUS): call `check_size` before reading from
+    `bytes` or `view`.
 
     Args:
         path: A file that is not empty.
@@ -30,15 +30,15 @@ class MappedFile:
         self.view = memoryview(self.bytes)
         self._size = len(self.view)
 
-    def want_whole(self) -> None:
-        """See that the file still has the size that it was mapped with.
+    def check_size(self) -> None:
+        """Check that the file has the size that it had when it was mapped.
 
         Raises:
-            ScoreMapStoreError: It has not.
+            ScoreMapStoreError: The size has changed.
         """
-        size = os.lseek(self._file, 0, os.SEEK_END)  # half the time of os.fstat, and asked before every read
+        size = os.lseek(self._file, 0, os.SEEK_END)  # called before every read: half the time of os.fstat
         if size != self._size:
             raise ScoreMapStoreError(
-                f"{self.path} is damaged: it was {self._size} bytes long when it was opened and is {size} now."
+                f"{self.path} is corrupt: it had {self._size} bytes when it was opened and has {size} now."
                 " Restore it, or delete it and make it again."
             )

@@ -1,12 +1,12 @@
-"""One shard file: records, their keys, a footer that says what they are, and a checksum.
+"""One shard file: records, their keys, a footer that describes them, and a checksum.
 
     header   64 bytes: magic, zeros
     records  n x record_bytes
-    keys     n + 1 offsets (uint32), then the UTF-8 keys end to end, padded to eight bytes
+    keys     n + 1 offsets (uint32), then the concatenated UTF-8 keys, padded to eight bytes
     footer   JSON: settings of the store, number of records, key bytes, work unit, undecodable images
     tail     footer length (uint64), SHA-256 of everything before the SHA-256
 
-A shard is written under a temporary name and appears whole, by renaming.
+A shard is written atomically.
 """
 
 import hashlib
@@ -20,23 +20,24 @@ import numpy as np
 
 from mmtl.score_maps.layout import Buffer, RecordLayout, layout_of
 from mmtl.score_maps.mapped_file import MappedFile
-from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
+from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.utils.atomic_file import atomic_file, name_disk_errors, temporary_path
 
 MAGIC = b"mmtl-score-maps\x01"
 HEADER_BYTES = 64
 TAIL_BYTES = 40
 HASH_CHUNK_BYTES = 1 << 22
-RECORDS_AT_ONCE = 1024
+RECORDS_PER_CHUNK = 1024
+RESTORE = "Restore the shard, or delete it and make it again."
 
 
 def shard_name(unit: int) -> str:
-    """File name of the shard of a work unit."""
+    """Return the file name of the shard of a work unit."""
     return f"shard-{unit:05d}.bin"
 
 
 def file_sha256(path: Path, num_bytes: int | None = None) -> str:
-    """Hexadecimal SHA-256 of a file's first `num_bytes` (default: all)."""
+    """Return the hexadecimal SHA-256 of a file's first `num_bytes` (default: all)."""
     digest = hashlib.sha256()
     left = path.stat().st_size if num_bytes is None else num_bytes
     with path.open("rb") as file:
@@ -47,7 +48,7 @@ def file_sha256(path: Path, num_bytes: int | None = None) -> str:
 
 
 class ShardWriter:
-    """Writes one shard; nothing is visible under its name before `finish`.
+    """Writes one shard under a temporary name; it gets its own name in `finish`.
 
     Args:
         path: The shard's final name.
@@ -68,7 +69,7 @@ class ShardWriter:
         self.keys += [key.encode() for key in keys]
 
     def flush(self) -> None:
-        """Hand what was added to the operating system (others read progress off the file's size)."""
+        """Flush to the file, whose size shows the progress."""
         with name_disk_errors(self.temporary):
             self._file.flush()
 
@@ -79,13 +80,13 @@ class ShardWriter:
         undecodable: Sequence[str] = (),
         counts: dict[str, int] | None = None,
     ) -> None:
-        """Add keys, footer and checksum, and let the shard appear.
+        """Add keys, footer and checksum, and rename the file.
 
         Args:
-            settings: What all shards of the store agree on.
+            settings: Settings that all shards of the store share.
             unit: Number of the work unit; shards are ordered by it.
             undecodable: Keys of the unit's images that could not be decoded.
-            counts: Further numbers to keep, such as how often the annotator was right.
+            counts: Further numbers to store, such as the annotator's correct predictions.
         """
         offsets = np.zeros(len(self.keys) + 1, "<u4")
         np.cumsum([len(key) for key in self.keys], out=offsets[1:])
@@ -102,16 +103,16 @@ class ShardWriter:
         }
         text = json.dumps(footer, sort_keys=True).encode()
         self._write(text + len(text).to_bytes(8, "little"))
-        with atomic_file(self.path, durable=True):
+        with atomic_file(self.path, durable=True):  # its temporary file is the one that is written here
             self._file.write(self._digest.digest())
             self._file.close()
 
     def abort(self) -> None:
-        """Drop what was written."""
+        """Delete the temporary file."""
         try:
             self._file.close()
         except OSError:
-            pass  # a full disk refuses the last flush; the file goes anyway
+            pass  # the last flush fails on a full disk
         self.temporary.unlink(missing_ok=True)
 
     def _write(self, data: bytes) -> None:
@@ -121,16 +122,16 @@ class ShardWriter:
 
 
 def read_footer(path: Path) -> dict[str, Any]:
-    """Footer of a shard, checked for sense, plus `bytes` and `sha256` of the file as its tail states them.
+    """Return the checked footer of a shard, with `bytes` and `sha256` of the file as in its tail.
 
     Raises:
-        ScoreMapStoreError: The file is no whole shard.
+        ScoreMapStoreError: The file is not a complete shard.
     """
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC or size < HEADER_BYTES + TAIL_BYTES:
-                raise ValueError("it does not start as a shard")
+                raise ValueError("it does not start like a shard")
             file.seek(size - TAIL_BYTES)
             length = int.from_bytes(file.read(8), "little")
             sha256 = file.read(32).hex()
@@ -140,56 +141,58 @@ def read_footer(path: Path) -> dict[str, Any]:
             footer = json.loads(file.read(length))
         _check_footer(footer, size, length)
     except (ValueError, RecursionError) as error:
-        raise ScoreMapStoreError(f"{path}: damaged shard, {error}. Restore or delete it and make it again.") from None
+        raise ScoreMapStoreError(f"{path} is corrupt: {error}. {RESTORE}") from None
     return footer | {"bytes": size, "sha256": sha256}
 
 
 def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
     if not isinstance(footer, dict) or not isinstance(footer.get("settings"), dict):
-        raise ValueError("its footer is no settings object")
+        raise ValueError("its footer must be an object with settings")
     numbers = [footer.get(name) for name in ("records", "record_bytes", "key_bytes", "unit")]
     if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
         raise ValueError("its footer lacks a count")
-    undecodable = footer.get("undecodable")
+    undecodable, counts = footer.get("undecodable"), footer.get("counts")
     if not isinstance(undecodable, list) or not all(isinstance(key, str) for key in undecodable):
         raise ValueError("its footer lacks the list of undecodable images")
-    counts = footer.get("counts")
     if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
         raise ValueError("its footer lacks the counts")
     records, record_bytes, key_bytes, _ = numbers
     keys = 4 * (records + 1) + key_bytes
-    wanted = HEADER_BYTES + records * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
-    if wanted != size:
-        raise ValueError(f"it is {size} bytes long, its footer asks for {wanted}")
+    expected = HEADER_BYTES + records * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
+    if expected != size:
+        raise ValueError(f"its size must be {expected} bytes as in its footer, got {size}")
 
 
 def read_records(path: Path, layout: RecordLayout, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """A shard's records, read and not mapped: row of the first and structured array [B], some at a time.
+    """Read a shard's records in chunks, without a memory map.
+
+    Yields:
+        Row of the first record and structured array [B].
 
     Raises:
-        ScoreMapStoreError: The file is shorter than that.
+        ScoreMapStoreError: The file has fewer than `count` records.
     """
     with path.open("rb") as file:
         file.seek(HEADER_BYTES)
-        for start in range(0, count, RECORDS_AT_ONCE):
-            wanted = min(RECORDS_AT_ONCE, count - start)
-            records = np.fromfile(file, layout.dtype, wanted)
-            if len(records) < wanted:
-                raise ScoreMapStoreError(f"{path} is damaged: it ends in record {start + len(records)} of {count}.")
+        for start in range(0, count, RECORDS_PER_CHUNK):
+            expected = min(RECORDS_PER_CHUNK, count - start)
+            records = np.fromfile(file, layout.dtype, expected)
+            if len(records) < expected:
+                raise ScoreMapStoreError(f"{path} is corrupt: it ends in record {start + len(records)} of {count}.")
             yield start, records
 
 
-def _want_layout(path: Path, footer: dict[str, Any], layout: RecordLayout) -> None:
-    """See that the records are laid out as the store says; not only as long: its K could be another."""
+def _check_layout(path: Path, footer: dict[str, Any], layout: RecordLayout) -> None:
+    """Check that the shard has the store's layout; the record size is not enough, as K could differ."""
     try:
         own = layout_of(footer["settings"])
     except ValueError as error:
-        raise ScoreMapStoreError(f"{path}: damaged shard, {error}. Restore or delete it and make it again.") from None
+        raise ScoreMapStoreError(f"{path} is corrupt: {error} {RESTORE}") from None
     if own != layout:
-        raise ScoreMapStoreError(f"{path} is a shard of {own}, the store's manifest says {layout}. Restore the one.")
+        raise ScoreMapStoreError(f"{path} must have the layout {layout} as in the manifest, got {own}. {RESTORE}")
     if footer["record_bytes"] != layout.record_bytes:
         raise ScoreMapStoreError(
-            f"{path}: records of {footer['record_bytes']} bytes, the store's layout has {layout.record_bytes}."
+            f"{path} must have records of {layout.record_bytes} bytes, got {footer['record_bytes']}. {RESTORE}"
         )
 
 
@@ -201,93 +204,84 @@ class Shard:
         layout: Layout that its records must have.
 
     Raises:
-        ScoreMapStoreError: The file is damaged or of another layout.
+        ScoreMapStoreError: The file is corrupt or has another layout.
     """
 
     def __init__(self, path: Path, layout: RecordLayout) -> None:
         self.path, self.layout = path, layout
         footer = read_footer(path)
-        _want_layout(path, footer, layout)
+        _check_layout(path, footer, layout)
         self.records: int = footer["records"]
         self.sha256: str = footer["sha256"]
         self._file = MappedFile(path)
         self._bytes, self._view = self._file.bytes, self._file.view
         self._record_bytes = layout.record_bytes
-        offsets_at = HEADER_BYTES + self.records * layout.record_bytes
-        self._words = np.frombuffer(self._view[HEADER_BYTES:offsets_at], "<u8").reshape(
-            self.records, layout.record_bytes // 8
-        )
-        self._checked = bytearray(self.records)
-        self._decode = layout.reader()
-        self._keys_at = offsets_at + 4 * (self.records + 1)
-        self._keys_end = self._keys_at + footer["key_bytes"]
-        self._offsets = self._view[offsets_at : self._keys_at].cast("I")
+        self._checked = bytearray(self.records)  # 1 for each record whose checksum was found correct
+        offsets_start = HEADER_BYTES + self.records * layout.record_bytes
+        words = np.frombuffer(self._view[HEADER_BYTES:offsets_start], "<u8")
+        self._words = words.reshape(self.records, layout.record_bytes // 8)
+        self._keys_start = offsets_start + 4 * (self.records + 1)
+        self._keys_end = self._keys_start + footer["key_bytes"]
+        self._offsets = self._view[offsets_start : self._keys_start].cast("I")
 
-    def place(self, row: int, key: bytes) -> tuple["Shard", int] | None:
-        """This shard and the row, None when the record's UTF-8 key is another one.
+    def has_key(self, row: int, key: bytes) -> bool:
+        """Return whether a record has this UTF-8 key.
 
         Raises:
-            ScoreMapStoreError: There is no such record, or the file has been cut since it was opened.
+            ScoreMapStoreError: There is no such record, or the file was truncated after it had been opened.
         """
-        self._file.want_whole()
+        self._file.check_size()
         if row >= self.records:
-            raise ScoreMapStoreError(f"{self.path}: the index asks for record {row} of {self.records}.")
-        offsets, keys_at = self._offsets, self._keys_at
-        return (self, row) if self._bytes[keys_at + offsets[row] : keys_at + offsets[row + 1]] == key else None
+            raise ScoreMapStoreError(f"{self.path}: the index refers to record {row} of {self.records}.")
+        offsets, start = self._offsets, self._keys_start
+        return self._bytes[start + offsets[row] : start + offsets[row + 1]] == key
 
-    def read(self, row: int, key: bytes) -> ScoreMap | None:
-        """The score map of a record, None when its key is another one; its check is computed the first time.
+    def read(self, row: int) -> bytearray:
+        """Return the bytes of a record that `has_key` has found; the checksum is computed the first time.
 
         Raises:
-            ScoreMapStoreError: The record is damaged, or see `place`.
+            ScoreMapStoreError: The record is corrupt.
         """
-        # `place` once more: a call of it would take a tenth of the time of a read
-        self._file.want_whole()
-        if row >= self.records:
-            self.place(row, key)
-        offsets, keys_at = self._offsets, self._keys_at
-        if self._bytes[keys_at + offsets[row] : keys_at + offsets[row + 1]] != key:
-            return None
         start = HEADER_BYTES + row * self._record_bytes
         record = bytearray(self._view[start : start + self._record_bytes])
         if not self._checked[row]:
             self._check(row, record)
-        return self._decode(record)
+        return record
+
+    def read_words(self, rows: list[int]) -> np.ndarray:
+        """Return several records as uint64 [B, record_bytes / 8]; see `read`."""
+        words = np.take(self._words, rows, axis=0)
+        for row, record in zip(rows, words, strict=True):
+            if not self._checked[row]:
+                self._check(row, record)
+        return words
 
     def all_key_bytes(self) -> Iterator[bytes]:
-        """UTF-8 keys in the order of the records.
+        """Return an iterator over the UTF-8 keys in the order of the records.
 
         Raises:
-            ScoreMapStoreError: The file has been cut since it was opened.
+            ScoreMapStoreError: The file was truncated after it had been opened.
         """
-        self._file.want_whole()
-        offsets, keys = self._offsets.tolist(), self._bytes[self._keys_at : self._keys_end]
+        self._file.check_size()
+        offsets, keys = self._offsets.tolist(), self._bytes[self._keys_start : self._keys_end]
         return (keys[start:end] for start, end in pairwise(offsets))
 
     def keys(self) -> Iterator[str]:
-        """All keys in the order of the records.
+        """Yield all keys in the order of the records.
 
         Raises:
-            ScoreMapStoreError: The key table is damaged.
+            ScoreMapStoreError: The key table is corrupt.
         """
         for row, key in enumerate(self.all_key_bytes()):
             try:
                 yield key.decode()
             except UnicodeDecodeError:
-                raise ScoreMapStoreError(f"{self.path}: the key of record {row} is damaged.") from None
-
-    def read_words(self, rows: list[int]) -> np.ndarray:
-        """Several records as uint64 [B, record_bytes / 8]; see `read`."""
-        words = np.take(self._words, rows, axis=0)
-        for place, row in enumerate(rows):
-            if not self._checked[row]:
-                self._check(row, words[place])
-        return words
+                raise ScoreMapStoreError(f"{self.path} is corrupt: the key of record {row}. {RESTORE}") from None
 
     def _check(self, row: int, record: Buffer) -> None:
-        if not self.layout.is_whole(record):
+        if not self.layout.is_intact(record):
             raise ScoreMapStoreError(
-                f"{self.path}: record {row} is damaged. Run `mim run mmtl score_maps verify` on the store,"
+                f"{self.path}: record {row} is corrupt. Run `mim run mmtl score_maps verify` on the store,"
                 " then restore the shard or delete it and make it again."
             )
         self._checked[row] = 1

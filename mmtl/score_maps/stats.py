@@ -1,4 +1,4 @@
-"""What score maps say: probabilities per cell, agreement with the class folders."""
+"""Statistics of score maps: probabilities per cell, agreement with the class folders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from mmtl.utils.image_files import class_folders
 
 
 def cell_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
-    """Probabilities of the kept classes.
+    """Return the probabilities of the top-k classes.
 
     Args:
-        score_map: Logits [h, w, k]; without log_norm, absent classes count as logit 0, as in the released code.
+        score_map: Logits [h, w, k]; without log_norm, other classes have logit 0, as in the released code.
         num_classes: K.
 
     Returns:
@@ -30,13 +30,13 @@ def cell_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
 
 
 def pooled_class(score_map: ScoreMap, num_classes: int) -> int:
-    """Class with the largest probability, averaged over the cells."""
+    """Return the class with the largest probability, averaged over the cells."""
     probabilities = cell_probabilities(score_map, num_classes)
     return int(np.bincount(score_map.classes.ravel().astype(np.int64), probabilities.ravel()).argmax())
 
 
 def entropy(score_map: ScoreMap, num_classes: int) -> float:
-    """Mean entropy of the cells in nats, the mass of absent classes spread evenly."""
+    """Return the mean entropy of the cells in nats; classes outside the top k share their mass equally."""
     kept = cell_probabilities(score_map, num_classes)
     absent = max(num_classes - kept.shape[-1], 0)
     rest = np.clip(1 - kept.sum(axis=-1, keepdims=True), 0, 1) / max(absent, 1)
@@ -50,15 +50,15 @@ def _x_log_x(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StoreStats:
-    """Numbers of a sample of maps.
+    """Statistics of a sample of maps.
 
     Attributes:
-        maps: Maps looked at.
+        maps: Number of maps in the sample.
         entropy: Mean entropy of their cells in nats.
-        confidence: Mean probability of a cell's first class.
-        top1: Share of maps whose pooled first class is their folder's; None without K class folders.
-        agreeing_cells: Share of cells whose first class is the folder's; None likewise.
-        chance: Top-1 of a guess, 1 / K.
+        confidence: Mean probability of a cell's top-1 class.
+        top1: Share of maps whose pooled top-1 class is their folder's; None without K class folders.
+        agreeing_cells: Share of cells whose top-1 class is the folder's; None likewise.
+        chance: Top-1 accuracy of random guesses, 1 / K.
     """
 
     maps: int
@@ -70,12 +70,12 @@ class StoreStats:
 
 
 def store_stats(store: ScoreMapStore, keys: Iterable[str], folders: list[str] | None = None) -> StoreStats:
-    """Look at some maps of a store.
+    """Return the statistics of some maps of a store.
 
     Args:
         store: The store.
-        keys: Keys to look at.
-        folders: Class folders in the order of the class indices; None takes the store's own, sorted.
+        keys: Keys of the maps.
+        folders: Class folders in the order of the class indices; None: those of the store's keys, sorted.
     """
     if folders is None:
         folders = class_folders(list(store))
@@ -100,9 +100,9 @@ def store_stats(store: ScoreMapStore, keys: Iterable[str], folders: list[str] | 
 
 
 def sample_keys(store: ScoreMapStore, count: int, seed: int = 0) -> list[str]:
-    """Some keys of a store, drawn without repetition, in the store's order."""
+    """Return a random sample of a store's keys without repetition, in the store's order."""
     keys = list(store)
     if count >= len(keys):
         return keys
     chosen = np.random.default_rng(seed).choice(len(keys), count, replace=False)
-    return [keys[place] for place in np.sort(chosen)]
+    return [keys[position] for position in np.sort(chosen)]

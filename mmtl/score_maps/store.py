@@ -1,4 +1,4 @@
-"""Reading a store of score maps."""
+"""Read a store of score maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,29 +14,28 @@ from mmtl.score_maps.store_folder import StoreFolder
 class ScoreMapStore(Mapping[str, ScoreMap]):
     """Read-only mapping from an image's key to its score map.
 
-    Opening reads the manifest and the index, 12 bytes per key; maps stay on disk, memory-mapped, until they are
-    asked for. Pickles as its path; safe in data-loader workers.
-    Shards that are not there (a store hosted in parts) are left out of `len`, iteration and `in`.
+    Index and maps stay on disk, memory-mapped. The store pickles as its path and is safe in data-loader workers.
+    Missing shards (a store hosted in parts) do not count in `len`, iteration and `in`.
 
     Args:
         path: Folder of the store, or several folders that are read as one store.
 
     Raises:
-        FileNotFoundError: There is no finished store.
-        ScoreMapStoreError: A manifest or index is damaged, or the folders hold maps of different kinds.
+        FileNotFoundError: The folder contains no finished store.
+        ScoreMapStoreError: A manifest or index is corrupt, or the folders contain maps of different layouts.
     """
 
     def __init__(self, path: str | Path | Sequence[str | Path]) -> None:
         paths = [path] if isinstance(path, str | Path) else list(path)
         if not paths:
-            raise ValueError("No folder of a score map store is given.")
+            raise ValueError("path must name at least one folder of a score map store, got none.")
         self.path = Path(paths[0])
         self.folders = [StoreFolder(Path(each)) for each in paths]
         self._layout = self.folders[0].layout
         for folder in self.folders[1:]:
             if folder.layout != self._layout:
                 raise ScoreMapStoreError(
-                    f"{folder.path} and {self.path} hold different maps: {folder.layout}, {self._layout}."
+                    f"{folder.path} and {self.path} contain different maps: {folder.layout}, {self._layout}."
                 )
 
     def __reduce__(self) -> tuple:
@@ -54,27 +53,27 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
 
     @property
     def topk(self) -> int:
-        """Classes kept per cell."""
+        """Number of classes per cell."""
         return self._layout.topk
 
     @property
     def has_log_norm(self) -> bool:
-        """Whether the maps hold the log-sum-exp over all classes."""
+        """Whether the maps have the log-sum-exp over all classes."""
         return self._layout.log_norm
 
     @property
     def score_bits(self) -> int:
-        """16, or 8 for the compact form."""
+        """16, or 8 for the compact format."""
         return self._layout.score_bits
 
     @property
     def annotator(self) -> dict[str, Any]:
-        """Name, config and weights hash of the annotator, as far as the maker of the store knew them."""
+        """Name, config and weights hash of the annotator, as far as they are known."""
         return self.folders[0].manifest.settings["annotator"]
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Input size, interpolation and normalisation that the annotator saw."""
+        """Input size, interpolation and normalization of the annotator's images."""
         return self.folders[0].manifest.settings["preprocessing"]
 
     @property
@@ -84,40 +83,35 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
 
     @property
     def missing_shards(self) -> list[str]:
-        """Shard files that are not in their folder."""
+        """Paths of missing shard files."""
         return [str(folder.path / name) for folder in self.folders for name in folder.missing_shards]
 
     def __getitem__(self, key: str) -> ScoreMap:
-        encoded = key.encode()
-        for folder in self.folders:
-            if (score_map := folder.find(encoded, Shard.read)) is not None:
-                return score_map
-        raise KeyError(self._why_absent(key))
+        shard, row = self._find(key)
+        return self._layout.decode(shard.read(row))
 
     def read_many(self, keys: Sequence[str]) -> ScoreMap:
-        """Maps of several keys stacked along a new first axis B, faster than one by one.
+        """Return the maps of several keys, stacked along a new first axis B; faster than one by one.
 
         Raises:
             KeyError: A key has no map.
-            ScoreMapStoreError: A record is damaged.
+            ScoreMapStoreError: A record is corrupt.
         """
-        of_shard: dict[Shard, tuple[list[int], list[int]]] = {}
-        for place, key in enumerate(keys):
+        by_shard: dict[Shard, tuple[list[int], list[int]]] = {}
+        for position, key in enumerate(keys):
             shard, row = self._find(key)
-            places, rows = of_shard.setdefault(shard, ([], []))
-            places.append(place)
+            positions, rows = by_shard.setdefault(shard, ([], []))
+            positions.append(position)
             rows.append(row)
-        if len(of_shard) == 1:
+        if len(by_shard) == 1:
             return self._layout.decode(shard.read_words(rows), (len(keys),))
         words = np.empty((len(keys), self._layout.record_bytes // 8), np.uint64)
-        for shard, (places, rows) in of_shard.items():
-            words[places] = shard.read_words(rows)
+        for shard, (positions, rows) in by_shard.items():
+            words[positions] = shard.read_words(rows)
         return self._layout.decode(words, (len(keys),))
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and any(
-            folder.find(key.encode(), Shard.place) is not None for folder in self.folders
-        )
+        return isinstance(key, str) and any(folder.find(key.encode()) for folder in self.folders)
 
     def __len__(self) -> int:
         return sum(folder.num_maps for folder in self.folders)
@@ -128,7 +122,7 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
                 yield from shard.keys()
 
     def verify(self) -> list[str]:
-        """Read everything and compare it with the checksums; the list of problems, empty when whole."""
+        """Read everything, compare it with the checksums and return the problems; empty for an intact store."""
         from mmtl.score_maps.verify import find_problems
 
         return [problem for folder in self.folders for problem in find_problems(folder.path)]
@@ -136,11 +130,11 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
     def _find(self, key: str) -> tuple[Shard, int]:
         encoded = key.encode()
         for folder in self.folders:
-            if (found := folder.find(encoded, Shard.place)) is not None:
+            if (found := folder.find(encoded)) is not None:
                 return found
         raise KeyError(self._why_absent(key))
 
     def _why_absent(self, key: str) -> str:
         if missing := self.missing_shards:
-            return f"{key!r}: no score map in {self.path}; not there are {', '.join(missing)}: fetch them."
-        return f"{key!r}: no score map in {self.path}; make one with `mim run mmtl make_score_maps`."
+            return f"{key!r}: no score map in {self.path}, where {', '.join(missing)} are missing. Fetch them."
+        return f"{key!r}: no score map in {self.path}. Make one with `mim run mmtl make_score_maps`."

@@ -1,4 +1,4 @@
-"""Merging stores into one and splitting one into parts."""
+"""Merge stores, and split a store into parts."""
 
 import os
 import shutil
@@ -16,14 +16,14 @@ from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.shard import Shard, ShardWriter, read_records, shard_name
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
+    complete_shards,
     finish_store,
     prepare_folder,
-    whole_shards,
 )
 
 
 def split_store(path: Path, out: Path, parts: int) -> list[Path]:
-    """Deal a store's shards out to new folders, each a store of its own (files are linked where they can be).
+    """Distribute a store's shards to new folders, each a store of its own (with hard links where possible).
 
     Returns:
         The folders: OUT-0, OUT-1, ...
@@ -32,9 +32,9 @@ def split_store(path: Path, out: Path, parts: int) -> list[Path]:
         ScoreMapStoreError: There are fewer shards than folders, or a shard is missing.
         FileExistsError: A folder is not empty.
     """
-    shards = [path / shard.file for shard in _whole_manifest(path).shards]
+    shards = [path / shard.file for shard in _manifest_with_all_shards(path).shards]
     if len(shards) < parts:
-        raise ScoreMapStoreError(f"{path} has {len(shards)} shards: {parts} parts are too many.")
+        raise ScoreMapStoreError(f"parts must be at most {len(shards)}, the number of shards of {path}, got {parts}.")
     targets = [out.with_name(f"{out.name}-{number}") for number in range(parts)]
     for target, part in zip(targets, np.array_split(np.arange(len(shards)), parts), strict=True):
         with _new_store(target):
@@ -45,18 +45,18 @@ def split_store(path: Path, out: Path, parts: int) -> list[Path]:
 
 
 def merge_stores(paths: Sequence[Path], target: Path) -> None:
-    """One store of the maps of several.
+    """Merge several stores into one.
 
-    Parts of one store become that store again, shard for shard. Stores of different images made in the same way
-    are packed anew, in the order given.
+    Parts of one store become that store again, shard for shard. Stores of different images with the same settings
+    are repacked, in the given order.
 
     Raises:
-        ScoreMapStoreError: The stores hold different kinds of maps, or a key twice, or a shard is missing.
+        ScoreMapStoreError: The stores have different settings, a key occurs twice, or a shard is missing.
         FileExistsError: The target is not empty.
     """
     for path in paths:
-        _whole_manifest(path)
-    shards = [shard for path in paths for shard in whole_shards(path)]
+        _manifest_with_all_shards(path)
+    shards = [shard for path in paths for shard in complete_shards(path)]
     settings = shards[0][1]["settings"]
     units = [footer["unit"] for _, footer in shards]
     one_plan = all(footer["settings"] == settings for _, footer in shards) and len(set(units)) == len(units)
@@ -65,18 +65,18 @@ def merge_stores(paths: Sequence[Path], target: Path) -> None:
             for shard, footer in shards:
                 _link(shard, target / shard_name(footer["unit"]))
         else:
-            _pack_anew(shards, target)
+            _repack(shards, target)
         finish_store(target)
 
 
-def _pack_anew(shards: list[tuple[Path, dict]], target: Path) -> None:
+def _repack(shards: list[tuple[Path, dict]], target: Path) -> None:
     settings = {name: value for name, value in shards[0][1]["settings"].items() if name != "plan"}
     layout = layout_of(settings)
     writer, unit, undecodable = None, 0, []
     for path, footer in shards:
         own = {name: value for name, value in footer["settings"].items() if name != "plan"}
         if difference := setting_difference(settings, own):
-            raise ScoreMapStoreError(f"{path} holds other maps than {shards[0][0]}: {difference}.")
+            raise ScoreMapStoreError(f"{path} and {shards[0][0]} have different settings: {difference}.")
         undecodable += footer["undecodable"]
         keys = Shard(path, layout).keys()
         for _, records in read_records(path, layout, footer["records"]):
@@ -89,21 +89,21 @@ def _pack_anew(shards: list[tuple[Path, dict]], target: Path) -> None:
         writer.finish(settings, unit, undecodable)
 
 
-def _whole_manifest(path: Path) -> Manifest:
-    """The manifest of a store with all its shards; a lost index is made anew from them."""
+def _manifest_with_all_shards(path: Path) -> Manifest:
+    """Return the manifest after a check that no shard is missing; a missing index is no obstacle."""
     manifest = read_manifest(path)
     if missing := [str(path / shard.file) for shard in manifest.shards if not (path / shard.file).is_file()]:
-        raise ScoreMapStoreError(f"Shards are missing: {', '.join(missing)}. Fetch them first.")
+        raise ScoreMapStoreError(f"Shards of {path} are missing: {', '.join(missing)}. Fetch them first.")
     return manifest
 
 
 @contextmanager
 def _new_store(folder: Path) -> Iterator[None]:
-    """A new folder to fill, emptied again when that fails."""
+    """Create a folder to fill; empty and remove it after an error."""
     prepare_folder(folder)
     with FolderLock(folder):
         if any(folder.iterdir()):
-            raise FileExistsError(f"{folder} is not empty: give a new folder.")
+            raise FileExistsError(f"{folder} must be empty. Give a new folder.")
         try:
             yield
         except BaseException:
@@ -115,7 +115,7 @@ def _new_store(folder: Path) -> Iterator[None]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A hard link costs no space; across file systems the shard is copied."""
+    """Create a hard link, which takes no space; copy across file systems."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""Writing a store of score maps, shard by shard."""
+"""Write a store of score maps, shard by shard."""
 
 import hashlib
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ SHARD_BYTES = 256 * 2**20
 UNDECODABLE_NAME = "undecodable.txt"
 
 
-def whole_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Shards of a folder with their footers, in the order of their work units.
+def complete_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the shards of a folder with their footers, in the order of their work units.
 
     Raises:
-        ScoreMapStoreError: A shard is damaged, or shards were made with different settings.
+        ScoreMapStoreError: A shard is corrupt, or shards have different settings.
     """
     shards = [(path, read_footer(path)) for path in folder.glob("shard-*.bin")]
     shards.sort(key=lambda shard: shard[1]["unit"])
@@ -43,24 +43,24 @@ def whole_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete what a killed run left half-written."""
+    """Delete the unfinished files of a killed run."""
     for path in folder.glob("*" + TEMPORARY_SUFFIX):
         path.unlink(missing_ok=True)
 
 
 def finish_store(folder: Path) -> None:
-    """Turn a folder of whole shards into a store: write the index, the list of undecodable images, then the manifest.
+    """Turn a folder of complete shards into a store: write index, list of undecodable images, then manifest.
 
     Raises:
         ScoreMapStoreError: There is no map, or a key occurs twice.
     """
-    shards = whole_shards(folder)
+    shards = complete_shards(folder)
     if not any(footer["records"] for _, footer in shards):
-        raise ScoreMapStoreError(f"{folder}: there is no score map to make a store of.")
+        raise ScoreMapStoreError(f"{folder} must contain at least one score map to become a store, got none.")
     settings = shards[0][1]["settings"]
     layout = layout_of(settings)
     opened = [Shard(path, layout) for path, _ in shards]
-    _refuse_duplicates(opened)
+    _check_unique(opened)
     index = build_index(shard.all_key_bytes() for shard in opened)
     with atomic_file(folder / INDEX_NAME, durable=True) as temporary:
         temporary.write_bytes(index)
@@ -73,7 +73,8 @@ def finish_store(folder: Path) -> None:
     remove_temporaries(folder)
 
 
-def _refuse_duplicates(shards: list[Shard]) -> None:
+def _check_unique(shards: list[Shard]) -> None:
+    """Check that no key occurs twice; only keys with a repeated hash are compared, so that memory stays small."""
     hashes = np.concatenate([np.fromiter(map(key_hash, shard.all_key_bytes()), np.uint32) for shard in shards])
     values, counts = np.unique(hashes, return_counts=True)
     suspects = set(values[counts > 1].tolist())
@@ -87,25 +88,25 @@ def _refuse_duplicates(shards: list[Shard]) -> None:
 
 
 class ScoreMapWriter:
-    """Writes a store; a killed writer loses at most the shard in hand.
+    """Writes a store; a killed writer loses at most the current shard.
 
-    Opened again on the same folder with the same settings, it continues after the last whole shard: `key in
-    writer` tells what is already there, and `add` refuses it.
+    Opened again on the same folder with the same settings, it continues after the last complete shard: `key in
+    writer` is true for keys that were written before, which `add` refuses.
 
     Args:
-        path: Folder of the store, new, empty, or left by an unfinished writer.
+        path: Folder of the store: new, empty, or from an unfinished writer.
         num_classes: K.
         grid_hw: Rows and columns of every map.
-        topk: Classes kept per cell, at most K.
-        log_norm: Whether maps hold log_norm; None takes it from the first map.
-        score_bits: 16, or 8 for the compact form.
-        annotator: What made the maps (plain JSON values), kept in the manifest.
-        preprocessing: What the annotator saw (plain JSON values), kept in the manifest.
+        topk: Number of classes per cell, at most K.
+        log_norm: Whether maps have log_norm; None: as the first map.
+        score_bits: 16, or 8 for the compact format.
+        annotator: Description of the annotator in plain JSON values, stored in the manifest.
+        preprocessing: Description of the annotator's input, likewise.
         shard_bytes: Size at which a shard is closed.
 
     Raises:
-        FileExistsError: The folder holds a finished store or other files, or another writer is at it.
-        ScoreMapStoreError: The folder holds shards with other settings.
+        FileExistsError: The folder contains a finished store or other files, or another run writes to it.
+        ScoreMapStoreError: The folder contains shards with other settings.
         ValueError: A number is out of range.
     """
 
@@ -126,22 +127,22 @@ class ScoreMapWriter:
         grid_hw = (int(grid_hw[0]), int(grid_hw[1]))
         self._settings_of = lambda layout: make_settings(layout, annotator, preprocessing)
         self._layout_fields = dict(num_classes=num_classes, grid_hw=grid_hw, topk=topk, score_bits=score_bits)
-        RecordLayout(**self._layout_fields)  # refuse bad numbers before a folder is made
+        RecordLayout(**self._layout_fields)  # check the numbers before a folder is created
         self._shard_bytes = shard_bytes
         self._layout: RecordLayout | None = None
         self._shard: ShardWriter | None = None
         self._created = prepare_folder(self.path)
         self._lock = FolderLock(self.path)
         try:
-            self._continue(log_norm)
+            self._resume(log_norm)
         except BaseException:
             self._lock.release()
             raise
 
-    def _continue(self, log_norm: bool | None) -> None:
-        """Begin after the last whole shard."""
+    def _resume(self, log_norm: bool | None) -> None:
+        """Continue after the last complete shard."""
         remove_temporaries(self.path)
-        shards = whole_shards(self.path)
+        shards = complete_shards(self.path)
         if shards and log_norm is None:
             log_norm = shards[0][1]["settings"].get("log_norm")
         if log_norm is not None:
@@ -151,7 +152,7 @@ class ScoreMapWriter:
         for shard_path, footer in shards:
             if difference := setting_difference(footer["settings"], self._settings):
                 raise ScoreMapStoreError(
-                    f"{shard_path} was made with other settings: {difference}. Choose another folder or delete it."
+                    f"{shard_path} has other settings: {difference}. Choose another folder, or delete the shard."
                 )
             self._keys.update(Shard(shard_path, self._layout).keys())
 
@@ -179,7 +180,7 @@ class ScoreMapWriter:
         """Add one map.
 
         Raises:
-            ValueError: The key is there already or the map does not fit the settings.
+            ValueError: The key is empty or was added before, or the map does not fit the settings.
         """
         scores, classes, log_norm = (None if part is None else np.asarray(part)[None] for part in score_map)
         self.add_batch([key], scores, classes, log_norm)
@@ -190,7 +191,7 @@ class ScoreMapWriter:
         """Add maps stacked in arrays [B, h, w, k] and log_norm [B, h, w]; see `add`."""
         for key in keys:
             if not isinstance(key, str) or not key or key in self._keys:
-                raise ValueError(f"Key {key!r}: a new image path is wanted, and this one is empty or there already.")
+                raise ValueError(f"Key {key!r} must be an image path that was not added before.")
             check_utf8(key)
         if self._layout is None:
             self._set_layout(log_norm is not None)
@@ -203,7 +204,7 @@ class ScoreMapWriter:
             self._finish_shard()
 
     def close(self) -> None:
-        """Finish the shard in hand, then write index and manifest."""
+        """Finish the current shard, then write index and manifest."""
         if self._shard is not None:
             self._finish_shard()
         try:
@@ -212,7 +213,7 @@ class ScoreMapWriter:
             self._lock.release()
 
     def abort(self) -> None:
-        """Drop the shard in hand; whole shards stay for a later continuation."""
+        """Delete the current shard; complete shards stay for a later run."""
         if self._shard is not None:
             self._shard.abort()
             self._shard = None
@@ -231,19 +232,19 @@ class ScoreMapWriter:
 
 
 def prepare_folder(folder: Path) -> bool:
-    """Make the folder of a store to be written; True if it was not there.
+    """Create the folder of a store to write; return whether it is new.
 
     Raises:
-        FileExistsError: It holds a finished store or files that are none of a store's.
+        FileExistsError: It contains a finished store or files that do not belong to a store.
     """
     if (folder / MANIFEST_NAME).exists():
         raise FileExistsError(
-            f"{folder} already holds a finished score map store. Choose another folder or delete it."
+            f"{folder} already contains a finished score map store. Choose another folder or delete it."
         )
     created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     known = ("shard-", INDEX_NAME, MANIFEST_NAME, UNDECODABLE_NAME)
     others = [path.name for path in folder.iterdir() if not path.name.startswith(known)]
     if others:
-        raise FileExistsError(f"{folder} holds other files ({others[0]}): give a new or empty folder.")
+        raise FileExistsError(f"{folder} contains other files ({others[0]}). Give a new or empty folder.")
     return created

@@ -245,7 +245,7 @@ def test_resuming_with_other_images_or_options_is_refused(images, tmp_path):
 
 
 def test_k_beyond_the_class_count_and_impossible_input_sizes_are_refused(images, tmp_path):
-    with pytest.raises(ValueError, match="topk=4 of 3 classes"):
+    with pytest.raises(ValueError, match="num_classes=3, got topk=4"):
         prepare_job(tiny_annotator(), images, tmp_path / "s", Options(topk=4))
     annotator = tiny_annotator()
     annotator.dense.backbone = torch.nn.Conv2d(3, 32, 64)

@@ -95,8 +95,8 @@ def test_an_interrupted_import_continues(exported, tmp_path, monkeypatch):
         import_archive(folder, tmp_path / "t", 10, key_of=PNG, on_batch=stop_at_the_second(), shard_bytes=500)
     found = import_archive(folder, tmp_path / "t", 10, key_of=PNG, shard_bytes=500)
     assert 0 < found < 12
-    import_archive(folder, tmp_path / "whole", 10, key_of=PNG, shard_bytes=500)
-    assert contents(tmp_path / "t") == contents(tmp_path / "whole")
+    import_archive(folder, tmp_path / "uninterrupted", 10, key_of=PNG, shard_bytes=500)
+    assert contents(tmp_path / "t") == contents(tmp_path / "uninterrupted")
 
 
 @pytest.mark.parametrize(("resumed", "entries_at_once"), [(False, 4), (False, 1000), (True, 4)])
@@ -164,7 +164,7 @@ class Evil:
         (torch.full((2, 2, 3, 5), 10.0), "below --num-classes 10, got 10"),
         (torch.full((2, 2, 3, 5), 0.5), "integers"),
         (torch.full((2, 2, 3, 5), torch.nan), "finite"),
-        (torch.arange(2.0).view(1, 2, 1, 1).repeat(2, 1, 4, 5), r"b/bad.pt: Score maps of \(4, 5, 2\)"),
+        (torch.arange(2.0).view(1, 2, 1, 1).repeat(2, 1, 4, 5), r"b/bad.pt: Scores and classes .*got \(4, 5, 2\)"),
     ],
 )
 def test_files_that_are_not_maps_are_named_and_no_store_is_left(exported, tmp_path, capsys, content, message):

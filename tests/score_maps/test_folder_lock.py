@@ -17,7 +17,7 @@ def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_processes_of_one_run_share_and_keep_others_out_to_the_last(tmp_path):
+def test_ranks_of_one_run_share_the_lock_until_the_last_releases_it(tmp_path):
     first = FolderLock(tmp_path)
     first.share()
     second = FolderLock(tmp_path, shared=True)
@@ -41,7 +41,7 @@ time.sleep(60)
 """
 
 
-def test_a_killed_run_holds_nothing_though_its_forked_workers_live_on(tmp_path):
+def test_a_killed_run_holds_no_lock_though_its_forked_workers_live_on(tmp_path):
     command = [sys.executable, "-c", LOCK_FORK_DIE, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         worker = int(process.stdout.readline())

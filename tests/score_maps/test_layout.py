@@ -27,13 +27,13 @@ layouts = st.builds(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine is not a failure
 @given(layout=layouts, seed=st.integers(0, 2**32 - 1))
 def test_decoding_undoes_encoding(layout, seed):
     form = (layout.grid_hw, layout.topk, layout.num_classes, layout.log_norm)
     score_map = random_map(np.random.default_rng(seed), *form)
     record = encode(layout, score_map)[0]
-    assert layout.is_whole(record)
+    assert layout.is_intact(record)
     read = layout.decode(record)
     np.testing.assert_array_equal(read.classes, score_map.classes)
     assert read.classes.dtype == (np.uint16 if layout.num_classes <= 65535 else np.uint32)
@@ -47,19 +47,19 @@ def test_decoding_undoes_encoding(layout, seed):
         assert (np.diff(read.scores.astype(float), axis=-1) <= 0).all()
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine is not a failure
 @given(layout=layouts, seed=st.integers(0, 2**32 - 1), data=st.data())
-def test_any_changed_byte_is_noticed(layout, seed, data):
+def test_any_changed_byte_is_detected(layout, seed, data):
     form = (layout.grid_hw, layout.topk, layout.num_classes, layout.log_norm)
     record = encode(layout, random_map(np.random.default_rng(seed), *form))
-    place = data.draw(st.integers(0, record.nbytes - 1))
-    record.view(np.uint8)[0, place] ^= data.draw(st.integers(1, 255))
-    assert not layout.is_whole(record[0])
+    position = data.draw(st.integers(0, record.nbytes - 1))
+    record.view(np.uint8)[0, position] ^= data.draw(st.integers(1, 255))
+    assert not layout.is_intact(record[0])
 
 
-def test_a_record_of_zeros_is_damaged():
+def test_a_record_of_zeros_is_corrupt():
     layout = RecordLayout(10, (2, 2), 2)
-    assert not layout.is_whole(np.zeros(layout.record_bytes // 8, np.uint64))
+    assert not layout.is_intact(np.zeros(layout.record_bytes // 8, np.uint64))
 
 
 @settings(deadline=None)
@@ -78,10 +78,10 @@ def test_the_compact_form_of_an_18_x_18_x_5_map_takes_at_most_4900_bytes():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (dict(num_classes=3, grid_hw=(2, 2), topk=4), "topk=4 of 3 classes"),
-        (dict(num_classes=0, grid_hw=(2, 2), topk=1), "num_classes=0"),
+        (dict(num_classes=3, grid_hw=(2, 2), topk=4), "got topk=4"),
+        (dict(num_classes=0, grid_hw=(2, 2), topk=1), "num_classes must.*got 0"),
         (dict(num_classes=3, grid_hw=(0, 2), topk=1), "grid_hw"),
-        (dict(num_classes=3, grid_hw=(2, 2), topk=1, score_bits=4), "score_bits=4"),
+        (dict(num_classes=3, grid_hw=(2, 2), topk=1, score_bits=4), "got score_bits=4"),
     ],
 )
 def test_impossible_layouts_are_refused(fields, message):
@@ -93,10 +93,10 @@ def test_impossible_layouts_are_refused(fields, message):
     ("change", "message"),
     [
         (lambda m: m._replace(classes=m.classes + 10), "Class indices"),
-        (lambda m: m._replace(scores=m.scores * np.float16(np.nan)), "NaN"),
+        (lambda m: m._replace(scores=m.scores * np.float16(np.nan)), "must be finite"),
         (lambda m: m._replace(scores=m.scores.astype(np.float32) + 1e6), "65504"),
-        (lambda m: m._replace(scores=m.scores[..., ::-1]), "not sorted"),
-        (lambda m: m._replace(scores=m.scores[:1]), "this store holds"),
+        (lambda m: m._replace(scores=m.scores[..., ::-1]), "must be sorted"),
+        (lambda m: m._replace(scores=m.scores[:1]), "store's shape"),
         (lambda m: m._replace(log_norm=None), "log_norm"),
     ],
 )

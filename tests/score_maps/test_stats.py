@@ -9,7 +9,7 @@ from mmtl.visualization.score_maps import draw_maps
 
 
 def full_map(logits):
-    """Every class kept: then nothing is lost."""
+    """A map with all classes, which loses nothing."""
     order = np.argsort(-logits, axis=-1)
     norm = np.log(np.exp(logits).sum(axis=-1))
     return ScoreMap(np.take_along_axis(logits, order, -1), order.astype(np.uint16), norm)
@@ -19,9 +19,9 @@ def test_probabilities_of_all_classes_are_the_softmax():
     logits = np.random.default_rng(0).normal(size=(2, 3, 5))
     score_map = full_map(logits)
     softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    wanted = np.take_along_axis(softmax, score_map.classes.astype(int), -1)
-    np.testing.assert_allclose(cell_probabilities(score_map, 5), wanted)
-    np.testing.assert_allclose(cell_probabilities(score_map._replace(log_norm=None), 5), wanted)
+    expected = np.take_along_axis(softmax, score_map.classes.astype(int), -1)
+    np.testing.assert_allclose(cell_probabilities(score_map, 5), expected)
+    np.testing.assert_allclose(cell_probabilities(score_map._replace(log_norm=None), 5), expected)
     np.testing.assert_allclose(entropy(score_map, 5), -(softmax * np.log(softmax)).sum(-1).mean())
     assert pooled_class(score_map, 5) == softmax.mean(axis=(0, 1)).argmax()
 
@@ -48,13 +48,13 @@ def test_without_a_folder_per_class_there_is_no_top1(tmp_path):
     assert store_stats(ScoreMapStore(tmp_path / "s"), ["a/0.png"]).top1 is None
 
 
-def test_a_sample_has_no_key_twice(tmp_path):
+def test_a_sample_contains_no_key_twice(tmp_path):
     write_store(tmp_path / "s", 9)
     keys = sample_keys(ScoreMapStore(tmp_path / "s"), 5)
     assert len(set(keys)) == 5 and keys == sorted(keys, key=lambda key: int(key[2:-4]))
 
 
-def test_a_picture_paints_each_cell_over_its_part_of_the_image(tmp_path):
+def test_a_figure_draws_each_cell_over_its_part_of_the_image(tmp_path):
     write_images(tmp_path / "images", 1, size_hw=(30, 60))
     scores = np.array([[[9.0], [1.0]]])
     with ScoreMapWriter(tmp_path / "s", num_classes=3, grid_hw=(1, 2), topk=1) as writer:
@@ -83,8 +83,8 @@ def test_numbers_of_cells_do_not_overlap(tmp_path, size_hw, grid_hw):
     texts = figure.axes[1].texts
     boxes = [text.get_window_extent() for text in texts]
     assert len(texts) in (0, grid_hw[0] * grid_hw[1]) and (len(texts) or grid_hw != (1, 1))
-    for place, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[place + 1 :])
+    for position, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[position + 1 :])
 
 
 def highest_blank_band(figure):
@@ -92,12 +92,12 @@ def highest_blank_band(figure):
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     blank = (np.asarray(canvas.buffer_rgba())[..., :3] == 255).all(axis=(1, 2))
-    places = np.flatnonzero(np.diff(np.concatenate([[0], blank, [0]])))
-    return (places[1::2] - places[::2]).max() * figure.get_figheight() / len(blank)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], blank, [0]])))
+    return (edges[1::2] - edges[::2]).max() * figure.get_figheight() / len(blank)
 
 
 @pytest.mark.parametrize("size_hw", [(30, 60), (60, 30), (40, 40)])
-def test_rows_of_pictures_lie_close_together(tmp_path, size_hw):
+def test_rows_of_figures_are_close_together(tmp_path, size_hw):
     write_images(tmp_path / "images", 1, size_hw=size_hw)
     keys = [f"{name}/0.png" for name in ("ant", "bee", "cat")]
     with ScoreMapWriter(tmp_path / "s", num_classes=3, grid_hw=(1, 2), topk=1) as writer:
@@ -113,7 +113,7 @@ def test_a_missing_image_is_named(tmp_path):
         draw_maps(ScoreMapStore(tmp_path / "s"), ["a/0.png"], tmp_path, None)
 
 
-def test_the_compact_form_changes_probabilities_by_little():
+def test_the_compact_format_changes_probabilities_by_little():
     from mmtl.score_maps.layout import RecordLayout
 
     layout = RecordLayout(1000, (18, 18), 5, score_bits=8)

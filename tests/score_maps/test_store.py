@@ -15,7 +15,7 @@ def assert_same(read, written):
         np.testing.assert_array_equal(ours, theirs, strict=ours is not None)
 
 
-def test_a_store_gives_back_what_was_written(tmp_path):
+def test_a_store_returns_what_was_written(tmp_path):
     maps = write_store(tmp_path / "s", 40, shard_bytes=2000)
     store = ScoreMapStore(tmp_path / "s")
     assert len(list((tmp_path / "s").glob("shard-*"))) > 2
@@ -31,23 +31,23 @@ def test_reading_many_is_reading_each(tmp_path, form):
     maps = write_store(tmp_path / "s", 20, shard_bytes=1000, **form)
     store, keys = ScoreMapStore(tmp_path / "s"), list(maps)[::-3]
     many = store.read_many(keys)
-    for place, key in enumerate(keys):
-        assert_same([None if part is None else part[place] for part in many], store[key])
+    for position, key in enumerate(keys):
+        assert_same([None if part is None else part[position] for part in many], store[key])
     with pytest.raises(KeyError, match="b/1.png"):
         store.read_many(["b/1.png"])
 
 
-def test_reading_many_notices_damage(tmp_path):
+def test_reading_many_detects_corrupt_records(tmp_path):
     write_store(tmp_path / "s", 3)
     shard = tmp_path / "s" / "shard-00000.bin"
     data = bytearray(shard.read_bytes())
     data[300] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(ScoreMapStoreError, match="record 1 is damaged"):
+    with pytest.raises(ScoreMapStoreError, match="record 1 is corrupt"):
         ScoreMapStore(tmp_path / "s").read_many(["a/0.png", "a/1.png"])
 
 
-def test_maps_without_log_norm_have_none(tmp_path):
+def test_log_norm_is_none_in_a_store_without_it(tmp_path):
     write_store(tmp_path / "s", 1, log_norm=False)
     assert ScoreMapStore(tmp_path / "s")["a/0.png"].log_norm is None
 
@@ -75,7 +75,7 @@ def test_an_absent_key_is_named_with_the_store(tmp_path):
         store["b/0.png"]
 
 
-def test_keys_with_equal_hashes_are_told_apart(tmp_path, monkeypatch):
+def test_keys_with_equal_hashes_are_distinguished(tmp_path, monkeypatch):
     monkeypatch.setattr(index_module, "key_hash", lambda key: len(key))
     monkeypatch.setattr("mmtl.score_maps.writer.key_hash", lambda key: len(key))
     maps = write_store(tmp_path / "s", 12, shard_bytes=1000)
@@ -85,7 +85,7 @@ def test_keys_with_equal_hashes_are_told_apart(tmp_path, monkeypatch):
     assert "a/x.png" not in store
 
 
-def test_a_store_without_some_shards_gives_the_rest(tmp_path):
+def test_a_store_with_missing_shards_returns_the_others(tmp_path):
     maps = write_store(tmp_path / "s", 30, shard_bytes=2000)
     (tmp_path / "s" / "shard-00001.bin").unlink()
     store = ScoreMapStore(tmp_path / "s")
@@ -110,12 +110,12 @@ def test_several_folders_are_one_store(tmp_path):
 def test_folders_of_different_maps_are_refused(tmp_path):
     write_store(tmp_path / "s", 1)
     write_store(tmp_path / "t", 1, topk=3)
-    with pytest.raises(ScoreMapStoreError, match="different maps"):
+    with pytest.raises(ScoreMapStoreError, match="contain different maps"):
         ScoreMapStore([tmp_path / "s", tmp_path / "t"])
 
 
-def test_no_store_and_an_unfinished_store_are_told_apart(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no score map store"):
+def test_no_store_and_an_unfinished_store_have_different_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match="contains no score map store"):
         ScoreMapStore(tmp_path)
     write_store(tmp_path / "s", 1)
     (tmp_path / "s" / "manifest.json").unlink()
@@ -123,13 +123,13 @@ def test_no_store_and_an_unfinished_store_are_told_apart(tmp_path):
         ScoreMapStore(tmp_path / "s")
 
 
-def test_reading_a_damaged_record_names_the_shard(tmp_path):
+def test_reading_a_corrupt_record_names_the_shard(tmp_path):
     write_store(tmp_path / "s", 1)
     shard = tmp_path / "s" / "shard-00000.bin"
     data = bytearray(shard.read_bytes())
     data[100] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(ScoreMapStoreError, match=r"shard-00000.bin: record 0 is damaged"):
+    with pytest.raises(ScoreMapStoreError, match=r"shard-00000.bin: record 0 is corrupt"):
         ScoreMapStore(tmp_path / "s")["a/0.png"]
 
 
@@ -137,7 +137,7 @@ def test_a_shard_of_another_store_is_not_read(tmp_path):
     write_store(tmp_path / "s", 2)
     write_store(tmp_path / "t", 2, seed=1)
     shutil.copy(tmp_path / "t" / "shard-00000.bin", tmp_path / "s" / "shard-00000.bin")
-    with pytest.raises(ScoreMapStoreError, match="not the shard that the manifest names"):
+    with pytest.raises(ScoreMapStoreError, match="not the shard that the manifest lists"):
         ScoreMapStore(tmp_path / "s")["a/0.png"]
 
 

@@ -17,7 +17,7 @@ def test_merging_undoes_splitting(tmp_path):
     assert contents(tmp_path / "m") == contents(tmp_path / "s")
 
 
-def test_stores_of_different_images_are_packed_into_one(tmp_path):
+def test_stores_of_different_images_are_repacked_into_one(tmp_path):
     maps = write_store(tmp_path / "s", 7, shard_bytes=800) | write_store(tmp_path / "t", 9, seed=1, prefix="b")
     merge_stores([tmp_path / "s", tmp_path / "t"], tmp_path / "m")
     store = ScoreMapStore(tmp_path / "m")
@@ -38,7 +38,7 @@ def test_stores_of_different_maps_or_with_a_key_twice_are_not_merged(tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-def test_parts_with_missing_shards_are_not_moved(tmp_path):
+def test_stores_with_missing_shards_are_neither_merged_nor_split(tmp_path):
     write_store(tmp_path / "s", 30, shard_bytes=800)
     (tmp_path / "s" / "shard-00001.bin").unlink()
     with pytest.raises(ScoreMapStoreError, match="shard-00001.bin"):
@@ -47,16 +47,16 @@ def test_parts_with_missing_shards_are_not_moved(tmp_path):
         split_store(tmp_path / "s", tmp_path / "p", 2)
 
 
-def test_merging_makes_a_lost_index_anew(tmp_path):
+def test_merging_rebuilds_a_lost_index(tmp_path):
     write_store(tmp_path / "s", 9, shard_bytes=800)
-    whole = contents(tmp_path / "s")
+    before = contents(tmp_path / "s")
     (tmp_path / "s" / "index.bin").unlink()
     merge_stores([tmp_path / "s"], tmp_path / "m")
-    assert contents(tmp_path / "m") == whole
+    assert contents(tmp_path / "m") == before
 
 
 def test_more_parts_than_shards_are_refused(tmp_path):
     write_store(tmp_path / "s", 3)
     for parts in (2, 10**18):
-        with pytest.raises(ScoreMapStoreError, match=f"{parts} parts are too many"):
+        with pytest.raises(ScoreMapStoreError, match=f"at most 1, .*got {parts}"):
             split_store(tmp_path / "s", tmp_path / "p", parts)

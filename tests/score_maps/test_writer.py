@@ -7,22 +7,22 @@ from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, ScoreMapWriter
 FORM = dict(num_classes=10, grid_hw=(3, 5), topk=2)
 
 
-def test_a_writer_that_was_stopped_continues_after_the_last_whole_shard(tmp_path):
-    maps = write_store(tmp_path / "whole", 30, shard_bytes=1500)
+def test_a_killed_writer_continues_after_the_last_complete_shard(tmp_path):
+    maps = write_store(tmp_path / "uninterrupted", 30, shard_bytes=1500)
     writer = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1500)
     for key in list(maps)[:25]:
         writer.add(key, maps[key])
-    del writer  # killed: the shard in hand stays behind, half-written
+    del writer  # killed: the current shard stays as a temporary file
     assert list((tmp_path / "s").glob("*.part"))
     with ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1500) as writer:
         assert 0 < len(writer) < 25
         for key in maps:
             if key not in writer:
                 writer.add(key, maps[key])
-    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "s") == contents(tmp_path / "uninterrupted")
 
 
-def test_nothing_is_left_of_a_failed_first_shard(tmp_path):
+def test_a_failed_first_shard_leaves_no_folder(tmp_path):
     with pytest.raises(RuntimeError), ScoreMapWriter(tmp_path / "s", **FORM) as writer:
         writer.add("a.png", random_map(np.random.default_rng(0)))
         raise RuntimeError
@@ -32,12 +32,12 @@ def test_nothing_is_left_of_a_failed_first_shard(tmp_path):
 def test_a_key_is_added_once(tmp_path):
     with ScoreMapWriter(tmp_path / "s", **FORM) as writer:
         writer.add("a.png", random_map(np.random.default_rng(0)))
-        with pytest.raises(ValueError, match="there already"):
+        with pytest.raises(ValueError, match="not added before"):
             writer.add("a.png", random_map(np.random.default_rng(0)))
     assert len(ScoreMapStore(tmp_path / "s")) == 1
 
 
-def test_a_key_that_is_not_utf8_is_refused_and_the_shard_stays_whole(tmp_path):
+def test_a_key_that_is_not_utf8_is_refused_and_the_shard_stays_intact(tmp_path):
     with ScoreMapWriter(tmp_path / "s", **FORM) as writer:
         with pytest.raises(ValueError, match=r"'caf\\udce9.png': the file name must be valid UTF-8"):
             writer.add("caf\udce9.png", random_map(np.random.default_rng(0)))
@@ -46,7 +46,7 @@ def test_a_key_that_is_not_utf8_is_refused_and_the_shard_stays_whole(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-def test_two_writers_are_not_at_one_folder_at_once(tmp_path, end):
+def test_a_second_writer_to_the_same_folder_is_refused(tmp_path, end):
     first = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1)
     first.add("a.png", random_map(np.random.default_rng(0)))
     with pytest.raises(FileExistsError, match="Another run is writing"):
@@ -56,13 +56,13 @@ def test_two_writers_are_not_at_one_folder_at_once(tmp_path, end):
         assert "a.png" in ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1)
 
 
-def test_a_finished_store_is_not_written_to(tmp_path):
+def test_writing_to_a_finished_store_is_refused(tmp_path):
     write_store(tmp_path / "s", 1)
     with pytest.raises(FileExistsError, match="finished"):
         ScoreMapWriter(tmp_path / "s", **FORM)
 
 
-def test_other_files_in_the_folder_are_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(FileExistsError, match="thesis.tex"):
         ScoreMapWriter(tmp_path, **FORM)
@@ -77,5 +77,5 @@ def test_continuing_with_other_settings_is_refused(tmp_path):
 
 
 def test_an_empty_store_is_refused(tmp_path):
-    with pytest.raises(ScoreMapStoreError, match="no score map"):
+    with pytest.raises(ScoreMapStoreError, match="at least one score map"):
         ScoreMapWriter(tmp_path / "s", **FORM).close()
