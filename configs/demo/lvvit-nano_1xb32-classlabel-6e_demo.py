@@ -5,6 +5,8 @@ _base_ = ["lvvit-nano_1xb32-tokenlabel-6e_demo.py"]
 work_dir = "work_dirs/demo/class_labels"
 score_maps = None
 
-train_pipeline = [step for step in _base_.train_pipeline if step["type"] != "mmtl.LoadScoreMap"]
+train_steps = _base_.train_steps
+del train_steps["load_score_map"]
+train_pipeline = list(train_steps.values())
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(head=dict(beta=0.0), data_preprocessor=dict(batch_augments=None))

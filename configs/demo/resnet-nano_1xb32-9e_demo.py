@@ -2,18 +2,20 @@
 #
 # Command:  mim train mmpretrain configs/demo/resnet-nano_1xb32-9e_demo.py --gpus 0
 # Length:   9 epochs x 3000 / 32 images = 846 steps
-_base_ = ["../_base_/pretrain_runtime.py", "../_base_/datasets/demo_classification.py"]
+_base_ = [
+    "../_base_/pretrain_runtime.py",
+    "../_base_/datasets/demo_classification.py",
+    "../_base_/schedules/adamw_by_epoch.py",
+]
 work_dir = "work_dirs/demo/annotator"
 
 model = dict(
     type="ImageClassifier",
-    data_preprocessor=dict(
-        num_classes={{_base_.num_classes}}, mean={{_base_.mean_rgb}}, std={{_base_.std_rgb}}, to_rgb=True
-    ),
+    data_preprocessor=dict(num_classes=_base_.num_classes, mean=_base_.mean_rgb, std=_base_.std_rgb, to_rgb=True),
     backbone=dict(
         type="ResNet",
         depth=18,
-        num_stages=2,  # two of four: a position that sees the whole image says the same as all others
+        num_stages=2,  # two of four: positions that see the full image all predict the same
         strides=(1, 2),  # after the stem's stride of 4: 64 x 80 pixels -> 8 x 10 positions
         dilations=(1, 1),
         out_indices=(1,),
@@ -22,15 +24,13 @@ model = dict(
         zero_init_residual=False,  # learns sooner in so few steps
     ),
     neck=dict(type="GlobalAveragePooling"),
-    head=dict(type="LinearClsHead", num_classes={{_base_.num_classes}}, in_channels=48),
+    head=dict(type="LinearClsHead", num_classes=_base_.num_classes, in_channels=48),
 )
 
-epochs, warmup_epochs, max_lr = 9, 3, 4e-3
-optim_wrapper = dict(optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05))
+epochs, warmup_epochs = 9, 3
+optim_wrapper = dict(_delete_=True, optimizer=dict(type="AdamW", lr=4e-3, weight_decay=0.05))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.04, end=warmup_epochs, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", begin=warmup_epochs, end=epochs, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=3)
-val_cfg = dict()
-test_cfg = dict()
+train_cfg = dict(max_epochs=epochs, val_interval=3)

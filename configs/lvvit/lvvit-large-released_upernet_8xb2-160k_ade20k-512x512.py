@@ -7,17 +7,7 @@
 #            --checkpoint checkpoints/lvvit-large_upernet_ade20k.pth
 # Quoted:    50.9 mIoU, 51.8 with multi-scale and flip (paper)
 _base_ = ["./lvvit-large_upernet_8xb2-160k_ade20k-512x512.py"]
-model = dict(
-    backbone=dict(
-        img_size=448,
-        arch=dict(
-            _delete_=True,
-            embed_dims=768,
-            num_layers=24,
-            num_heads=12,
-            feedforward_channels=2304,
-            stem_channels=128,
-            residual_divisor=1,
-        ),
-    )
+arch = dict(
+    embed_dims=768, num_layers=24, num_heads=12, feedforward_channels=2304, stem_channels=128, residual_divisor=1
 )
+model = dict(backbone=dict(img_size=448, arch=dict(arch, _delete_=True)))

@@ -7,15 +7,14 @@
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
 # Quoted:    86.2 % top-1 (paper; whether trained so or fine-tuned from 224 is not known to us)
 # Measured:  not yet run
-_base_ = ["lvvit-large_8xb128-tokenlabel-300e_in1k.py"]
-img_size = 448
-model = dict(backbone=dict(img_size=img_size))
-
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(scale=img_size)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=img_size)
-test_pipeline[2].update(crop_size=img_size)
-train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+_base_ = [
+    "../_base_/models/lvvit/large.py",
+    "../_base_/datasets/imagenet_score_maps_448px.py",
+    "../_base_/schedules/imagenet_bs1024_adamw_300e_lr1e-3.py",
+    "../_base_/pretrain_runtime.py",
+]
+train_steps = _base_.train_steps
+train_steps.rand_augment.update(num_policies=3)
+train_pipeline = list(train_steps.values())
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+model = dict(backbone=dict(img_size=448))

@@ -11,19 +11,13 @@
 _base_ = [
     "../_base_/models/lvvit/large.py",
     "../_base_/datasets/imagenet_score_maps.py",
-    "../_base_/schedules/imagenet_bs1024_adamw_300e.py",
+    "../_base_/schedules/imagenet_bs1024_adamw_300e_lr1e-3.py",
     "../_base_/pretrain_runtime.py",
 ]
-train_pipeline = _base_.train_pipeline
-train_pipeline[4].update(num_policies=3)  # RandAugment
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=_base_.img_size)  # the whole image: crop 1.0
+train_steps, test_steps = _base_.train_steps, _base_.test_steps
+train_steps.rand_augment.update(num_policies=3)
+test_steps.resize.update(scale=_base_.img_size)  # the full image: crop 1.0
+train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.values())
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-max_lr = 1e-3
-optim_wrapper = dict(optimizer=dict(lr=max_lr))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=_base_.warmup_lr / max_lr)
-param_scheduler[1].update(eta_min_ratio=_base_.min_lr / max_lr)

@@ -10,19 +10,11 @@
 # Measured:  not yet run
 _base_ = [
     "../_base_/models/lvvit/large.py",
-    "../_base_/datasets/imagenet_score_maps.py",
-    "../_base_/schedules/imagenet_bs512_adamw_finetune_30e.py",
-    "../_base_/pretrain_runtime.py",
+    "../_base_/datasets/imagenet_score_maps_448px.py",
+    "../_base_/finetune_in1k.py",
 ]
-img_size = 448
-model = dict(backbone=dict(img_size=img_size))
-
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(scale=img_size)
-train_pipeline[4].update(num_policies=3)  # RandAugment, as in the pretraining
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=img_size)
-test_pipeline[2].update(crop_size=img_size)
-train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+train_steps = _base_.train_steps
+train_steps.rand_augment.update(num_policies=3)  # as in the pretraining
+train_pipeline = list(train_steps.values())
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+model = dict(backbone=dict(img_size=448))

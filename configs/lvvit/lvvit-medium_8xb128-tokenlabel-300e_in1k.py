@@ -13,7 +13,9 @@ _base_ = [
     "../_base_/schedules/imagenet_bs1024_adamw_300e.py",
     "../_base_/pretrain_runtime.py",
 ]
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=_base_.img_size)  # the whole image: crop 1.0
+
+test_steps = _base_.test_steps
+test_steps.resize.update(scale=_base_.img_size)  # the full image: crop 1.0
+test_pipeline = list(test_steps.values())
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -10,18 +10,7 @@
 # Measured:  not yet run
 _base_ = [
     "../_base_/models/lvvit/medium.py",
-    "../_base_/datasets/imagenet_score_maps.py",
-    "../_base_/schedules/imagenet_bs512_adamw_finetune_30e.py",
-    "../_base_/pretrain_runtime.py",
+    "../_base_/datasets/imagenet_score_maps_384px.py",
+    "../_base_/finetune_in1k.py",
 ]
-img_size = 384
-model = dict(backbone=dict(img_size=img_size))
-
-train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(scale=img_size)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=img_size)
-test_pipeline[2].update(crop_size=img_size)
-train_dataloader = dict(batch_size=64, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+model = dict(backbone=dict(img_size=384))

@@ -1,8 +1,4 @@
 # UperNet with the plain pyramid on LV-ViT-M for ADE20K at 512 x 512, after S's recipe. Not yet run.
-_base_ = ["./lvvit-small_plain-upernet_8xb2-160k_ade20k-512x512.py"]
-model = dict(
-    backbone=dict(arch="medium", out_indices=(10, 13, 16, 19), drop_path_rate=0.2),
-    neck=dict(embed_dim=512),
-    decode_head=dict(in_channels=[512, 512, 512, 512]),
-    auxiliary_head=dict(in_channels=512),
-)
+_base_ = "lvvit-medium_upernet_8xb2-160k_ade20k-512x512.py"
+pyramid = dict(type="Feature2Pyramid", embed_dim=512, rescales=[4, 2, 1, 0.5], norm_cfg=_base_.norm_cfg)
+model = dict(neck=dict(pyramid, _delete_=True), decode_head=dict(in_channels=4 * [512]))

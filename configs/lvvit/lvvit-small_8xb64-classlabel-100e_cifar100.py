@@ -20,17 +20,10 @@ _base_ = [
 data_root = "data/cifar100"
 model = dict(head=dict(num_classes=100, beta=0.0))
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].update(store=None, image_root=f"{data_root}/train", num_classes=None)
-train_dataloader = dict(
-    batch_size=64,
-    dataset=dict(
-        _delete_=True, type="CustomDataset", data_root=data_root, data_prefix="train", pipeline=train_pipeline
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True, type="CustomDataset", data_root=data_root, data_prefix="val", pipeline=_base_.test_pipeline
-    )
-)
+train_steps = _base_.train_steps
+train_steps.load_score_map.update(store=None, image_root=f"{data_root}/train", num_classes=None)
+train_pipeline = list(train_steps.values())
+folders = dict(_delete_=True, type="CustomDataset", data_root=data_root)
+train_dataloader = dict(batch_size=64, dataset=dict(folders, data_prefix="train", pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(folders, data_prefix="val", pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader

@@ -5,15 +5,11 @@
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_fcn_8xb2-160k_ade20k-512x512.py
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
-_base_ = [
-    "../_base_/models/lvvit/upernet_small.py",
-    "../_base_/datasets/ade20k_512x512.py",
-    "../_base_/schedules/segment_bs16_adamw_160k.py",
-    "../_base_/segment_runtime.py",
-]
+_base_ = "lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"
 model = dict(
     neck=dict(form="fcn"),
     decode_head=dict(
+        _base_.head,
         _delete_=True,
         type="FCNHead",
         in_channels=2048,
@@ -21,10 +17,6 @@ model = dict(
         channels=256,
         num_convs=1,
         concat_input=False,
-        dropout_ratio=0.1,
-        num_classes=150,
         norm_cfg=_base_.norm_cfg,
-        align_corners=False,
-        loss_decode=_base_.loss_decode,
     ),
 )

@@ -4,29 +4,20 @@
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_fpn_8xb2-160k_ade20k-512x512.py
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
-_base_ = [
-    "../_base_/models/lvvit/upernet_small.py",
-    "../_base_/datasets/ade20k_512x512.py",
-    "../_base_/schedules/segment_bs16_adamw_160k.py",
-    "../_base_/segment_runtime.py",
-]
+_base_ = "lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"
+pyramid = dict(type="Feature2Pyramid", embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=_base_.norm_cfg)
+fpn = dict(type="FPN", in_channels=4 * [384], out_channels=256, num_outs=4)
 model = dict(
-    neck=[
-        dict(type="Feature2Pyramid", embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=_base_.norm_cfg),
-        dict(type="FPN", in_channels=[384, 384, 384, 384], out_channels=256, num_outs=4),
-    ],
+    neck=[pyramid, fpn],
     decode_head=dict(
+        _base_.head,
         _delete_=True,
         type="FPNHead",
-        in_channels=[256, 256, 256, 256],
+        in_channels=4 * [256],
         in_index=[0, 1, 2, 3],
         feature_strides=[4, 8, 16, 32],
         channels=128,
-        dropout_ratio=0.1,
-        num_classes=150,
         norm_cfg=_base_.norm_cfg,
-        align_corners=False,
-        loss_decode=_base_.loss_decode,
     ),
     auxiliary_head=None,
 )

@@ -5,27 +5,12 @@
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_linear_8xb2-160k_ade20k-512x512.py
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
-_base_ = [
-    "../_base_/models/lvvit/upernet_small.py",
-    "../_base_/datasets/ade20k_512x512.py",
-    "../_base_/schedules/segment_bs16_adamw_160k.py",
-    "../_base_/segment_runtime.py",
-]
+_base_ = "lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"
+linear = dict(type="FCNHead", in_channels=384, channels=384, num_convs=0, concat_input=False, dropout_ratio=0.0)
 model = dict(
     # The pretrained final norm is kept, with the epsilon that it was trained with.
     backbone=dict(out_indices=-1, final_norm=True, norm_cfg=dict(eps=1e-5)),
     neck=None,
-    decode_head=dict(
-        _delete_=True,
-        type="FCNHead",
-        in_channels=384,
-        channels=384,
-        num_convs=0,
-        concat_input=False,
-        dropout_ratio=0.0,
-        num_classes=150,
-        align_corners=False,
-        loss_decode=_base_.loss_decode,
-    ),
+    decode_head=dict(_base_.head, _delete_=True, **linear),
     auxiliary_head=None,
 )

@@ -4,13 +4,6 @@
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_plain-upernet_8xb2-160k_ade20k-512x512.py
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
-_base_ = [
-    "../_base_/models/lvvit/upernet_small.py",
-    "../_base_/datasets/ade20k_512x512.py",
-    "../_base_/schedules/segment_bs16_adamw_160k.py",
-    "../_base_/segment_runtime.py",
-]
-model = dict(
-    neck=dict(_delete_=True, type="Feature2Pyramid", embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=_base_.norm_cfg),
-    decode_head=dict(in_channels=[384, 384, 384, 384]),
-)
+_base_ = "lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"
+pyramid = dict(type="Feature2Pyramid", embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=_base_.norm_cfg)
+model = dict(neck=dict(pyramid, _delete_=True), decode_head=dict(in_channels=4 * [384]))

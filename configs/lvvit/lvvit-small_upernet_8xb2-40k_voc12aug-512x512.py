@@ -8,12 +8,8 @@
 _base_ = [
     "../_base_/models/lvvit/upernet_small.py",
     "../_base_/datasets/voc12aug_512x512.py",
-    "../_base_/schedules/segment_bs16_adamw_160k.py",
+    "../_base_/schedules/segment_bs16_adamw_40k.py",
     "../_base_/segment_runtime.py",
 ]
-max_iters = 40000
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=max_iters)
-train_cfg = dict(max_iters=max_iters, val_interval=4000)
 default_hooks = dict(checkpoint=dict(interval=4000))
 model = dict(decode_head=dict(num_classes=21), auxiliary_head=dict(num_classes=21))

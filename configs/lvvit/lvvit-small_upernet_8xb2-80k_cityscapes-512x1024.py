@@ -7,13 +7,9 @@
 _base_ = [
     "../_base_/models/lvvit/upernet_small.py",
     "../_base_/datasets/cityscapes_512x1024.py",
-    "../_base_/schedules/segment_bs16_adamw_160k.py",
+    "../_base_/schedules/segment_bs16_adamw_80k.py",
     "../_base_/segment_runtime.py",
 ]
-max_iters = 80000
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=max_iters)
-train_cfg = dict(max_iters=max_iters, val_interval=8000)
 default_hooks = dict(checkpoint=dict(interval=8000))
 
 crop_size = _base_.crop_size

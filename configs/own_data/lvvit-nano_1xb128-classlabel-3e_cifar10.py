@@ -6,6 +6,8 @@ _base_ = ["lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"]
 work_dir = "work_dirs/cifar10/class_labels"
 score_maps = None
 
-train_pipeline = [step for step in _base_.train_pipeline if step["type"] != "mmtl.LoadScoreMap"]
+train_steps = _base_.train_steps
+del train_steps["load_score_map"]
+train_pipeline = list(train_steps.values())
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(head=dict(beta=0.0))

@@ -8,31 +8,29 @@ _base_ = [
     "../_base_/pretrain_runtime.py",
     "../_base_/datasets/cifar10_folders.py",
     "../_base_/models/lvvit/nano_patch4.py",
+    "../_base_/schedules/adamw_by_epoch.py",
 ]
 work_dir = "work_dirs/cifar10/token_labels"
 score_maps = "work_dirs/cifar10/score_maps"
 
-train_pipeline = [
-    dict(type="mmtl.LoadImageFromFile"),
-    dict(
-        type="mmtl.LoadScoreMap",
-        store=score_maps,
-        image_root="data/cifar10/train",
-        num_classes={{_base_.num_classes}},
-    ),
-    dict(type="mmtl.RandomResizedCrop", scale={{_base_.img_size}}, crop_ratio_range=(0.5, 1.0)),
-    dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),
-    dict(type="mmtl.PackTokenLabelInputs"),
-]
+load_score_map = dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{_base_.data_root}/train")
+train_steps = dict(
+    load_image=_base_.train_steps.load_image,
+    load_score_map=dict(load_score_map, num_classes=_base_.num_classes),
+    crop=dict(_base_.train_steps.crop, type="mmtl.RandomResizedCrop"),
+    flip=dict(_base_.train_steps.flip, type="mmtl.RandomFlip"),
+    pack=dict(type="mmtl.PackTokenLabelInputs"),
+)
+train_pipeline = list(train_steps.values())
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 model = dict(
     type="mmtl.TokenLabelClassifier",
-    backbone={{_base_.nano}},
-    head=dict(type="mmtl.TokenLabelHead", num_classes={{_base_.num_classes}}, in_channels=96, beta=0.5),
+    backbone=_base_.nano,
+    head=dict(type="mmtl.TokenLabelHead", num_classes=_base_.num_classes, in_channels=96, beta=0.5),
     data_preprocessor=dict(
-        mean={{_base_.mean_rgb}},
-        std={{_base_.std_rgb}},
+        mean=_base_.mean_rgb,
+        std=_base_.std_rgb,
         to_rgb=True,
         tail="zero_logit",
         smoothing=0.1,
@@ -40,16 +38,7 @@ model = dict(
 )
 
 epochs, max_lr = 3, 2e-3
-optim_wrapper = dict(
-    optimizer=dict(type="AdamW", lr=max_lr, weight_decay=0.05),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        custom_keys={".cls_token": dict(decay_mult=0.0), ".pos_embed": dict(decay_mult=0.0)},
-    ),
-)
+optim_wrapper = dict(optimizer=dict(lr=max_lr))
 param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
-train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
+train_cfg = dict(max_epochs=epochs)
 auto_scale_lr = dict(base_batch_size=128)

@@ -17,6 +17,7 @@ max_iters = 20000
 batch_size = 8
 
 my_data = dict(
+    _delete_=True,
     type="mmtl.BaseSegDataset",
     data_root=data_root,
     metainfo=dict(classes=classes, palette=palette),
@@ -28,7 +29,6 @@ train_dataloader = dict(
     batch_size=batch_size,
     dataset=dict(
         my_data,
-        _delete_=True,
         data_prefix=dict(img_path="images/train", seg_map_path="annotations/train"),
         pipeline=_base_.train_pipeline,
     ),
@@ -36,7 +36,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         my_data,
-        _delete_=True,
         data_prefix=dict(img_path="images/val", seg_map_path="annotations/val"),
         pipeline=_base_.test_pipeline,
     ),
@@ -44,7 +43,6 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 model = dict(decode_head=dict(num_classes=len(classes)), auxiliary_head=dict(num_classes=len(classes)))
 
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=max_iters)
+param_scheduler = [_base_.warmup, dict(_base_.decay, end=max_iters)]
 train_cfg = dict(max_iters=max_iters, val_interval=2000)
 default_hooks = dict(checkpoint=dict(interval=2000))

@@ -16,10 +16,7 @@ model = dict(
         arch="tiny",
         img_size=224,
         drop_path_rate=0.2,
-        init_cfg=[
-            dict(type="TruncNormal", layer="Linear", std=0.02),
-            dict(type="Constant", layer="LayerNorm", val=1.0, bias=0.0),
-        ],
+        init_cfg=_base_.transformer_init,
     ),
     head=dict(in_channels=768),
 )

@@ -20,10 +20,7 @@ model = dict(
         layer_cfgs=dict(num_heads=6, feedforward_channels=3 * 384),
         out_type="raw",
         drop_path_rate=0.1,
-        init_cfg=[
-            dict(type="TruncNormal", layer="Linear", std=0.02),
-            dict(type="Constant", layer="LayerNorm", val=1.0, bias=0.0),
-        ],
+        init_cfg=_base_.transformer_init,
     ),
     head=dict(in_channels=384),
 )

@@ -1,17 +1,12 @@
-# The data set of tools/make_demo_data.py for segmentation: 64 x 80 pixels (H x W), ground and eight kinds of object.
-data_root = "data/demo/segmentation"
+# The dataset of tools/make_demo_data.py for segmentation: 64 x 80 pixels (H x W), ground and eight kinds of object.
+_base_ = "ade20k_512x512.py"
 image_hw = (64, 80)
+num_classes = 9
 metainfo = dict(
     classes=(
         "ground",
-        "banded-cross",
-        "checked-disc",
-        "dotted-ring",
-        "latticed-triangle",
-        "plain-cross",
-        "slanted-disc",
-        "striped-ring",
-        "zigzag-triangle",
+        *("banded-cross", "checked-disc", "dotted-ring", "latticed-triangle"),
+        *("plain-cross", "slanted-disc", "striped-ring", "zigzag-triangle"),
     ),
     palette=[
         [222, 222, 216],
@@ -25,62 +20,25 @@ metainfo = dict(
         [204, 121, 167],
     ],
 )
-num_classes = 9
 
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="mmtl.BaseSegDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
-        img_suffix=".png",
-        reduce_zero_label=False,
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(type="LoadAnnotations"),
-            dict(type="RandomFlip", prob=0.5),
-            dict(type="PackSegInputs"),
-        ],
-    ),
-)
-val_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="mmtl.BaseSegDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
-        img_suffix=".png",
-        reduce_zero_label=False,
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(type="LoadAnnotations"),
-            dict(type="PackSegInputs"),
-        ],
-    ),
-)
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
-tta_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [
-                dict(type="Resize", scale=(int(80 * ratio), int(64 * ratio)), keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-            ],
-            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
-            [dict(type="LoadAnnotations")],
-            [dict(type="PackSegInputs")],
-        ],
-    ),
+# Images are used at their own size.
+train_steps, test_steps, tta_views = _base_.train_steps, _base_.test_steps, _base_.tta_views
+del train_steps["resize"], train_steps["crop"], train_steps["distortion"], test_steps["resize"]
+tta_views.resize = [
+    dict(type="Resize", scale=(int(image_hw[1] * ratio), int(image_hw[0] * ratio)), keep_ratio=True)
+    for ratio in _base_.tta_ratios
 ]
+tta_pipeline = [test_steps.load_image, dict(type="TestTimeAug", transforms=list(tta_views.values()))]
+train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.values())
+
+demo = dict(
+    type="mmtl.BaseSegDataset",
+    data_root="data/demo/segmentation",
+    metainfo=metainfo,
+    img_suffix=".png",
+    reduce_zero_label=False,
+)
+loader = dict(batch_size=16, num_workers=1)
+train_dataloader = dict(loader, dataset=dict(demo, pipeline=train_pipeline))
+val_dataloader = dict(loader, dataset=dict(demo, pipeline=test_pipeline))
+test_dataloader = val_dataloader

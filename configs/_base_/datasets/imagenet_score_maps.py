@@ -1,17 +1,18 @@
-# ImageNet with the score maps of tools/make_score_maps.py. A recipe for another image size or crop changes steps of
-# the two lists; mmtl's crops and flips are OpenMMLab's own and also tell the score map's view what they did.
+# ImageNet with the score maps of tools/make_score_maps.py. A recipe for another image size or crop changes the named
+# steps and rebuilds the pipelines from them. mmtl's crops and flips are OpenMMLab's own and also record in view_affine
+# what they did.
 data_root = "data/imagenet"
-# To train on class labels alone: --cfg-options score_maps=None
+# To train on class labels only: --cfg-options score_maps=None
 score_maps = "data/imagenet_score_maps"
 img_size = 224
 bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 
-train_pipeline = [
-    dict(type="mmtl.LoadImageFromFile"),  # unreadable="skip" goes on without images that cannot be decoded
-    dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{data_root}/train", num_classes=1000),
-    dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="pillow", interpolation="random"),
-    dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),
-    dict(
+train_steps = dict(
+    load_image=dict(type="mmtl.LoadImageFromFile"),  # unreadable="skip" leaves out images that cannot be decoded
+    load_score_map=dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{data_root}/train", num_classes=1000),
+    crop=dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="pillow", interpolation="random"),
+    flip=dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),
+    rand_augment=dict(
         type="mmtl.RandAugment",  # rand-m9-mstd0.5-inc1
         policies="timm_increasing",
         num_policies=2,
@@ -20,7 +21,7 @@ train_pipeline = [
         magnitude_std=0.5,
         hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation="bicubic"),
     ),
-    dict(
+    erasing=dict(
         type="mmtl.RandomErasing",
         erase_prob=0.25,
         mode="rand",
@@ -29,27 +30,25 @@ train_pipeline = [
         fill_color=bgr_mean,
         fill_std=bgr_std,
     ),
-    dict(type="mmtl.PackTokenLabelInputs"),
-]
-test_pipeline = [
-    dict(type="LoadImageFromFile"),  # of mmcv: MMPretrain's inferencer looks for this name
+    pack=dict(type="mmtl.PackTokenLabelInputs"),
+)
+test_steps = dict(
+    load_image=dict(type="LoadImageFromFile"),  # of mmcv: MMPretrain's inferencer looks for this name
     # The crop is 0.9 of the resized edge: 224 / 0.9 = 248 pixels.
-    dict(type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"),
-    dict(type="CenterCrop", crop_size=img_size),
-    dict(type="PackInputs"),
-]
+    resize=dict(type="ResizeEdge", scale=int(img_size / 0.9), edge="short", backend="pillow", interpolation="bicubic"),
+    crop=dict(type="CenterCrop", crop_size=img_size),
+    pack=dict(type="PackInputs"),
+)
+train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.values())
 
+loader = dict(batch_size=128, num_workers=8, persistent_workers=True)
 train_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
-    persistent_workers=True,
+    loader,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(type="ImageNet", data_root=data_root, split="train", pipeline=train_pipeline),
 )
 val_dataloader = dict(
-    batch_size=128,
-    num_workers=8,
-    persistent_workers=True,
+    loader,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(type="ImageNet", data_root=data_root, split="val", pipeline=test_pipeline),
 )

@@ -1,13 +1,14 @@
-# Fine-tuning on another data set: the schedule of the pretraining with 1e-4 for a batch of 512, cosine to 1e-6 at
-# epoch 100. The values are ours: the released command leaves rate and length at those of the pretraining (1.6e-3, 300
+# Fine-tuning on another dataset: the schedule of the pretraining with 1e-4 for a batch of 512, cosine to 1e-6 at epoch
+# 100. The values are ours: the released command leaves rate and length at those of the pretraining (1.6e-3, 300
 # epochs).
-_base_ = ["imagenet_bs1024_adamw_300e.py"]
+_base_ = "imagenet_bs1024_adamw_300e.py"
 max_lr, min_lr, warmup_lr = 1e-4, 1e-6, 1e-6
 cosine_epochs, cooldown_epochs = 100, 0
 
 optim_wrapper = dict(optimizer=dict(lr=max_lr))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=warmup_lr / max_lr)
-param_scheduler[1].update(eta_min_ratio=min_lr / max_lr, end=cosine_epochs)
+param_scheduler = [
+    dict(_base_.warmup, start_factor=warmup_lr / max_lr),
+    dict(_base_.cosine, eta_min_ratio=min_lr / max_lr, end=cosine_epochs),
+]
 train_cfg = dict(max_epochs=cosine_epochs)
 auto_scale_lr = dict(base_batch_size=512)

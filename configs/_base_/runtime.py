@@ -1,0 +1,23 @@
+# What every recipe shares: environment, log and seed.
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+# The second backend can be TensorBoard: --cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend
+vis_backends = [dict(type="LocalVisBackend"), dict(type="mmtl.NoVisBackend")]
+visualizer = dict(vis_backends=vis_backends)
+randomness = dict(seed=0)
+log_level = "INFO"
+load_from = None
+resume = False
+default_hooks = dict(
+    timer=dict(type="mmtl.IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=50),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="mmtl.CheckpointHook", max_keep_ckpts=2),
+    exact_resume=dict(type="mmtl.ExactResumeHook"),
+    skipped_images=dict(type="mmtl.CountSkippedImagesHook"),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+    pretrained_weights=dict(type="mmtl.PretrainedWeightsHook"),  # logs what load_from loaded from a checkpoint
+)
