@@ -6,6 +6,7 @@ from mmtl.engine.hooks.count_skipped_images import CountSkippedImagesHook
 from mmtl.engine.hooks.exact_resume import ExactResumeHook
 from mmtl.engine.hooks.iter_timer import IterTimerHook
 from mmtl.engine.hooks.pretrained_weights import PretrainedWeightsHook
+from mmtl.engine.hooks.runtime_info import RuntimeInfoHook
 from mmtl.engine.hooks.scaled_ema import ScaledEMAHook, scaled_momentum
 from mmtl.engine.hooks.token_label_visualization import TokenLabelVisualizationHook
 from mmtl.engine.hooks.without_score_maps import WithoutScoreMapsHook
@@ -19,6 +20,7 @@ __all__ = [
     "ExactResumeHook",
     "IterTimerHook",
     "PretrainedWeightsHook",
+    "RuntimeInfoHook",
     "ScaledEMAHook",
     "TokenLabelVisualizationHook",
     "WithoutScoreMapsHook",

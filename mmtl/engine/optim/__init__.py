@@ -1,3 +1,4 @@
 from mmtl.engine.optim.layer_decay import LayerDecayOptimWrapperConstructor
+from mmtl.engine.optim.merged_groups import MergedOptimWrapperConstructor
 
-__all__ = ["LayerDecayOptimWrapperConstructor"]
+__all__ = ["LayerDecayOptimWrapperConstructor", "MergedOptimWrapperConstructor"]

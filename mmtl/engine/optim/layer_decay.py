@@ -3,16 +3,18 @@ from collections.abc import Callable
 from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor
 from torch import nn
 
+from mmtl.engine.optim.merged_groups import MergedGroupsMixin
 from mmtl.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor):
+class LayerDecayOptimWrapperConstructor(MergedGroupsMixin, LearningRateDecayOptimWrapperConstructor):
     """MMPretrain's layer-wise learning-rate decay for any model with a ``backbone``, such as a segmentor.
 
     A classifier knows the depth of its parameters, a segmentor leaves that to its backbone. MMSegmentation's own
-    constructor knows ConvNeXt, BEiT and MAE by their class names only. ``paramwise_cfg`` is MMPretrain's, with
-    ``layer_decay_rate``; necks and heads learn at the full rate.
+    constructor supports only ConvNeXt, BEiT and MAE, by class name. ``paramwise_cfg`` is MMPretrain's, with
+    ``layer_decay_rate``; necks and heads learn at the full rate. Parameters of equal settings share a group, at most
+    2 per depth; ``merge_groups=False`` in ``paramwise_cfg`` turns that off.
     """
 
     def add_params(
@@ -23,18 +25,18 @@ class LayerDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstructor
         get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
         **kwargs: object,
     ) -> None:
-        """Add a module's parameters as groups of their own rate.
+        """Add a module's parameters with the learning rate of their depth.
 
         Args:
             params: groups, extended in place.
             module: the model, then its parts.
             prefix: name of the part in the model.
             get_layer_depth: depth and number of depths of a parameter's name; None asks the model's backbone.
-            **kwargs: of the parent.
+            **kwargs: arguments of the parent class.
         """
         if get_layer_depth is None and not hasattr(module, "get_layer_depth"):
 
             def get_layer_depth(name: str) -> tuple[int, int]:
                 return module.backbone.get_layer_depth(name, "backbone.")
 
-        super().add_params(params, module, prefix, get_layer_depth, **kwargs)
+        super().add_params(params, module, prefix=prefix, get_layer_depth=get_layer_depth, **kwargs)
