@@ -5,7 +5,7 @@
 #            --launcher slurm --gpus 16 --gpus-per-node 8 --partition PARTITION --amp
 # Batch:     16 GPUs x 64 = 1024 images, lr 1e-3
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
-# Quoted:    86.2 % top-1 (paper; whether trained so or fine-tuned from 224 is not known to us)
+# Quoted:    86.2 % top-1 (paper, which does not state whether it was trained so or fine-tuned from 224)
 # Measured:  not yet run
 _base_ = [
     "../_base_/models/lvvit/large.py",

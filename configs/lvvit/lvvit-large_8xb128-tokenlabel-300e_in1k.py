@@ -1,5 +1,5 @@
 # LV-ViT-L on ImageNet at 224 x 224: the recipe of LV-ViT-S with lr 1e-3, drop path 0.3, three
-# RandAugment policies, and validation on the whole image (crop 1.0).
+# RandAugment policies, and validation on the full image (crop 1.0).
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-large_8xb128-tokenlabel-300e_in1k.py

@@ -1,4 +1,4 @@
-# LV-ViT-L on ImageNet, fine-tuned at 512 x 512 from 224 x 224. Validation: the whole image (crop 1.0).
+# LV-ViT-L on ImageNet, fine-tuned at 512 x 512 from 224 x 224. Validation: the full image (crop 1.0).
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-large_8xb64-tokenlabel-30e_in1k-512px.py

@@ -1,4 +1,4 @@
-# LV-ViT-M on ImageNet at 224 x 224: the recipe of LV-ViT-S, drop path 0.2, validation on the whole image (crop 1.0).
+# LV-ViT-M on ImageNet at 224 x 224: the recipe of LV-ViT-S, drop path 0.2, validation on the full image (crop 1.0).
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-medium_8xb128-tokenlabel-300e_in1k.py

@@ -1,5 +1,13 @@
-# UperNet on LV-ViT-M for ADE20K at 512 x 512, as lvvit-small_upernet_8xb2-160k_ade20k-512x512.py.
-# Quoted: 49.4 mIoU, 50.6 with multi-scale and flip (paper). Not yet run.
+# UperNet on LV-ViT-M for ADE20K at 512 x 512, with the released side layers.
+#
+# Paper:     All Tokens Matter, arXiv 2104.10858
+# Command:   mim train mmsegmentation configs/lvvit/lvvit-medium_upernet_8xb2-160k_ade20k-512x512.py
+#            --launcher pytorch --gpus 8 --amp
+#            --cfg-options load_from=work_dirs/lvvit-medium_8xb128-tokenlabel-300e_in1k/epoch_310.pth
+# Batch:     8 GPUs x 2 = 16 images, lr 6e-5
+# Length:    160k steps = 127 epochs of 20,210 images
+# Quoted:    49.4 mIoU, 50.6 with multi-scale and flip (paper)
+# Measured:  not yet run
 _base_ = "lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"
 model = dict(
     backbone=dict(arch="medium", out_indices=(10, 13, 16, 19), drop_path_rate=0.2),

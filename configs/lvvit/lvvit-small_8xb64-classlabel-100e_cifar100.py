@@ -1,4 +1,4 @@
-# LV-ViT-S fine-tuned on another data set without score maps: CIFAR-100 as class folders, enlarged to 224 x 224.
+# LV-ViT-S fine-tuned on another dataset without score maps: CIFAR-100 as class folders, enlarged to 224 x 224.
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858; the released command sets the weight of the patch tokens to 0
 # Needs:     data/cifar100/{train,val}/<class>/*.png

@@ -1,11 +1,12 @@
 # UperNet on LV-ViT-S for ADE20K at 512 x 512, with the released side layers.
 #
-# Paper:     arXiv 2104.10858
+# Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
 # Test:      mim test mmsegmentation CONFIG --checkpoint CHECKPOINT; multi-scale and flip with --tta
-# Batch:     8 GPUs x 2 = 16 images, lr 6e-5, 160k steps = 127 epochs of 20,210 images
+# Batch:     8 GPUs x 2 = 16 images, lr 6e-5
+# Length:    160k steps = 127 epochs of 20,210 images
 # Quoted:    47.9 mIoU, 48.6 with multi-scale and flip (paper)
 # Measured:  not yet run
 _base_ = [

@@ -1,10 +1,12 @@
-# UperNet on LV-ViT-S for Pascal VOC 2012 with the additional annotations of SBD, 21 classes, crops of 512 x 512. Not
-# in the paper. Not yet run.
+# UperNet on LV-ViT-S for Pascal VOC 2012 with the additional annotations of SBD, 21 classes, crops of 512 x 512.
 #
+# Paper:     not in the paper
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_upernet_8xb2-40k_voc12aug-512x512.py
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
-# Batch:     8 GPUs x 2 = 16 images, lr 6e-5, 40k steps = 60 epochs of 10,582 images
+# Batch:     8 GPUs x 2 = 16 images, lr 6e-5
+# Length:    40k steps = 60 epochs of 10,582 images
+# Measured:  not yet run
 _base_ = [
     "../_base_/models/lvvit/upernet_small.py",
     "../_base_/datasets/voc12aug_512x512.py",

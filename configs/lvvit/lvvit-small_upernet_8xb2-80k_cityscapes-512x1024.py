@@ -1,9 +1,12 @@
-# UperNet on LV-ViT-S for Cityscapes, 19 classes, crops of 512 x 1024. Not in the paper. Not yet run.
+# UperNet on LV-ViT-S for Cityscapes, 19 classes, crops of 512 x 1024.
 #
+# Paper:     not in the paper
 # Command:   mim train mmsegmentation configs/lvvit/lvvit-small_upernet_8xb2-80k_cityscapes-512x1024.py
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
-# Batch:     8 GPUs x 2 = 16 images, lr 6e-5, 80k steps = 430 epochs of 2,975 images
+# Batch:     8 GPUs x 2 = 16 images, lr 6e-5
+# Length:    80k steps = 430 epochs of 2,975 images
+# Measured:  not yet run
 _base_ = [
     "../_base_/models/lvvit/upernet_small.py",
     "../_base_/datasets/cityscapes_512x1024.py",

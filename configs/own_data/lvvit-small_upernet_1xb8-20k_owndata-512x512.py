@@ -1,16 +1,17 @@
 # UperNet on LV-ViT-S for your own images and masks: copy this file and change the first block.
 #
-# Data:      {data_root}/images/{train,val}/NAME.jpg and {data_root}/annotations/{train,val}/NAME.png: a grey or
+# Data:      {data_root}/images/{train,val}/NAME.jpg and {data_root}/annotations/{train,val}/NAME.png: a gray or
 #            palette PNG of the image's size with the values 0, 1, ... in the order of `classes`, and 255 for "ignore"
 # Command:   mim train mmsegmentation configs/own_data/lvvit-small_upernet_1xb8-20k_owndata-512x512.py --gpus 1 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
 # Batch:     1 GPU x 8 images. The published rate is 6e-5 for 16; --cfg-options auto_scale_lr.enable=True scales it
+# Length:    20k steps x 8 = 160,000 images
 # Measured:  not yet run; docs/own_data.md has a measured run of a small model on CamVid
 _base_ = ["../lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"]
 
 data_root = "data/my_data"
 classes = ("background", "thing", "other thing")
-palette = [[0, 0, 0], [255, 128, 0], [0, 128, 255]]  # RGB of each class in pictures
+palette = [[0, 0, 0], [255, 128, 0], [0, 128, 255]]  # RGB of each class in figures
 img_suffix, seg_map_suffix = ".jpg", ".png"
 reduce_zero_label = False  # True if 0 means "nothing" and the classes begin at 1
 max_iters = 20000

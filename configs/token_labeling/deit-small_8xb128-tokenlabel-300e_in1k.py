@@ -6,7 +6,7 @@
 # Command:   mim train mmpretrain configs/token_labeling/deit-small_8xb128-tokenlabel-300e_in1k.py
 #            --launcher pytorch --gpus 8 --amp
 # Batch:     8 GPUs x 128 = 1024 images, lr 1e-3 (DeiT's 5e-4 x 1024 / 512);
-#            all else as LV-ViT-S
+#            the rest as LV-ViT-S
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
 # Measured:  not yet run; 22.4 M parameters with both heads
 _base_ = "../_base_/token_labeling_in1k.py"

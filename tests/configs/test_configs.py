@@ -1,4 +1,4 @@
-"""Every recipe loads, builds what it describes, and bears the name that its numbers make."""
+"""Every recipe loads, builds what it describes, and has the name that follows from its numbers."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if "_base_" not in p.parts)
 REGISTRIES = {"mmpretrain": mmpretrain.registry, "mmseg": mmseg.registry}
-# OpenMMLab's grammar: model, (head,) GPUs x batch with tags and length, data set, size.
+# OpenMMLab's grammar: model, (head,) GPUs x batch with tags and length, dataset, size.
 NAME = {
     "mmpretrain": re.compile(
         r"[a-z0-9]+-[a-z0-9.-]+_\d+xb(?P<batch>\d+)(-[a-z0-9.]+)*-(?P<length>\d+)e_[a-z0-9]+(-(?P<px>\d+)px)?"
@@ -35,14 +35,14 @@ def load(path: Path) -> Config:
 
 
 def build_model(config: Config) -> nn.Module:
-    """The model as a Runner in the config's scope would build it; LVViT without storage, on the meta device."""
+    """Build the model as a Runner does in the config's scope; LVViT on the meta device, without storage."""
     scope, device = config.default_scope, "meta" if config.model.backbone.type == "mmtl.LVViT" else "cpu"
     with DefaultScope.overwrite_default_scope(scope), torch.device(device):
         return REGISTRIES[scope].MODELS.build(config.model)
 
 
 def pipeline_of(dataset: Config) -> list:
-    """The transforms of a data set, or of all the parts of a concatenated one."""
+    """Return the transforms of a dataset, or of all parts of a concatenated one."""
     return [step for part in dataset.get("datasets", [dataset]) for step in part.pipeline]
 
 
@@ -51,7 +51,7 @@ def path(request) -> Path:
     return request.param
 
 
-def test_name_follows_the_grammar_and_tells_the_numbers(path):
+def test_name_follows_the_grammar_and_matches_the_numbers(path):
     config = load(path)
     match = NAME[config.default_scope].fullmatch(path.stem)
     assert match, f"{path.name} does not follow {NAME[config.default_scope].pattern}"
@@ -112,7 +112,7 @@ def test_metafile_parameters_and_flops_are_those_of_the_model(entry):
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["Name"])
-def test_no_accuracy_stands_as_a_result_unless_it_was_measured(entry):
-    """The paper's figures are under ``Quoted``; ``Results`` is for our own runs, which come with a log."""
+def test_results_hold_only_measured_accuracies(entry):
+    """``Quoted`` holds the paper's values; ``Results`` is for our own runs, which have a log."""
     assert all(result.keys() >= {"Log", "Date"} for result in entry.get("Results", []) if result.get("Metrics"))
     assert "Quoted" not in entry or entry["Quoted"]["Source"]

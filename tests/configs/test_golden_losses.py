@@ -1,4 +1,4 @@
-"""Ten training steps of each task give the golden losses: a refactor leaves them as they are.
+"""Ten training steps of each task give the golden losses, which a refactor must not change.
 
 After an intended change of the numbers, write the new list with ``python tests/configs/test_golden_losses.py`` and
 give the reason in the commit message.
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import small_segmentation_recipes as segmentation
+from helpers.config_steps import find_step
 from helpers.paths import DATA, ROOT
 from helpers.synthetic_data import write_classification_data, write_segmentation_data
 from mmengine.config import Config
@@ -23,16 +24,17 @@ CONFIGS = {
 
 
 def ten_losses(task: str, work_dir: Path) -> list[float]:
-    """Total losses of ten steps of a shipped config on drawn data, one process, no workers."""
+    """Return the total losses of ten steps of a shipped config on synthetic data, in one process without workers."""
     cfg = Config.fromfile(ROOT / CONFIGS[task])
     cfg.work_dir, data_root = str(work_dir / "run"), work_dir / "data"
     dataset = cfg.train_dataloader.dataset
     if task == "pretrain":
         write_classification_data(data_root)
         dataset.data_root = str(data_root / "images")
-        dataset.pipeline[1].update(store=str(data_root / "score_maps"), image_root=str(data_root / "images/train"))
+        load_score_map = find_step(dataset.pipeline, "mmtl.LoadScoreMap")
+        load_score_map.update(store=str(data_root / "score_maps"), image_root=str(data_root / "images/train"))
         cfg.model.head.num_classes = 10
-    elif task == "segment_small":  # the whole model, on crops of 64 x 64
+    elif task == "segment_small":  # the full model, on crops of 64 x 64
         segmentation.set_crop(cfg, (64, 64))
         dataset.data_root = str(data_root)
         segmentation.write_images(dataset, num_classes=150)

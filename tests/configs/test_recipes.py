@@ -1,4 +1,4 @@
-"""What recipes do without being trained: data pipelines on drawn images, learning rates and averages over a run."""
+"""Recipes without training: data pipelines on synthetic images, learning rates and weight averages over a run."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def path(request) -> Path:
 
 
 def schedulers(config: Config, optimizer: torch.optim.Optimizer) -> list[_ParamScheduler]:
-    """As the Runner builds them, for epochs of EPOCH_STEPS steps."""
+    """Build the schedulers as the Runner does, for epochs of EPOCH_STEPS steps."""
     found, length = config.get("param_scheduler") or [], config.train_cfg.get("max_epochs")
     built = []
     for scheduler in found if isinstance(found, list) else [found]:
@@ -55,7 +55,7 @@ def schedulers(config: Config, optimizer: torch.optim.Optimizer) -> list[_ParamS
 
 
 def learning_rates(config: Config, scale: float = 1.0) -> np.ndarray:
-    """Rate of every step of a run; ``scale`` is what --auto-scale-lr multiplies the config's rate with."""
+    """Return the learning rate of every step; ``scale`` is the factor that --auto-scale-lr applies to the config's rate."""
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=config.optim_wrapper.optimizer.lr * scale)
     built = schedulers(config, optimizer)
@@ -90,7 +90,7 @@ def test_pretraining_warms_up_follows_a_cosine_and_cools_down(path):
 
 
 @pytest.mark.parametrize("path", PRETRAINING[:1] + FINE_TUNING[:1], ids=stem)
-def test_scaling_with_the_batch_scales_the_whole_curve(path):
+def test_scaling_with_the_batch_scales_the_full_curve(path):
     """Warm-up start and floor too, so that a small batch keeps the shape of the schedule."""
     config = load(path)
     assert config.auto_scale_lr.base_batch_size in (512, 1024)
@@ -127,7 +127,7 @@ def test_schedules_and_hooks_build(path):
 
 
 def draw_sample(folder: Path, config: Config, image_hw: tuple[int, int]) -> dict:
-    """An image of noise with its label and, for segmentation, a mask, as the data set would hand them out."""
+    """Write an image of noise and return it with its label and, for segmentation, a mask, as the dataset returns them."""
     generator = np.random.default_rng(0)
     cv2.imwrite(str(folder / "a.png"), generator.integers(0, 255, (*image_hw, 3), np.uint8))
     sample = dict(img_path=str(folder / "a.png"), gt_label=1)
@@ -140,7 +140,7 @@ def draw_sample(folder: Path, config: Config, image_hw: tuple[int, int]) -> dict
 
 
 def score_maps_of(classes: int) -> dict[str, ScoreMap]:
-    """The map of the drawn image."""
+    """Return the map of the synthetic image."""
     ids = np.arange(4 * 4 * 5, dtype=np.uint16).reshape(4, 4, 5) % classes
     scores = np.broadcast_to(np.arange(5, 0, -1, dtype=np.float16), ids.shape)
     return {"a.png": ScoreMap(scores, ids, np.full((4, 4), 9, np.float16))}
@@ -159,31 +159,31 @@ def run_pipeline(config: Config, loader: str, folder: Path, image_hw: tuple[int,
 
 
 def input_hw(config: Config) -> tuple[int, int] | None:
-    """Pixels that the recipe's model is made for, where its config says so."""
+    """Return the input size of the recipe's model, if its config states one."""
     size = (config.model.get("data_preprocessor") or {}).get("size")  # a segmentor's crop
     size = size or config.model.backbone.get("img_size") or config.get("image_hw") or config.get("img_size")
     return (size, size) if isinstance(size, int) else size and tuple(size)
 
 
-def test_pipelines_give_what_the_model_is_made_for(path, tmp_path):
+def test_pipelines_give_the_input_size_of_the_model(path, tmp_path):
     config = load(path)
-    wanted = input_hw(config)
+    expected = input_hw(config)
     resizes = any("Resize" in step.type for step in pipeline_of(config.val_dataloader.dataset))
-    image_hw = (300, 400) if resizes or wanted is None else wanted
+    image_hw = (300, 400) if resizes or expected is None else expected
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         packed = run_pipeline(config, loader, tmp_path, image_hw)
         assert packed["inputs"].dtype == torch.uint8
-        if wanted and config.default_scope == "mmpretrain":
-            assert tuple(packed["inputs"].shape[-2:]) == wanted
-        elif wanted and loader == "train_dataloader":  # small images are filled up in the batch
-            assert all(np.array(packed["inputs"].shape[-2:]) <= wanted)
+        if expected and config.default_scope == "mmpretrain":
+            assert tuple(packed["inputs"].shape[-2:]) == expected
+        elif expected and loader == "train_dataloader":  # small images are padded in the batch
+            assert all(np.array(packed["inputs"].shape[-2:]) <= expected)
         label = packed["data_samples"].gt_label if config.default_scope == "mmpretrain" else 1
         assert int(label) == 1
 
 
 @pytest.mark.parametrize("path", WITH_SCORE_MAPS, ids=stem)
 def test_every_token_of_the_model_gets_a_label(path, tmp_path):
-    """The grid comes from image size and patch: no config names it, and the labels are as many as the tokens."""
+    """The grid follows from image and patch size: no config states it, and there are as many labels as tokens."""
     config = load(path)
     assert not any(word in config.pretty_text for word in ("token_stride", "grid_hw"))
     hw = input_hw(config)

@@ -1,10 +1,11 @@
-"""Every segmentation recipe trains and validates, in small."""
+"""Every segmentation recipe trains and validates at a reduced size."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import small_segmentation_recipes as segmentation
+from helpers.config_steps import tta_views
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
@@ -20,7 +21,7 @@ def plain_config_text(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Snapshot(Hook):
-    """Keeps the weights that training begins with."""
+    """Keep the weights that training starts with."""
 
     def before_train(self, runner: Runner) -> None:
         self.weights = {name: weight.detach().clone() for name, weight in runner.model.named_parameters()}
@@ -33,8 +34,8 @@ def test_ten_steps_lower_the_loss_and_move_every_weight(path: Path, tmp_path: Pa
     cfg.param_scheduler = None
     cfg.optim_wrapper.optimizer.update(lr=2e-3, weight_decay=0.0)  # decay would move weights that do not learn
     cfg.default_hooks.update(logger=dict(type="LoggerHook", interval=1), checkpoint=None)
-    for pictures in ("visualization", "confusion_matrix"):  # they have tests of their own
-        del cfg.default_hooks[pictures]
+    for figures in ("visualization", "confusion_matrix"):  # they have tests of their own
+        del cfg.default_hooks[figures]
     runner = Runner.from_cfg(cfg)
     start = Snapshot()
     runner.register_hook(start)
@@ -49,7 +50,7 @@ def test_ten_steps_lower_the_loss_and_move_every_weight(path: Path, tmp_path: Pa
 @pytest.mark.parametrize("path", segmentation.PATHS, ids=lambda path: path.stem)
 def test_one_flag_tests_the_published_scales_with_and_without_a_flip(path: Path) -> None:
     cfg = Config.fromfile(path)
-    scales, flips, *_ = cfg.tta_pipeline[1].transforms
+    scales, flips, *_ = tta_views(cfg)
     resize = [step for step in cfg.test_dataloader.dataset.pipeline if step.type == "Resize"]
     size = resize[0].scale if resize else cfg.model.data_preprocessor.size[::-1]  # (width, height)
     ratios = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import small_segmentation_recipes as segmentation
+from helpers.config_steps import find_step
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
@@ -97,10 +98,10 @@ def test_views_mirror_their_prediction_with_the_image(small, tmp_path):
     views = SegTTAModel(module=single, data_preprocessor=None)
     image = np.random.default_rng(0).integers(0, 255, (8, 10, 3)).astype(np.uint8)
     image = cv2.resize(image, (80, 64))
-    agreement = {}
+    agreement, load = {}, dict(type="LoadImageFromFile")
     for name, model, pipeline in (
-        ("single", single, [small.tta_pipeline[0], dict(type="PackSegInputs")]),
-        ("views", views, [small.tta_pipeline[0], without_annotations(small.tta_pipeline[1])]),
+        ("single", single, [load, dict(type="PackSegInputs")]),
+        ("views", views, [load, without_annotations(find_step(small.tta_pipeline, "TestTimeAug"))]),
     ):
         found = [predict(model, pipeline, picture, tmp_path) for picture in (image, image[:, ::-1])]
         assert found[0].shape == (64, 80) and found[0].unique().numel() > 2

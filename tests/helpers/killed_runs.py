@@ -17,6 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "configs")]
+from helpers.config_steps import find_step  # noqa: E402
 from helpers.paths import ROOT  # noqa: E402
 from helpers.synthetic_data import write_classification_data, write_segmentation_data  # noqa: E402
 from test_golden_losses import CONFIGS  # noqa: E402
@@ -45,7 +46,8 @@ def config(task: str, root: Path, work_dir: Path, workers: int) -> Config:
     cfg.work_dir, dataset = str(work_dir), cfg.train_dataloader.dataset
     if task == "pretrain":
         dataset.data_root = str(root / "images")
-        dataset.pipeline[1].update(store=str(root / "score_maps"), image_root=str(root / "images/train"))
+        load_score_map = find_step(dataset.pipeline, "mmtl.LoadScoreMap")
+        load_score_map.update(store=str(root / "score_maps"), image_root=str(root / "images/train"))
         cfg.model.backbone.drop_path_rate = 0.2
         cfg.train_cfg = dict(by_epoch=True, max_epochs=ITERATIONS // 5)
         batch_size = 8

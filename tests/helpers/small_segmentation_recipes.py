@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from helpers.config_steps import tta_views
 from helpers.paths import ROOT
 from mmengine.config import Config, ConfigDict
 from mmseg.registry import DATASETS
@@ -46,7 +47,7 @@ def set_crop(cfg: Config, crop: tuple[int, int]) -> None:
     train = cfg.train_dataloader.dataset
     parts = (*train.get("datasets", [train]), cfg.val_dataloader.dataset)
     steps = [step for part in parts for step in part.pipeline]
-    for step in (*steps, *cfg.tta_pipeline[1].transforms[0]):
+    for step in (*steps, *tta_views(cfg)[0]):
         if "scale" in step:
             step.scale = tuple(side // 8 for side in step.scale)
         if "crop_size" in step:

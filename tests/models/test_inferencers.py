@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import golden
+from helpers.config_steps import find_step
 from helpers.paths import ROOT
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -58,7 +59,7 @@ def test_segmentation_inferencer_gives_a_class_for_every_pixel(tmp_path):
     """The released S model's shape in small: random weights in released names, converted, with class names."""
     config = Config.fromfile(SEGMENTOR)
     config.model.backbone.img_size = 64
-    config.test_dataloader.dataset.pipeline[1].scale = (128, 64)
+    find_step(config.test_dataloader.dataset.pipeline, "Resize").scale = (128, 64)
     config.model.test_cfg.update(crop_size=(64, 64), stride=(43, 43))
     shapes = {key: list(x.shape) for key, x in released_segmentor_of(config).items()}
     weights = {key: golden.released_weight(key, shape) for key, shape in shapes.items()}
