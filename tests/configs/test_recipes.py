@@ -55,7 +55,7 @@ def schedulers(config: Config, optimizer: torch.optim.Optimizer) -> list[_ParamS
 
 
 def learning_rates(config: Config, scale: float = 1.0) -> np.ndarray:
-    """Return the learning rate of every step; ``scale`` is the factor that --auto-scale-lr applies to the config's rate."""
+    """Return the learning rate of every step; ``scale`` is the factor of --auto-scale-lr."""
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=config.optim_wrapper.optimizer.lr * scale)
     built = schedulers(config, optimizer)
@@ -127,7 +127,7 @@ def test_schedules_and_hooks_build(path):
 
 
 def draw_sample(folder: Path, config: Config, image_hw: tuple[int, int]) -> dict:
-    """Write an image of noise and return it with its label and, for segmentation, a mask, as the dataset returns them."""
+    """Write an image of noise and return it with its label or mask, as the dataset returns it."""
     generator = np.random.default_rng(0)
     cv2.imwrite(str(folder / "a.png"), generator.integers(0, 255, (*image_hw, 3), np.uint8))
     sample = dict(img_path=str(folder / "a.png"), gt_label=1)
