@@ -1,4 +1,4 @@
-"""A classifier made ready to annotate: kept dense, with its own preprocessing."""
+"""A classifier converted to dense prediction, with its own preprocessing."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmtl.annotators.images import Squash
+from mmtl.annotators.images import ResizeToInput
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Inference:
 
     Attributes:
         crops: n > 1 also annotates n x n tiles of the image at n times the size, and averages.
-        flip: Whether to average with the mirrored image.
-        amp: Type of mixed precision, None for full precision.
-        channels_last: Whether images and weights lie channels-last in memory.
+        flip: whether to average with the mirrored image.
+        amp: type of mixed precision, None for full precision.
+        channels_last: whether images and weights are channels-last in memory.
     """
 
     crops: int = 1
@@ -27,104 +27,109 @@ class Inference:
     channels_last: bool = False
 
     def describe(self) -> dict[str, Any]:
-        """What of it changes the maps, in plain JSON values."""
+        """Return the settings that change the maps as plain JSON values."""
         return {"crops": self.crops, "flip": self.flip, "amp": str(self.amp).split(".")[-1] if self.amp else None}
 
 
 def view_logits(dense: nn.Module, images: torch.Tensor, flip: bool) -> torch.Tensor:
-    """Logits of every cell [B, h, w, K] for images [B, 3, H, W], averaged with the mirrored images if `flip`."""
+    """Return logits [B, h, w, K] of images [B, 3, H, W], averaged with the mirrored images if ``flip``."""
     logits = dense(images).float()
     return (logits + dense(images.flip(-1)).float().flip(2)) / 2 if flip else logits
 
 
 def averaged_logits(dense: nn.Module, images: torch.Tensor, crops: int, flip: bool) -> torch.Tensor:
-    """Logits of every cell, averaged over the whole image and n x n tiles of it.
+    """Return the logits of every cell, averaged over the full image and n x n tiles of it.
 
     Convention:
-        The tiles' cells are averaged in n x n blocks, so each tells of exactly the part of the image that the
-        whole image's cell tells of.
+        The tiles' cells are averaged in n x n blocks, so that each block covers the part of the image that one cell
+        of the full image covers.
 
     Args:
-        dense: Images [B, 3, H, W] -> logits [B, h, w, K].
-        images: Normalised images [B, 3, n * H, n * W].
+        dense: images [B, 3, H, W] -> logits [B, h, w, K].
+        images: normalized images [B, 3, n * H, n * W].
         crops: n.
-        flip: Whether to average each view with its mirror image.
+        flip: whether to average each view with its mirror image.
 
     Returns:
         [B, h, w, K].
     """
     if crops == 1:
         return view_logits(dense, images, flip)
-    whole = view_logits(dense, nn.functional.avg_pool2d(images, crops), flip)
+    full = view_logits(dense, nn.functional.avg_pool2d(images, crops), flip)
     batch, channels, height, width = images.shape
     tiles = images.reshape(batch, channels, crops, height // crops, crops, width // crops)
     tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)  # [B * n * n, 3, H, W]
     logits = view_logits(dense, tiles, flip)
     cells = logits.reshape(batch, crops, crops, *logits.shape[1:]).transpose(2, 3)  # [B, n, h, n, w, K]
-    blocks = cells.reshape(batch, whole.shape[1], crops, whole.shape[2], crops, -1)
-    return (whole + blocks.mean(dim=(2, 4))) / 2
+    blocks = cells.reshape(batch, full.shape[1], crops, full.shape[2], crops, -1)
+    return (full + blocks.mean(dim=(2, 4))) / 2
 
 
 @dataclass
 class Annotator:
-    """What annotates images.
+    """A dense classifier and how images become its input.
 
     Attributes:
-        dense: Normalised images [B, 3, H, W] -> logits [B, h, w, K].
-        normalise: uint8 BGR images [B, 3, H, W] -> normalised images on the device.
-        size_hw: Input size in pixels, None when the classifier's config leaves it to the images.
-        interpolation: How images are resized.
-        backend: Resize backend of mmcv.
-        description: Name, config and weights hash, plain JSON values.
-        normalisation: Mean, std and channel order, plain JSON values.
-        inference: How it is run.
+        dense: normalized images [B, 3, H, W] -> logits [B, h, w, K].
+        normalize: uint8 BGR images [B, 3, H, W] -> normalized images on the device.
+        size_hw: input size in pixels, None when the classifier's config does not set it.
+        interpolation: how images are resized.
+        backend: resize backend of mmcv.
+        description: name, config and weights hash, plain JSON values.
+        normalization: mean, std and channel order, plain JSON values.
+        inference: how it is run.
     """
 
     dense: nn.Module
-    normalise: nn.Module
+    normalize: nn.Module
     size_hw: tuple[int, int] | None
     interpolation: str
     backend: str
     description: dict[str, Any]
-    normalisation: dict[str, Any]
+    normalization: dict[str, Any]
     inference: Inference = field(default_factory=Inference)
 
     def __post_init__(self) -> None:
         if self.inference.channels_last:
             self.dense.to(memory_format=torch.channels_last)
 
-    def squash(self, size_hw: tuple[int, int]) -> Squash:
-        """The preprocessing of image files at an input size."""
+    def resize(self, size_hw: tuple[int, int]) -> ResizeToInput:
+        """Return the preprocessing of image files for an input size."""
         crops = self.inference.crops
-        return Squash((crops * size_hw[0], crops * size_hw[1]), self.interpolation, self.backend)
+        return ResizeToInput((crops * size_hw[0], crops * size_hw[1]), self.interpolation, self.backend)
 
     @torch.inference_mode()
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of every cell.
+        """Return the logits of every cell.
 
         Args:
-            images: uint8 BGR images [B, 3, n * H, n * W] with n crops to a side.
+            images: uint8 BGR images [B, 3, n * H, n * W] with n crops per side.
 
         Returns:
             float32 [B, h, w, K].
         """
         inference = self.inference
-        images = self.normalise(images)
+        images = self.normalize(images)
         if inference.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, inference.amp) if inference.amp else nullcontext():
             return averaged_logits(self.dense, images, inference.crops, inference.flip)
 
     def output_shape(self, size_hw: tuple[int, int]) -> tuple[tuple[int, int], int]:
-        """Grid [h, w] and class count K at an input size, found by a trial run.
+        """Return grid (h, w) and class count K for an input size, found by a trial run.
 
         Raises:
-            ValueError: The classifier cannot take this size or cannot be kept dense.
+            ValueError: The classifier does not accept this size or cannot be converted to dense prediction.
         """
         try:
-            logits = self.logits(torch.zeros(1, 3, *self.squash(size_hw).size_hw, dtype=torch.uint8))
+            logits = self.logits(torch.zeros(1, 3, *self.resize(size_hw).size_hw, dtype=torch.uint8))
         except (RuntimeError, TypeError, AssertionError, AttributeError, IndexError) as error:
-            name = self.description["name"]
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ValueError(f"{name} cannot be kept dense at {size_hw[0]} x {size_hw[1]}: {reason}") from error
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise not_dense(self.description["name"], f"at input size {size_hw[0]} x {size_hw[1]}: {reason}") from error
         return (logits.shape[1], logits.shape[2]), logits.shape[3]
+
+
+def not_dense(model: nn.Module | str, reason: str) -> ValueError:
+    """Return the error for a model that does not give logits for every cell."""
+    name = model if isinstance(model, str) else type(model).__name__
+    return ValueError(f"{name} cannot be converted to dense prediction: {reason}")

@@ -1,75 +1,70 @@
-"""Any timm model with a linear head, kept dense.
+"""Dense prediction with any timm model that has a linear head.
 
-`forward_head` sees each cell as an image of its own: a feature map one cell large, or a sequence whose every
-token, class token included, is that cell. Whatever pooling follows is then the identity.
+``forward_head`` processes each cell as an image: a feature map of one cell, or a sequence in which every token, the
+class token included, is that cell. Any pooling is then the identity.
 """
 
 import torch
 from torch import nn
 
-from mmtl.annotators.dense_mmpretrain import tokens_to_map
+from mmtl.annotators.annotator import not_dense
+from mmtl.annotators.dense_mmpretrain import square_grid, tokens_to_map
 
 
 class DenseTimmModel(nn.Module):
     """A timm model whose head is applied at every cell.
 
     Args:
-        model: timm model with `forward_features` and `forward_head`.
+        model: timm model with ``forward_features`` and ``forward_head``.
 
     Raises:
-        ValueError: A layer mixes positions on the way from features to logits.
+        ValueError: A layer between features and logits mixes positions.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        name = type(model).__name__
         if not hasattr(model, "forward_features") or not hasattr(model, "forward_head"):
-            raise ValueError(f"{name} cannot be kept dense: it has no forward_features and forward_head.")
+            raise not_dense(model, "it has no forward_features and forward_head.")
         if getattr(model, "attn_pool", None) is not None:
-            layer = type(model.attn_pool).__name__
-            raise ValueError(f"{name} cannot be kept dense: its layer attn_pool ({layer}) mixes all positions.")
+            raise not_dense(model, f"its layer attn_pool ({type(model.attn_pool).__name__}) mixes all positions.")
         self.model = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of every cell.
+        """Return the logits of every cell.
 
         Args:
-            images: Normalised images [B, 3, H, W].
+            images: normalized images [B, 3, H, W].
 
         Returns:
             [B, h, w, K].
         """
         features = self.model.forward_features(images)
         if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
-            raise ValueError(f"{type(self.model).__name__} cannot be kept dense: its features are no single map.")
+            raise not_dense(self.model, "its features are not a single map.")
         if features.ndim == 3:
             return self._of_tokens(features, tuple(images.shape[-2:]))
-        channels_last = self._channels_last(features)
+        channels_last = self._is_channels_last(features)
         maps = features if channels_last else features.permute(0, 2, 3, 1)
         cells = maps.reshape(-1, maps.shape[-1])
         cells = cells[:, None, None] if channels_last else cells[..., None, None]
         return self._head(cells, tuple(maps.shape[:3]))
 
     def _of_tokens(self, tokens: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
-        prefix = self._prefix_tokens(tokens.shape[1], image_hw)
+        prefix = self._num_prefix_tokens(tokens.shape[1], image_hw)
         maps = tokens_to_map(tokens[:, prefix:], image_hw)  # [B, C, h, w]
         cells = maps.permute(0, 2, 3, 1).reshape(-1, 1, maps.shape[1])
         sequence = cells.expand(-1, max(prefix, 1) + 1, -1)
         return self._head(sequence, (maps.shape[0], *maps.shape[2:]))
 
-    def _prefix_tokens(self, count: int, image_hw: tuple[int, int]) -> int:
-        """Class and register tokens before the patch tokens: as the model says, else as many as do not tile."""
+    def _num_prefix_tokens(self, count: int, image_hw: tuple[int, int]) -> int:
+        """Return the number of class and register tokens: the model's own, or else the surplus over a grid."""
         stated = getattr(self.model, "num_prefix_tokens", None)
         for prefix in (stated,) if stated is not None else range(3):
-            patch = (image_hw[0] * image_hw[1] / max(count - prefix, 1)) ** 0.5
-            if round(image_hw[0] / patch) * round(image_hw[1] / patch) == count - prefix > 1:
+            if count - prefix > 1 and square_grid(count - prefix, image_hw):
                 return prefix
-        raise ValueError(
-            f"{type(self.model).__name__} cannot be kept dense: its {count} tokens do not tile a"
-            f" {image_hw[0]} x {image_hw[1]} image."
-        )
+        raise not_dense(self.model, f"its {count} tokens do not tile a {image_hw[0]} x {image_hw[1]} image.")
 
-    def _channels_last(self, features: torch.Tensor) -> bool:
+    def _is_channels_last(self, features: torch.Tensor) -> bool:
         first, last = (features.shape[axis] == self.model.num_features for axis in (1, 3))
         if first == last:
             return str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC"
@@ -80,5 +75,5 @@ class DenseTimmModel(nn.Module):
         logits = logits[0] if isinstance(logits, tuple) else logits
         if logits.shape[0] != len(cells) or logits.ndim != 2:
             head = type(getattr(self.model, "head", self.model)).__name__
-            raise ValueError(f"{type(self.model).__name__} cannot be kept dense: its {head} gives no logits per cell.")
+            raise not_dense(self.model, f"its {head} does not give logits per cell.")
         return logits.reshape(*shape_bhw, -1)

@@ -1,4 +1,4 @@
-"""The annotator that a command line names."""
+"""Load the annotator that a command line names."""
 
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.load_mmpretrain import RANDOM_WEIGHTS, load_mmpretrain
@@ -8,19 +8,19 @@ from mmtl.annotators.load_timm import PREFIX, load_timm
 def load_annotator(
     config: str, weights: str | None, device: str, inference: Inference, input_hw: tuple[int, int] | None = None
 ) -> Annotator:
-    """An MMPretrain or timm classifier, kept dense.
+    """Load an MMPretrain or timm classifier and convert it to dense prediction.
 
     Args:
         config: MMPretrain config file or model name, or timm/NAME.
-        weights: Weights file, "random", or for timm "pretrained"; None is random for timm.
-        device: Where it runs.
-        inference: How it is run.
-        input_hw: Input size to make a timm model for, if it is made for one.
+        weights: weights file, "random", or for timm "pretrained"; None is random for timm.
+        device: where it runs.
+        inference: how it is run.
+        input_hw: input size for timm models with a settable one.
 
     Raises:
-        FileNotFoundError: Config or weights are missing.
-        ValueError: They do not fit, or the model cannot be kept dense.
-        ImportError: timm is wanted and not installed.
+        FileNotFoundError: Config or weights do not exist.
+        ValueError: They do not fit, or the model cannot be converted to dense prediction.
+        ImportError: timm is needed and not installed.
     """
     if config.startswith(PREFIX):
         return load_timm(config, weights or RANDOM_WEIGHTS, device, inference, input_hw)

@@ -1,4 +1,4 @@
-"""An MMPretrain classifier as annotator, from its config and checkpoint."""
+"""Load an MMPretrain classifier as annotator, from its config and checkpoint."""
 
 import hashlib
 import json
@@ -21,32 +21,32 @@ RANDOM_WEIGHTS = "random"
 
 
 class Preprocess(nn.Module):
-    """A classifier's data preprocessor as a function of the images alone."""
+    """Apply a classifier's data preprocessor to images without data samples."""
 
     def __init__(self, preprocessor: nn.Module) -> None:
         super().__init__()
         self.preprocessor = preprocessor
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 BGR images [B, 3, H, W] -> normalised images on the device."""
+        """Normalize uint8 BGR images [B, 3, H, W], and move them to the device."""
         return self.preprocessor({"inputs": images})["inputs"]
 
 
 def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Inference) -> Annotator:
-    """An MMPretrain classifier as annotator.
+    """Load an MMPretrain classifier and convert it to dense prediction.
 
     Args:
-        config: Config file, or the name of a model in MMPretrain's zoo.
-        checkpoint: Weights file, or "random".
-        device: Where it runs.
-        inference: How it is run.
+        config: config file, or the name of a model in MMPretrain's zoo.
+        checkpoint: weights file, or "random".
+        device: where it runs.
+        inference: how it is run.
 
     Raises:
-        FileNotFoundError: Config or checkpoint is missing.
-        ValueError: The checkpoint does not fit the config, or the classifier cannot be kept dense.
+        FileNotFoundError: Config or checkpoint does not exist.
+        ValueError: The checkpoint does not fit the config, or the classifier cannot be converted to dense prediction.
     """
     cfg = _read_config(config)
-    torch.manual_seed(0)  # random weights are the same in every process
+    torch.manual_seed(0)  # random weights are the same on every rank
     classifier = _build(cfg)
     meta = {}
     if checkpoint == RANDOM_WEIGHTS:
@@ -61,26 +61,26 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         "config_sha256": hashlib.sha256(model_text.encode()).hexdigest(),
         "checkpoint": Path(checkpoint).name,
         "weights_sha256": state_sha256(classifier),
-        "class_names": list(meta["classes"]) if meta.get("classes") else None,
+        "class_names": list(meta.get("classes") or ()) or None,
     }
     size_hw, interpolation, backend = pipeline_input(cfg)
     return Annotator(
-        dense=keep_dense(classifier).to(device).eval(),
-        normalise=Preprocess(preprocessor),
+        dense=convert_to_dense(classifier).to(device).eval(),
+        normalize=Preprocess(preprocessor),
         size_hw=size_hw,
         interpolation=interpolation,
         backend=backend,
         description=description,
-        normalisation=_normalisation(preprocessor),
+        normalization=_normalization(preprocessor),
         inference=inference,
     )
 
 
-def keep_dense(classifier: nn.Module) -> nn.Module:
-    """A module that gives logits [B, h, w, K] of normalised images [B, 3, H, W].
+def convert_to_dense(classifier: nn.Module) -> nn.Module:
+    """Return a module that computes logits [B, h, w, K] of normalized images [B, 3, H, W].
 
     Raises:
-        ValueError: A part of the classifier cannot be kept dense.
+        ValueError: A part of the classifier cannot be converted to dense prediction.
     """
     if type(classifier).__name__ == "TimmClassifier":
         return DenseTimmModel(classifier.model)
@@ -90,27 +90,26 @@ def keep_dense(classifier: nn.Module) -> nn.Module:
 def _build(cfg: Config) -> nn.Module:
     from mmpretrain.registry import MODELS
 
+    name = cfg.filename or "The config"
     if "model" not in cfg:
-        raise ValueError(f"{cfg.filename or 'The config'} has no model.")
+        raise ValueError(f"{name} has no model.")
     cfg.model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         try:
             return MODELS.build(cfg.model).eval()
         except (KeyError, TypeError, AssertionError) as error:
-            raise ValueError(f"{cfg.filename or 'The config'}: the model cannot be built: {error}") from error
+            raise ValueError(f"{name}: the model cannot be built: {error}") from error
 
 
 def _read_config(config: str) -> Config:
-    if Path(config).is_file():
-        return read_config(Path(config))
     if Path(config).suffix:
-        raise FileNotFoundError(f"{config}: no such config file.")
+        return read_config(Path(config))
     from mmpretrain.apis import ModelHub
 
     return ModelHub.get(config).config
 
 
-def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
+def _normalization(preprocessor: nn.Module) -> dict[str, Any]:
     values = {}
     for name in ("mean", "std"):
         buffer = getattr(preprocessor, name, None)
@@ -119,7 +118,7 @@ def _normalisation(preprocessor: nn.Module) -> dict[str, Any]:
 
 
 def pipeline_input(cfg: Config) -> tuple[tuple[int, int] | None, str, str]:
-    """Input size [h, w] (None when images keep their size), interpolation and backend of the test pipeline."""
+    """Return input size (h, w) (None when images keep their size), interpolation and backend of the test pipeline."""
     size_hw, interpolation, backend = None, "bilinear", "cv2"
     for step in _test_pipeline(cfg):
         kind = step["type"] if isinstance(step["type"], str) else step["type"].__name__

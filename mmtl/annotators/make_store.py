@@ -1,18 +1,17 @@
-"""From a classifier and an image folder to a finished store."""
+"""Annotate a folder of images and write the score maps into a store."""
 
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mmtl.annotators.annotator import Annotator
 from mmtl.annotators.generate import Job, run_job
-from mmtl.annotators.images import SquashedImages
+from mmtl.annotators.images import ResizedImages
 from mmtl.annotators.plan import Plan, unit_size
 from mmtl.annotators.progress import watch_progress
-from mmtl.annotators.work_queue import Alone
+from mmtl.annotators.work_queue import WorkQueue
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.layout import RecordLayout
 from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest, setting_difference
@@ -33,12 +32,12 @@ class Options:
     """How score maps are made.
 
     Attributes:
-        topk: Classes kept per cell.
-        batch_size: Images per forward pass.
-        workers: Processes that decode images.
-        input_hw: Input size in pixels; None takes the annotator's own.
-        max_undecodable: Share of images that may be undecodable.
-        shard_images: Images per shard; None chooses.
+        topk: classes listed per cell.
+        batch_size: images per forward pass.
+        workers: number of processes that decode images.
+        input_hw: input size in pixels; None for the annotator's own.
+        max_undecodable: share of images that may be undecodable, 0 to 1.
+        shard_images: images per shard; None chooses.
         score_bits: 16, or 8 for the compact form.
     """
 
@@ -51,29 +50,44 @@ class Options:
     score_bits: int = 16
 
 
+def annotate_folder(annotator: Annotator, images: Path, folder: Path, options: Options, queue: WorkQueue) -> None:
+    """Annotate images together with the queue's other ranks, and print a summary.
+
+    Args:
+        annotator: the annotator.
+        images: image root; class folders, sorted, are the class indices.
+        folder: folder of the store.
+        options: how score maps are made.
+        queue: shares the work between ranks.
+    """
+    job = prepare_job(annotator, images, folder, options)
+    make_store(job, queue)
+    if queue.rank == 0:
+        print_summary(job)
+
+
 def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options) -> Job:
-    """Everything that can be known before the first image is annotated.
+    """Determine everything that is known before the first image is annotated.
 
     Raises:
-        FileNotFoundError: The image root or a class folder holds no image.
-        ValueError: The annotator and the options do not fit together.
+        FileNotFoundError: The image root or a class folder contains no image.
+        ValueError: Annotator and options do not fit together.
     """
     keys = list_images(root)
     size_hw = options.input_hw or annotator.size_hw or _first_image_size(root, keys)
     grid_hw, num_classes = annotator.output_shape(size_hw)
     layout = RecordLayout(num_classes, grid_hw, options.topk, score_bits=options.score_bits)
     plan = Plan(keys, options.shard_images or unit_size(len(keys), layout.record_bytes, SHARD_BYTES))
-    squash = annotator.squash(size_hw)
-    preprocessing = {
+    preprocessing = {  # compared when a run is resumed
         "input_hw": size_hw,
-        "interpolation": squash.interpolation,
-        "backend": squash.backend,
-        **annotator.normalisation,
+        "interpolation": annotator.interpolation,
+        "backend": annotator.backend,
+        **annotator.normalization,
         **annotator.inference.describe(),
     }
     return Job(
         annotator=annotator,
-        images=SquashedImages(root, keys, squash),
+        images=ResizedImages(root, keys, annotator.resize(size_hw)),
         plan=plan,
         labels=folder_labels(keys, num_classes),
         layout=layout,
@@ -88,12 +102,12 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
 def _first_image_size(root: Path, keys: list[str]) -> tuple[int, int]:
     image = next((image for key in keys if (image := read_image(root / key)) is not None), None)
     if image is None:
-        raise ValueError(f"No image under {root} can be decoded.")
+        raise ValueError(f"No image in {root} can be decoded.")
     return image.shape[0], image.shape[1]
 
 
 def folder_labels(keys: list[str], num_classes: int) -> np.ndarray | None:
-    """Class index of each key's folder; None unless there are K class folders."""
+    """Return the class index of each key's folder; None unless there are K class folders."""
     folders = class_folders(keys)
     if len(folders) != num_classes:
         return None
@@ -101,25 +115,53 @@ def folder_labels(keys: list[str], num_classes: int) -> np.ndarray | None:
     return np.array([index[key.split("/")[0]] for key in keys])
 
 
-def missing_units(job: Job) -> list[int]:
-    """Work units without a shard.
+def make_store(job: Job, queue: WorkQueue) -> None:
+    """Make the missing shards of a store together with the queue's other ranks, and finish the store.
 
     Raises:
-        ScoreMapStoreError: The folder's shards are damaged or were made otherwise.
+        ValueError: There are too many undecodable images, or the folder holds something else.
+        OSError: The disk is full, the folder cannot be written, or another run is writing to it.
+        RankFailure: Another rank failed.
     """
-    shards = complete_shards(job.folder)
-    for path, footer in shards[:1]:
-        if difference := setting_difference(footer["settings"], job.settings):
-            raise ScoreMapStoreError(
-                f"{path} was made with other settings (there / now): {difference}."
-                " Choose another folder or delete this one."
-            )
-    done = {footer["unit"] for _, footer in shards}
-    return [number for number in range(job.plan.num_units) if number not in done]
+    is_main = queue.rank == 0
+    existed = not is_main or job.folder.exists()
+    with ExitStack() as locks:
+        try:
+            units = queue.broadcast(_prepare_folder(job, queue, locks) if is_main else None)
+            if units is None:
+                return
+            if not is_main:
+                locks.enter_context(FolderLock(job.folder, shared=True))
+            progress = watch_progress(job.folder, job.layout.record_bytes, len(job.plan.keys))
+            with progress if is_main else nullcontext():
+                run_job(job, queue.claim(units), lambda count: queue.add_to_counter("undecodable", count))
+                queue.barrier()
+            if is_main:
+                finish_store(job.folder)
+        except BaseException:
+            if not existed and job.folder.exists() and not any(job.folder.iterdir()):
+                job.folder.rmdir()
+            raise
+
+
+def _prepare_folder(job: Job, queue: WorkQueue, locks: ExitStack) -> list[int] | None:
+    """Lock the folder against other runs, and return the missing units; None if the store is finished."""
+    if is_finished(job):
+        print(f"{job.folder} is finished: nothing to do.")
+        return None
+    prepare_folder(job.folder)
+    lock = locks.enter_context(FolderLock(job.folder))
+    remove_temporaries(job.folder)
+    units = missing_units(job)
+    if found := job.plan.num_units - len(units):
+        print(f"Resuming {job.folder}: {found} of {job.plan.num_units} shards are complete.")
+    queue.add_to_counter("undecodable", summary(job.folder)["undecodable"])
+    lock.share()
+    return units
 
 
 def is_finished(job: Job) -> bool:
-    """Whether the folder already holds the store that the job would make.
+    """Return whether the folder already holds the store that the job would make.
 
     Raises:
         FileExistsError: It holds another finished store.
@@ -128,61 +170,31 @@ def is_finished(job: Job) -> bool:
         return False
     if difference := setting_difference(read_manifest(job.folder).settings, job.settings):
         raise FileExistsError(
-            f"{job.folder} holds a finished store made with other settings (there / now): {difference}."
+            f"{job.folder} holds a finished store made with other settings (stored / now): {difference}."
             " Choose another folder or delete it."
         )
     return True
 
 
-def make_store(job: Job, team: Alone) -> None:
-    """Make what is missing of a store, together with the team's other processes, and finish it.
+def missing_units(job: Job) -> list[int]:
+    """Return the work units without a shard.
 
     Raises:
-        ValueError: Too many undecodable images, or the folder holds something else.
-        OSError: The disk is full, the folder cannot be written, or another run is writing to it.
-        TeamFailure: Another process failed.
+        ScoreMapStoreError: The folder's shards are corrupt or were made with other settings.
     """
-    leads = team.rank == 0
-    existed = not leads or job.folder.exists()
-    held = ExitStack()
-    try:
-        units = team.share(_prepare(job, team, held) if leads else None)
-        if units is None:
-            return
-        if not leads:
-            held.enter_context(FolderLock(job.folder, shared=True))
-        progress = watch_progress(job.folder, job.layout.record_bytes, len(job.plan.keys))
-        with progress if leads else nullcontext():
-            run_job(job, team.draw(units), lambda count: team.add("undecodable", count))
-            team.wait_for_all()
-        if leads:
-            finish_store(job.folder)
-    except BaseException:
-        if not existed and job.folder.exists() and not any(job.folder.iterdir()):
-            job.folder.rmdir()
-        raise
-    finally:
-        held.close()
+    shards = complete_shards(job.folder)
+    for path, footer in shards[:1]:
+        if difference := setting_difference(footer["settings"], job.settings):
+            raise ScoreMapStoreError(
+                f"{path} was made with other settings (stored / now): {difference}."
+                " Choose another folder or delete this one."
+            )
+    done = {footer["unit"] for _, footer in shards}
+    return [number for number in range(job.plan.num_units) if number not in done]
 
 
-def _prepare(job: Job, team: Alone, held: ExitStack) -> list[int] | None:
-    """Units to be made, None when the store is finished; says what was found. `held` keeps other runs out."""
-    if is_finished(job):
-        print(f"{job.folder} is finished: nothing to do.")
-        return None
-    prepare_folder(job.folder)
-    lock = held.enter_context(FolderLock(job.folder))
-    remove_temporaries(job.folder)
-    units = missing_units(job)
-    if found := job.plan.num_units - len(units):
-        print(f"Resuming {job.folder}: {found} of {job.plan.num_units} shards are whole.")
-    team.add("undecodable", sum(len(footer["undecodable"]) for _, footer in complete_shards(job.folder)))
-    lock.share()
-    return units
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    """Numbers of a store's shards added up: top1, top5, labelled, images, undecodable."""
+def summary(folder: Path) -> dict[str, int]:
+    """Return sums over a store's shards: top1, top5, labelled, images, undecodable."""
     totals = {"top1": 0, "top5": 0, "labelled": 0, "images": 0, "undecodable": 0}
     for _, footer in complete_shards(folder):
         totals["images"] += footer["records"]
@@ -190,3 +202,17 @@ def summary(folder: Path) -> dict[str, Any]:
         for name in ("top1", "top5", "labelled"):
             totals[name] += footer["counts"].get(name, 0)
     return totals
+
+
+def print_summary(job: Job) -> None:
+    """Print the size of a finished store, and the annotator's accuracy if class folders determine it."""
+    layout, totals = job.layout, summary(job.folder)
+    height, width = layout.grid_hw
+    print(f"{totals['images']} score maps of {height} x {width} cells, top {layout.topk}, in {job.folder}")
+    if totals["undecodable"]:
+        print(f"{totals['undecodable']} images could not be decoded: {job.folder / 'undecodable.txt'}")
+    if totals["labelled"]:
+        top1, top5 = (100 * totals[name] / totals["labelled"] for name in ("top1", "top5"))
+        print(f"The annotator on them (pooled maps against class folders): top-1 {top1:.2f} %, top-5 {top5:.2f} %")
+    else:
+        print(f"Top-1 of the annotator: unknown, there are no {layout.num_classes} class folders.")

@@ -1,4 +1,4 @@
-"""Progress of a store in the making, read off the sizes of its files: one view for any number of processes."""
+"""Show the progress of a store from the sizes of its files, whatever the number of ranks."""
 
 import threading
 from collections.abc import Iterator
@@ -23,43 +23,43 @@ POLL_SECONDS = 0.5
 
 
 class RateColumn(ProgressColumn):
-    """Images per second."""
+    """A column with images per second."""
 
     def render(self, task: Task) -> Text:
-        """The rate, once there is one."""
+        """Return the rate as text."""
         return Text(f"{task.speed:,.1f} images/s" if task.speed else "- images/s")
 
 
 class StoreProgress:
-    """Counts the images that are done.
+    """Count the annotated images of a store.
 
     Args:
-        folder: Folder of the store.
-        record_bytes: Size of a record.
+        folder: folder of the store.
+        record_bytes: size of a record.
     """
 
     def __init__(self, folder: Path, record_bytes: int) -> None:
         self.folder, self.record_bytes = folder, record_bytes
-        self._whole: dict[str, int] = {}
+        self._complete: dict[str, int] = {}
 
     def count(self) -> int:
-        """Images in whole shards (undecodable ones are done too) and in those being written."""
+        """Return the number of images in complete shards, undecodable ones included, and in unfinished ones."""
         for path in self.folder.glob("shard-*.bin"):
-            if path.name not in self._whole:
+            if path.name not in self._complete:
                 footer = read_footer(path)
-                self._whole[path.name] = footer["records"] + len(footer["undecodable"])
-        return sum(self._whole.values()) + sum(map(self._in_hand, self.folder.glob("*" + TEMPORARY_SUFFIX)))
+                self._complete[path.name] = footer["records"] + len(footer["undecodable"])
+        return sum(self._complete.values()) + sum(map(self._unfinished, self.folder.glob("*" + TEMPORARY_SUFFIX)))
 
-    def _in_hand(self, path: Path) -> int:
+    def _unfinished(self, path: Path) -> int:
         try:
             return max(0, path.stat().st_size - HEADER_BYTES) // self.record_bytes
-        except FileNotFoundError:  # it has just become a shard
+        except FileNotFoundError:  # just renamed to its final name
             return 0
 
 
 @contextmanager
 def watch_progress(folder: Path, record_bytes: int, num_images: int) -> Iterator[None]:
-    """Show a progress bar with images/s and time left while the body runs."""
+    """Show a progress bar with images/s and remaining time while the body runs."""
     counter = StoreProgress(folder, record_bytes)
     columns = (TextColumn("score maps"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:

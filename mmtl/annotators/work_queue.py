@@ -1,6 +1,6 @@
-"""Several processes that share one store: who makes which shard, and how they wait for each other.
+"""Share the work units of a store between ranks.
 
-Processes talk through torch's key-value store of the rendezvous alone; no process group is needed.
+Ranks communicate only through torch's key-value store of the rendezvous; no process group is needed.
 """
 
 import json
@@ -10,132 +10,157 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 SLURM_PORT = "29500"
-PATIENCE = timedelta(days=1)  # a large annotator needs hours between two words
+TIMEOUT = timedelta(days=1)  # hours can pass between two messages of ranks with a large annotator
 
 
-class TeamFailure(RuntimeError):
-    """Another process failed and has said why."""
+class RankFailure(RuntimeError):
+    """Another rank failed and has reported why."""
 
 
-class Alone:
-    """A team of one."""
+class WorkQueue(Protocol):
+    """What makes a store: one process, or several ranks that claim units from a shared queue.
 
-    rank, size, local_rank = 0, 1, 0
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def share(self, value: Any = None) -> Any:
-        """What rank 0 gives, to everyone."""
-        return value
-
-    def draw(self, units: Sequence[int]) -> Iterator[int]:
-        """Units that are this process's to make."""
-        return iter(units)
-
-    def add(self, name: str, amount: int) -> int:
-        """Add to a number shared by all; its new value."""
-        self._numbers[name] = self._numbers.get(name, 0) + amount
-        return self._numbers[name]
-
-    def fail(self, reason: str) -> bool:
-        """Tell the others that this process gives up; whether it is the first to do so."""
-        return True
-
-    def wait_for_all(self) -> None:
-        """Wait until every process has finished its units."""
-
-
-class Team(Alone):
-    """One process of several, as `torchrun` or `srun` started it.
-
-    Args:
-        store: torch.distributed key-value store shared by all.
-        rank: Number of this process.
-        size: Number of processes.
-        local_rank: Number of this process on its machine.
+    Attributes:
+        rank: number of this process.
+        world_size: number of processes.
+        local_rank: number of this process on its machine.
     """
 
-    def __init__(self, store: Any, rank: int, size: int, local_rank: int) -> None:
-        self.store, self.rank, self.size, self.local_rank = store, rank, size, local_rank
-        self._shared = 0
+    rank: int
+    world_size: int
+    local_rank: int
 
-    def share(self, value: Any = None) -> Any:
-        """What rank 0 gives (plain JSON values), to everyone."""
-        name = f"shared/{self._shared}"
-        self._shared += 1
+    def broadcast(self, value: Any = None) -> Any:
+        """Return the value (plain JSON) that rank 0 passes."""
+
+    def claim(self, units: Sequence[int]) -> Iterator[int]:
+        """Yield units that no other rank has claimed, one at a time, so that a slow rank claims fewer."""
+
+    def add_to_counter(self, name: str, amount: int) -> int:
+        """Add to a counter shared by all ranks and return its value."""
+
+    def report_failure(self, reason: str) -> bool:
+        """Make the other ranks stop with `RankFailure`. Return whether this rank was the first to fail."""
+
+    def barrier(self) -> None:
+        """Make rank 0 wait until every rank has finished its units."""
+
+
+class LocalQueue:
+    """The queue of a single process."""
+
+    rank, world_size, local_rank = 0, 1, 0
+
+    def __init__(self) -> None:
+        self._counters: dict[str, int] = {}
+
+    def broadcast(self, value: Any = None) -> Any:
+        """Return the value."""
+        return value
+
+    def claim(self, units: Sequence[int]) -> Iterator[int]:
+        """Yield all units."""
+        return iter(units)
+
+    def add_to_counter(self, name: str, amount: int) -> int:
+        """Add to a counter and return its value."""
+        self._counters[name] = self._counters.get(name, 0) + amount
+        return self._counters[name]
+
+    def report_failure(self, reason: str) -> bool:
+        """Return True: there is no other rank."""
+        return True
+
+    def barrier(self) -> None:
+        """Return at once."""
+
+
+class DistributedQueue:
+    """The queue of one of several ranks that ``torchrun`` or ``srun`` started; see `WorkQueue`.
+
+    Args:
+        store: torch.distributed key-value store shared by all ranks.
+        rank: number of this process.
+        world_size: number of processes.
+        local_rank: number of this process on its machine.
+    """
+
+    def __init__(self, store: Any, rank: int, world_size: int, local_rank: int) -> None:
+        self.store, self.rank, self.world_size, self.local_rank = store, rank, world_size, local_rank
+        self._num_broadcasts = 0
+
+    def broadcast(self, value: Any = None) -> Any:
+        """Return the value that rank 0 passes."""
+        name = f"broadcast/{self._num_broadcasts}"
+        self._num_broadcasts += 1
         if self.rank == 0:
             self.store.set(name, json.dumps({"value": value}))
             return value
-        answer = json.loads(self.store.get(name))
-        if "failure" in answer:
-            raise TeamFailure(answer["failure"])
-        return answer["value"]
+        message = json.loads(self.store.get(name))
+        if "failure" in message:
+            raise RankFailure(message["failure"])
+        return message["value"]
 
-    def draw(self, units: Sequence[int]) -> Iterator[int]:
-        """Units that are this process's to make, drawn one by one, so that a slow process draws fewer."""
-        while (place := self.store.add("drawn", 1) - 1) < len(units):
+    def claim(self, units: Sequence[int]) -> Iterator[int]:
+        """Yield units that no other rank has claimed."""
+        while (index := self.store.add("claimed", 1) - 1) < len(units):
             self._stop_if_failed()
-            yield units[place]
+            yield units[index]
 
-    def add(self, name: str, amount: int) -> int:
-        """Add to a number shared by all; its new value."""
-        return self.store.add(f"number/{name}", amount)
+    def add_to_counter(self, name: str, amount: int) -> int:
+        """Add to a counter shared by all ranks and return its value."""
+        return self.store.add(f"counter/{name}", amount)
 
-    def fail(self, reason: str) -> bool:
-        """Tell the others that this process gives up; whether it is the first to do so."""
+    def report_failure(self, reason: str) -> bool:
+        """Make the other ranks stop, and return whether this rank was the first to fail."""
         try:
             self.store.set("failure", reason)
-            first = self.store.add("failed", 1) == 1
-            if self.rank == 0:  # whoever waits for rank 0's next word gets this one
-                self.store.set(f"shared/{self._shared}", json.dumps({"failure": reason}))
-        except RuntimeError:  # the process that held the store is gone
+            is_first = self.store.add("failed", 1) == 1
+            if self.rank == 0:  # ranks that wait for the next broadcast receive the failure
+                self.store.set(f"broadcast/{self._num_broadcasts}", json.dumps({"failure": reason}))
+        except RuntimeError:  # the process that held the store has ended
             return False
-        return first
+        return is_first
 
-    def wait_for_all(self) -> None:
-        """Rank 0 waits until every process has finished its units.
-
-        Raises:
-            TeamFailure: Another process failed.
-        """
+    def barrier(self) -> None:
+        """Make rank 0 wait until every rank has finished its units."""
         self._stop_if_failed()
-        self.store.add("finished", 1)  # the last word of all but rank 0, which may hold the store and leave
-        while self.rank == 0 and self.store.add("finished", 0) < self.size:
+        self.store.add("finished", 1)  # the last message of all ranks but 0, which may hold the store and end
+        while self.rank == 0 and self.store.add("finished", 0) < self.world_size:
             self._stop_if_failed()
             time.sleep(0.2)
 
     def _stop_if_failed(self) -> None:
         if self.store.add("failed", 0):
-            raise TeamFailure(self.store.get("failure").decode())
+            raise RankFailure(self.store.get("failure").decode())
 
 
-def join_team(launcher: str) -> Alone:
-    """The team that this process belongs to.
+def join_queue(launcher: str) -> WorkQueue:
+    """Return the queue that this process belongs to.
 
     Args:
         launcher: "none", "pytorch" (started by torchrun) or "slurm" (started by srun).
 
     Raises:
-        ValueError: The launcher's environment is not there.
+        ValueError: The launcher's environment variables are not set.
     """
     if launcher == "none":
-        return Alone()
+        return LocalQueue()
     if launcher == "slurm":
         _set_slurm_environment()
     from torch.distributed.rendezvous import rendezvous
 
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    store.set_timeout(PATIENCE)
-    return Team(store, rank, size, int(os.environ.get("LOCAL_RANK", rank)))
+    store, rank, world_size = next(rendezvous("env://", timeout=TIMEOUT))
+    store.set_timeout(TIMEOUT)
+    return DistributedQueue(store, rank, world_size, int(os.environ.get("LOCAL_RANK", rank)))
 
 
 def _set_slurm_environment() -> None:
     if "SLURM_PROCID" not in os.environ:
-        raise ValueError("--launcher slurm: start the command with srun, SLURM_PROCID is not set.")
+        raise ValueError("SLURM_PROCID is not set. Start the command with srun for --launcher slurm.")
     os.environ["RANK"] = os.environ["SLURM_PROCID"]
     os.environ["WORLD_SIZE"] = os.environ["SLURM_NTASKS"]
     os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
@@ -144,11 +169,9 @@ def _set_slurm_environment() -> None:
 
 
 def _first_host(node_list: str) -> str:
-    """First host of a Slurm node list such as `gpu[03-05,9],login1`."""
+    """Return the first host of a Slurm node list such as ``gpu[03-05,9],login1``."""
     try:
-        hosts = subprocess.run(
-            ["scontrol", "show", "hostnames", node_list], capture_output=True, text=True, check=True
-        ).stdout.split()
-        return hosts[0]
+        command = ["scontrol", "show", "hostnames", node_list]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError):
         return re.sub(r"\[([^\],-]+).*", r"\1", node_list).split(",")[0]

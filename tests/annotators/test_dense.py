@@ -84,7 +84,7 @@ def test_swin_with_global_pooling_keeps_the_mean():
 
 
 @torch.no_grad()
-def test_convnext_normalises_each_cell_instead_of_the_mean():
+def test_convnext_normalizes_each_cell_instead_of_the_mean():
     torch.manual_seed(0)
     arch = dict(depths=[1, 1, 1, 1], channels=[4, 8, 8, 16])
     config = dict(
@@ -101,19 +101,19 @@ def test_convnext_normalises_each_cell_instead_of_the_mean():
 def test_a_backbone_that_pools_is_named_as_the_reason():
     classifier = tiny_classifier()
     classifier.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ValueError, match="Sequential cannot be kept dense: its output .* is pooled"):
+    with pytest.raises(ValueError, match="Sequential cannot be converted to dense prediction: its output .* is pooled"):
         DenseImageClassifier(classifier)(torch.zeros(1, 3, 32, 32))
 
 
 def test_a_neck_that_mixes_positions_is_named_as_the_reason():
     classifier = tiny_classifier()
     classifier.neck = nn.Flatten()
-    with pytest.raises(ValueError, match="Flatten cannot be kept dense"):
+    with pytest.raises(ValueError, match="Flatten cannot be converted to dense"):
         DenseImageClassifier(classifier)
 
 
 def test_a_model_without_backbone_and_head_is_refused():
-    with pytest.raises(ValueError, match="Linear cannot be kept dense"):
+    with pytest.raises(ValueError, match="Linear cannot be converted to dense"):
         DenseImageClassifier(nn.Linear(2, 2))
 
 
@@ -157,7 +157,7 @@ def test_timm_annotators_take_their_own_preprocessing():
     bgr = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     rgb = torch.tensor([1.0, 128 / 255, 0.0])
     wanted = (rgb - torch.tensor(data["mean"])) / torch.tensor(data["std"])
-    torch.testing.assert_close(annotator.normalise(bgr).flatten(), wanted)
+    torch.testing.assert_close(annotator.normalize(bgr).flatten(), wanted)
 
 
 def test_an_unknown_timm_model_is_refused_with_neighbours():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mmtl.annotators.compare import compare_store
 from mmtl.annotators.make_store import Options, make_store, prepare_job, summary
 from mmtl.annotators.plan import Plan, unit_size
-from mmtl.annotators.work_queue import Alone, Team, TeamFailure
+from mmtl.annotators.work_queue import DistributedQueue, LocalQueue, RankFailure
 from mmtl.score_maps import ScoreMapStore
 from mmtl.utils.image_files import list_images
 
@@ -29,9 +29,9 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
-def make(images, folder, options=OPTIONS, team=None, annotator=None):
+def make(images, folder, options=OPTIONS, queue=None, annotator=None):
     job = prepare_job(annotator or tiny_annotator(), images, folder, options)
-    make_store(job, team or Alone())
+    make_store(job, queue or LocalQueue())
     return job
 
 
@@ -40,8 +40,8 @@ def test_every_image_gets_the_map_of_its_dense_logits(images, tmp_path):
     store, annotator = ScoreMapStore(tmp_path / "s"), tiny_annotator()
     assert list(store) == list_images(images) == sorted(f"{c}/{n}.png" for c in CLASSES for n in range(5))
     assert store.grid_hw == (8, 8) and store.verify() == []
-    squashed = annotator.squash((32, 32))(images / "bee/3.png")
-    logits = annotator.logits(torch.from_numpy(squashed).permute(2, 0, 1)[None])[0]
+    resized = annotator.resize((32, 32))(images / "bee/3.png")
+    logits = annotator.logits(torch.from_numpy(resized).permute(2, 0, 1)[None])[0]
     best = logits.topk(2, dim=-1)
     np.testing.assert_array_equal(store["bee/3.png"].classes, best.indices)
     np.testing.assert_allclose(store["bee/3.png"].scores, best.values, rtol=2e-3, atol=1e-3)
@@ -53,8 +53,8 @@ def test_the_pooled_maps_have_the_classifiers_own_accuracy(images, tmp_path):
     annotator, classifier = tiny_annotator(), tiny_classifier()
     hits = 0
     for key in list_images(images):
-        squashed = annotator.squash((32, 32))(images / key)
-        pixels = annotator.normalise(torch.from_numpy(squashed).permute(2, 0, 1)[None])
+        resized = annotator.resize((32, 32))(images / key)
+        pixels = annotator.normalize(torch.from_numpy(resized).permute(2, 0, 1)[None])
         hits += int(classifier(pixels).argmax()) == CLASSES.index(key.split("/")[0])
     totals = summary(tmp_path / "s")
     assert (totals["top1"], totals["labelled"], totals["images"]) == (hits, 15, 15)
@@ -146,26 +146,26 @@ class MemoryStore(dict):
         return self[name] if default is None else dict.get(self, name, default)
 
 
-def test_two_processes_draw_every_unit_once():
+def test_two_ranks_claim_every_unit_once():
     shared = MemoryStore()
-    teams = [Team(shared, rank, 2, rank) for rank in range(2)]
-    draws = [team.draw(list(range(7, 20))) for team in teams]
-    drawn = [[], []]
+    queues = [DistributedQueue(shared, rank, 2, rank) for rank in range(2)]
+    claims = [queue.claim(list(range(7, 20))) for queue in queues]
+    claimed = [[], []]
     for turn in (0, 1, 1, 0, 1, 0, 0, 0, 1):
-        drawn[turn].append(next(draws[turn]))
-    drawn[0] += list(draws[0])
-    assert sorted(drawn[0] + drawn[1]) == list(range(7, 20)) and list(draws[1]) == []
+        claimed[turn].append(next(claims[turn]))
+    claimed[0] += list(claims[0])
+    assert sorted(claimed[0] + claimed[1]) == list(range(7, 20)) and list(claims[1]) == []
 
 
-def test_a_process_stops_when_another_has_failed():
+def test_a_rank_stops_when_another_has_failed():
     shared = MemoryStore()
-    first, second = (Team(shared, rank, 2, rank) for rank in range(2))
-    assert second.fail("no memory left")
-    with pytest.raises(TeamFailure, match="no memory left"):
-        next(first.draw([1, 2]))
-    assert not first.fail("told by the other")
-    with pytest.raises(TeamFailure):
-        second.share()
+    first, second = (DistributedQueue(shared, rank, 2, rank) for rank in range(2))
+    assert second.report_failure("no memory left")
+    with pytest.raises(RankFailure, match="no memory left"):
+        next(first.claim([1, 2]))
+    assert not first.report_failure("out of memory too")
+    with pytest.raises(RankFailure):
+        second.broadcast()
 
 
 @settings(deadline=None)
@@ -224,12 +224,12 @@ def test_a_repaired_image_lets_the_run_continue(images, tmp_path):
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
-def test_resuming_says_what_was_found(images, tmp_path, capsys):
+def test_resuming_prints_what_was_found(images, tmp_path, capsys):
     make(images, tmp_path / "s")
     for name in ("manifest.json", "index.bin", "shard-00002.bin"):
         (tmp_path / "s" / name).unlink()
     make(images, tmp_path / "s")
-    assert "3 of 4 shards are whole" in capsys.readouterr().out
+    assert "3 of 4 shards are complete" in capsys.readouterr().out
     make(images, tmp_path / "s")
     assert "nothing to do" in capsys.readouterr().out
 
@@ -249,7 +249,7 @@ def test_k_beyond_the_class_count_and_impossible_input_sizes_are_refused(images,
         prepare_job(tiny_annotator(), images, tmp_path / "s", Options(topk=4))
     annotator = tiny_annotator()
     annotator.dense.backbone = torch.nn.Conv2d(3, 32, 64)
-    with pytest.raises(ValueError, match="cannot be kept dense at 32 x 32"):
+    with pytest.raises(ValueError, match="cannot be converted to dense prediction: at input size 32 x 32"):
         prepare_job(annotator, images, tmp_path / "s", OPTIONS)
 
 

@@ -119,7 +119,7 @@ def wrong(place, **changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: wrong(p, config=p / "nothing.py"), "no such config"),
+        (lambda p: wrong(p, config=p / "nothing.py"), "Give a config"),
         (lambda p: wrong(p, config=write_config(p, "x = 1")), "no model"),
         (lambda p: wrong(p, config=write_config(p, "model = dict(type='Nothing')")), "cannot be built"),
         (lambda p: wrong(p, config=write_config(p, "model = (")), "cannot be read as a config"),
@@ -130,14 +130,14 @@ def wrong(place, **changes):
         (lambda p: wrong(p, images=make_folder(p / "images" / "cat")), "contains no image"),
         (lambda p: wrong(p, images=break_image(p)), "cannot be decoded"),
         (lambda p: [*wrong(p), "--topk", 3], "got topk=3"),
-        (lambda p: [*wrong(p), "--batch-size", 0], "--batch-size 0"),
+        (lambda p: [*wrong(p), "--batch-size", 0], "--batch-size must be at least 1, got 0"),
         (lambda p: [*wrong(p), "--input-size", 2, 3, 4], "--input-size"),
-        (lambda p: [*wrong(p), "--workers", -1], "--workers -1"),
-        (lambda p: [*wrong(p), "--max-undecodable", 1.5], "--max-undecodable 1.5"),
-        (lambda p: [*wrong(p), "--max-undecodable", "nan"], "--max-undecodable nan"),
-        (lambda p: [*wrong(p), "--pretrained"], "Weights are named 2 times"),
+        (lambda p: [*wrong(p), "--workers", -1], "--workers must be at least 0, got -1"),
+        (lambda p: [*wrong(p), "--max-undecodable", 1.5], "--max-undecodable must be a share from 0 to 1, got 1.5"),
+        (lambda p: [*wrong(p), "--max-undecodable", "nan"], "--max-undecodable must be a share from 0 to 1, got nan"),
+        (lambda p: [*wrong(p), "--pretrained"], "Weights must be given once"),
         (lambda p: [*wrong(p), "--launcher", "slurm"], "srun"),
-        (lambda p: [*wrong(p), "--launcher", "pytorch", "--processes", 0], "--processes 0"),
+        (lambda p: [*wrong(p), "--launcher", "pytorch", "--processes", 0], "--processes must be"),
         (lambda p: wrong(p, out=p), "contains other files"),
         (lambda p: ["timm/no_such_model", p / "images", p / "store"], "timm has no model"),
     ],
@@ -147,13 +147,13 @@ def test_bad_input_ends_in_one_clear_message_and_leaves_nothing(place, run, monk
     arguments = change(place)
     code, _, error = run("make_score_maps", *arguments)
     assert code != 0 and message in error and "Traceback" not in error
-    assert error.count("error:") == 1 and not (place / "store").exists()
+    assert error.count("make_score_maps: ") == 1 and not (place / "store").exists()
 
 
-def test_of_several_processes_that_fail_one_says_why(place):
+def test_of_several_ranks_that_fail_only_the_first_reports_it(place):
     command = [sys.executable, TOOLS / "make_score_maps.py", *wrong(place), "--topk", 3, "--launcher", "pytorch"]
     done = subprocess.run([*map(str, command), "--processes", "2"], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.count("error:") == 1 and "got topk=3" in done.stderr
+    assert done.returncode == 1 and done.stderr.count("make_score_maps: ") == 1 and "got topk=3" in done.stderr
     assert "Traceback" not in done.stderr and "torch.distributed" not in done.stderr
     assert not (place / "store").exists()
 

@@ -68,12 +68,12 @@ def tiny_annotator(**inference) -> Annotator:
     classifier = tiny_classifier()
     return Annotator(
         dense=DenseImageClassifier(classifier).eval(),
-        normalise=Preprocess(classifier.data_preprocessor),
+        normalize=Preprocess(classifier.data_preprocessor),
         size_hw=(32, 32),
         interpolation="bilinear",
         backend="cv2",
         description={"name": "tiny"},
-        normalisation={"mean": [120.0, 110, 100], "std": [60.0, 60, 60], "to_rgb": True},
+        normalization={"mean": [120.0, 110, 100], "std": [60.0, 60, 60], "to_rgb": True},
         inference=Inference(**inference),
     )
 

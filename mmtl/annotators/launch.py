@@ -1,0 +1,60 @@
+"""Run work in one process, in ranks that are started here, or as a rank that a launcher started."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+
+from mmtl.annotators.work_queue import RankFailure, WorkQueue, join_queue
+
+INTERRUPTED = 130
+
+
+def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: int | None = None) -> int:
+    """Do work that ranks share, and return the command's exit code.
+
+    An error is raised only on the rank that fails first; the other ranks stop silently.
+
+    Args:
+        work: what every rank does.
+        launcher: "none", "pytorch" (starts the processes unless torchrun has) or "slurm" (started by srun).
+        processes: number of processes to start; None for one per GPU.
+    """
+    try:
+        if launcher == "pytorch" and "RANK" not in os.environ:
+            return _start_processes(processes or max(1, torch.cuda.device_count()))
+        queue = join_queue(launcher)
+        try:
+            work(queue)
+        except RankFailure:
+            return 1
+        except BaseException as error:
+            is_first = queue.report_failure(str(error) or "interrupted")
+            if is_first or isinstance(error, KeyboardInterrupt):
+                raise
+            return 1
+    except KeyboardInterrupt:
+        print("Stopped. Run the same command again to continue.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _start_processes(count: int) -> int:
+    """Run this command again in several processes, as torchrun does but without its error report."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        run(parse_args(["--standalone", "--nproc-per-node", str(count), *sys.argv]))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:  # otherwise the rank has reported the error itself
+            raise ChildProcessError(f"Rank {rank} was ended by signal {-failure.exitcode}.") from None
+        return 1
+    except SignalException:
+        raise KeyboardInterrupt from None
+    return 0
