@@ -125,7 +125,8 @@ class Annotator:
             logits = self.logits(torch.zeros(1, 3, *self.resize(size_hw).size_hw, dtype=torch.uint8))
         except (RuntimeError, TypeError, AssertionError, AttributeError, IndexError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise not_dense(self.description["name"], f"at input size {size_hw[0]} x {size_hw[1]}: {reason}") from error
+            height, width = size_hw
+            raise not_dense(self.description["name"], f"at input size {height} x {width}: {reason}") from error
         return (logits.shape[1], logits.shape[2]), logits.shape[3]
 
 
