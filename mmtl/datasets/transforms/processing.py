@@ -103,6 +103,8 @@ def resized_crop(
     """
     top, left, height, width = box_tlhw
     box = np.atleast_3d(image[top : top + height, left : left + width])
+    if min(box.strides) < 0:  # a view of a flipped image, which no tensor can share
+        box = box.copy()
     resized = F.interpolate(torch.from_numpy(box).permute(2, 0, 1)[None], size_hw, mode=interpolation, antialias=True)
     return resized[0].contiguous().permute(1, 2, 0).numpy().reshape(*size_hw, *image.shape[2:])
 

@@ -1,4 +1,7 @@
-"""The law of alignment: whatever happened to the image, a token has the label of what its patch shows."""
+"""The law of alignment: whatever happened to the image, a token has the label of what its patch shows.
+
+It holds for pixels that are moved in the worker and for those that the draws of ``on_device=True`` move in the batch.
+"""
 
 import cv2
 import numpy as np
@@ -10,12 +13,13 @@ from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
 
 from mmtl.datasets.transforms import geometry, processing, rand_augment, view
+from mmtl.models.batch_augments import device_augment, device_warp
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.token_labels.targets import token_targets
 
 PATCH = 8
-BORDER = 0.15  # cells; resampling 8-bit images several times moves the picture by up to this much
-FOOTPRINT = 0.85  # cells; a patch that shows more of the map than this has no one right class
+BORDER = 0.15  # cells; resampling 8-bit images several times moves the image content by up to this much
+FOOTPRINT = 0.85  # cells; a patch that shows more of the map than this shows several classes
 
 WARP = dict(prob=1.0, magnitude_std="inf", pad_val=0)
 POLICIES = [
@@ -28,6 +32,7 @@ POLICIES = [
 STEPS = [
     dict(type="mmtl.RandomResizedCrop", scale=(100, 150), crop_ratio_range=(0.4, 1), interpolation="random"),
     dict(type="mmtl.RandomResizedCrop", scale=(140, 90), crop_ratio_range=(0.4, 1), interpolation="random"),
+    dict(type="mmtl.RandomResizedCrop", scale=(90, 110), interpolation="random", backend="torch"),
     dict(type="mmtl.RandomFlip", prob=0.9, direction=["horizontal", "vertical", "diagonal"]),
     dict(type="mmtl.Resize", scale=(170, 110)),
     dict(type="mmtl.ResizeEdge", scale=120, edge="short"),
@@ -38,43 +43,61 @@ STEPS = [
     *(dict(policy, type=f"mmtl.{policy['type']}", magnitude_level=10) for policy in POLICIES),
     dict(type="mmtl.RandomErasing", erase_prob=0.5, max_area_ratio=0.1, fill_color=0, mask_labels=True),
 ]
-samples = st.fixed_dictionaries(
-    dict(
-        image_hw=st.tuples(st.integers(90, 220), st.integers(90, 220)),
-        map_hw=st.tuples(st.integers(3, 7), st.integers(3, 7)),
-        grid_hw=st.tuples(st.integers(6, 12), st.integers(6, 12)),
-        steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=6),
-        ends_with_crop=st.booleans(),
-        seed=st.integers(0, 2**32 - 1),
+DEVICE_STEPS = [
+    dict(step, on_device=True)
+    for step in STEPS
+    if step["type"] in ("mmtl.RandomFlip", "mmtl.RandAugment", "mmtl.RandomErasing")
+]
+
+
+_sampling_grid, _unpack_draws = device_warp.sampling_grid, device_augment.unpack_draws
+
+
+def chains(device_steps):
+    return st.fixed_dictionaries(
+        dict(
+            image_hw=st.tuples(st.integers(90, 220), st.integers(90, 220)),
+            map_hw=st.tuples(st.integers(3, 7), st.integers(3, 7)),
+            grid_hw=st.tuples(st.integers(6, 12), st.integers(6, 12)),
+            steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=6),
+            ends_with_crop=st.booleans(),
+            device_steps=device_steps,
+            seed=st.integers(0, 2**32 - 1),
+        )
     )
-)
 
 
-def run_chain(image_hw, map_hw, grid_hw, steps, ends_with_crop, seed, spoil=lambda affine: affine):
-    """The network's input [H, W, 3] and the targets [N, K] of one chain."""
+samples = chains(st.just([]))
+device_samples = chains(st.lists(st.sampled_from(DEVICE_STEPS), min_size=1, max_size=4))
+
+
+def run_chain(image_hw, map_hw, grid_hw, steps, ends_with_crop, device_steps, seed, spoil=lambda affine: affine):
+    """Return the network's input [H, W, 3] and the targets [N, K] of one chain."""
     np.random.seed(seed)
     height, width = PATCH * grid_hw[0], PATCH * grid_hw[1]
     crop = dict(type="mmtl.RandomResizedCrop", scale=(height, width), crop_ratio_range=(0.4, 1))
     last = crop if ends_with_crop else dict(type="mmtl.Resize", scale=(width, height))
-    chain = Compose([TRANSFORMS.build(c) for c in (*steps, last, dict(type="mmtl.PackTokenLabelInputs"))])
-    packed = chain(ramp_sample(image_hw, map_hw))
-    data = packed["data_samples"]
+    configs = (*steps, last, *device_steps, dict(type="mmtl.PackTokenLabelInputs"))
+    packed = Compose([TRANSFORMS.build(config) for config in configs])(ramp_sample(image_hw, map_hw))
+    data, inputs = packed["data_samples"], packed["inputs"]
+    if device_steps:
+        inputs = device_augment.augment_images(inputs[None], data.augment[None])[0]
     scores, classes = data.score_map_scores[None], data.score_map_classes[None]
     frames = data.frame_affines[None] if "frame_affines" in data else None
     view_affine, num_classes = spoil(data.view_affine)[None], map_hw[0] * map_hw[1]
     targets = token_targets(scores, classes, view_affine, grid_hw, num_classes, frame_affines=frames)
-    return packed["inputs"].permute(1, 2, 0).numpy(), targets.dense()[0].numpy()
+    return inputs.permute(1, 2, 0).numpy(), targets.dense()[0].numpy()
 
 
 def compare(map_hw, **sample):
-    """Runs one chain; of all clear tokens the class ranked first and the class seen, and the number of tokens."""
+    """Return the top-1 class and the class seen of the clear tokens of one chain, and the number of all tokens."""
     image, targets = run_chain(map_hw=map_hw, **sample)
     seen, clear = seen_cells(image, map_hw)
     return targets.argmax(axis=-1)[clear], seen[clear], clear.size
 
 
 def seen_cells(image, map_hw):
-    """The map cell that each patch's colours tell, [N], and whether they tell one clearly, [N]."""
+    """Return the map cell that the colors of each patch encode, [N], and whether they encode only one, [N]."""
     positions, inside = encoded_positions(image)
     patches = image.shape[0] // PATCH, PATCH, image.shape[1] // PATCH, PATCH
     inside = inside.reshape(patches).all(axis=(1, 3)).ravel()
@@ -86,8 +109,8 @@ def seen_cells(image, map_hw):
     return cell_of(middle, map_hw), clear
 
 
-def search(max_examples, **changes):
-    """Looks for a chain that breaks the law; returns the numbers of clear and of all tokens, [chains, 2]."""
+def search(max_examples, strategy=samples, **changes):
+    """Look for a chain that breaks the law; return the numbers of clear and of all tokens, [chains, 2]."""
     counts = []
 
     @settings(
@@ -97,7 +120,7 @@ def search(max_examples, **changes):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(samples)
+    @given(strategy)
     def law(sample):
         first, seen, total = compare(**sample, **changes)
         counts.append((first.size, total))
@@ -107,8 +130,9 @@ def search(max_examples, **changes):
     return np.array(counts)
 
 
-def test_every_token_has_the_label_of_what_its_patch_shows():
-    clear, total = search(max_examples=700).T
+@pytest.mark.parametrize("strategy", [samples, device_samples], ids=["in the worker", "on the device"])
+def test_every_token_has_the_label_of_what_its_patch_shows(strategy):
+    clear, total = search(max_examples=700, strategy=strategy).T
     assert (clear > 0).sum() >= 500  # chains; some end with no clear token
     assert clear.sum() > 0.2 * total.sum()
 
@@ -166,3 +190,18 @@ def test_law_is_broken_by(module, name, wrong, monkeypatch):
     monkeypatch.setattr(module, name, wrong)
     with pytest.raises(AssertionError):
         search(max_examples=200)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "wrong"),
+    [
+        (device_augment, "GROUPS", device_augment.GROUPS[3:]),
+        (device_warp, "sampling_grid", lambda affines, images: _sampling_grid(geometry.invert(affines), images)),
+        (device_augment, "unpack_draws", lambda packed: _unpack_draws(packed)[:, ::-1]),
+    ],
+    ids=["flip lost", "warp the other way", "wrong order"],
+)
+def test_law_on_the_device_is_broken_by(module, name, wrong, monkeypatch):
+    monkeypatch.setattr(module, name, wrong)
+    with pytest.raises(AssertionError):
+        search(max_examples=200, strategy=device_samples)
