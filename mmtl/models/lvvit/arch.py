@@ -1,4 +1,4 @@
-"""The LV-ViT family: settings by name, and the other way round from a checkpoint's shapes."""
+"""The LV-ViT family: settings of a named architecture, and the architecture of a checkpoint."""
 
 import re
 from collections.abc import Mapping
@@ -24,62 +24,59 @@ ARCHS = {
     }.items()
 }
 OPTIONAL = ("stem_channels", "head_dims")
-# Heads and residual divisor leave no trace in the shapes of the weights.
+# Number of heads and residual divisor do not show in the shapes of the weights.
 SHAPE_KEYS = ("embed_dims", "num_layers", "feedforward_channels", "stem_channels")
 
 
 def arch_settings(arch: str | dict) -> dict:
-    """Settings of a named architecture, or a checked copy of the user's own.
+    """Return the settings of a named architecture, or a checked copy of the user's own.
 
     Args:
         arch: a name of the family or a dict with all of ``ARCH_KEYS``.
 
-    Returns:
-        dict: the settings.
-
     Raises:
-        ValueError: for an unknown name, missing or unknown keys, and sizes that are none.
+        ValueError: if the name is unknown, keys are missing or unknown, or a size is invalid.
     """
     if isinstance(arch, str) and arch in ARCHS:
         return ARCHS[arch]
     if not isinstance(arch, dict):
-        raise ValueError(f"LVViT knows arch {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}")
+        raise ValueError(f"arch of LVViT must be one of {', '.join(map(repr, ARCHS))} or a dict, got {arch!r}.")
     if set(arch) != set(ARCH_KEYS):
         missing, unknown = sorted(set(ARCH_KEYS) - set(arch)), sorted(set(arch) - set(ARCH_KEYS))
         raise ValueError(
-            f"LVViT wants an arch dict with the keys {', '.join(ARCH_KEYS)}; missing {missing}, unknown {unknown}"
+            f"arch of LVViT must have the keys {', '.join(ARCH_KEYS)}; missing {missing}, unknown {unknown}."
         )
     check_sizes(**{key: size for key, size in arch.items() if key != "residual_divisor"})
     divisor = arch["residual_divisor"]
     if not isinstance(divisor, int | float) or not divisor > 0:
-        raise ValueError(f"LVViT wants a number residual_divisor above 0, got {divisor!r}")
+        raise ValueError(f"residual_divisor of LVViT must be a number above 0, got {divisor!r}.")
     return dict(arch)
 
 
 def check_sizes(**sizes: object) -> None:
-    """Refuse sizes that are no whole numbers above 0.
+    """Check that sizes are integers of at least 1.
 
     Args:
-        **sizes: numbers by the names that a message gives them; of ``OPTIONAL`` ones None says that there is none.
+        **sizes: sizes by name; those of ``OPTIONAL`` may be None.
 
     Raises:
-        ValueError: with all that are wrong.
+        ValueError: with all that are invalid.
     """
     given = {name: size for name, size in sizes.items() if size is not None or name not in OPTIONAL}
     wrong = [f"{name}={size}" for name, size in given.items() if type(size) is not int or size < 1]
     if wrong:
-        raise ValueError(f"LVViT wants whole numbers of at least 1, got {', '.join(wrong)}")
+        raise ValueError(f"Sizes of LVViT must be integers of at least 1, got {', '.join(wrong)}.")
 
 
 def arch_of_weights(weights: Mapping[str, Tensor], prefix: str = "") -> dict:
-    """Settings that the shapes of a checkpoint's weights tell.
+    """Return the settings that the shapes of a checkpoint's weights determine.
 
     Args:
         weights: weights by name.
-        prefix: what stands before the backbone's own names, such as 'backbone.'.
+        prefix: what precedes the backbone's names, such as 'backbone.'.
 
     Returns:
-        dict: values of ``SHAPE_KEYS`` as far as they can be told; empty without blocks or position embedding.
+        Values of ``SHAPE_KEYS``, as far as they are determined; empty without blocks or position embedding.
     """
     shapes = {key.removeprefix(prefix): x.shape for key, x in weights.items() if key.startswith(prefix)}
     layers = [int(match[1]) for key in shapes if (match := re.match(r"blocks\.(\d+)\.", key))]
@@ -94,7 +91,7 @@ def arch_of_weights(weights: Mapping[str, Tensor], prefix: str = "") -> dict:
 
 
 def describe_arch(settings: dict) -> str:
-    """An architecture in words, with its name where the shapes are those of the family."""
+    """Return an architecture in words, with its name if the shapes are those of the family."""
     shape = {key: settings[key] for key in SHAPE_KEYS if key in settings}
     for name, known in ARCHS.items():
         if shape.items() <= known.items():
