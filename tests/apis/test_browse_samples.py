@@ -1,18 +1,10 @@
-import runpy
-import subprocess
-import sys
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
-from helpers.paths import ROOT
-from mmpretrain.structures import DataSample
+from matplotlib.figure import Figure
 
+from mmtl.apis.browse_samples import browse_samples
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
-
-PATH = ROOT / "tools" / "browse_samples.py"
-TOOL = SimpleNamespace(**runpy.run_path(str(PATH)))
 
 CONFIG = """
 default_scope = "mmpretrain"
@@ -63,80 +55,64 @@ def root(tmp_path_factory):
     return root
 
 
-def message(*arguments):
-    """What a mistake ends with: one line, exit code 1."""
-    with pytest.raises(SystemExit) as stopped:
-        TOOL.main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, str) and "\n" not in stopped.value.code
-    return stopped.value.code
-
-
-def test_command_draws_what_was_asked_for(root, tmp_path):
-    out = tmp_path / "new" / "picture.png"
-    command = [sys.executable, PATH, root / "config.py", "-n", "4", "-o", out]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"{out}: 4 samples"
+def test_figure_is_written_and_nothing_else(root, tmp_path):
+    out = tmp_path / "new" / "figure.png"
+    assert browse_samples(root / "config.py", out, 4) == 4
     assert cv2.imread(str(out)).std() > 5
-    assert [path.name for path in out.parent.iterdir()] == ["picture.png"]
+    assert [path.name for path in out.parent.iterdir()] == ["figure.png"]
 
 
-def test_small_data_set_is_drawn_whole(root, tmp_path):
-    assert TOOL.browse(root / "config.py", tmp_path / "picture.pdf", 20) == 6
+def test_small_dataset_is_drawn_completely(root, tmp_path):
+    assert browse_samples(root / "config.py", tmp_path / "figure.pdf", 20) == 6
 
 
-def test_picture_and_labels_are_those_of_training(root, tmp_path, monkeypatch):
+def test_images_and_labels_are_those_of_training(root, tmp_path, monkeypatch):
     """The flip puts red and class 4 on the right; red is the last channel of the file's BGR."""
     drawn = []
-    monkeypatch.setitem(TOOL.browse.__globals__, "draw", lambda samples, names: drawn.extend(samples))
-    monkeypatch.setitem(TOOL.browse.__globals__, "save", lambda figure, path: None)
-    TOOL.browse(root / "config.py", tmp_path / "picture.png", 6)
+
+    def record(samples, names):
+        drawn.extend(samples)
+        return Figure()
+
+    monkeypatch.setattr("mmtl.apis.browse_samples.draw_samples", record)
+    browse_samples(root / "config.py", tmp_path / "figure.png", 6)
+    assert len(drawn) == 6
     for sample in drawn:
         assert sample.image[:, 20:, 0].min() > 200 and sample.image[:, :12].max() < 50
         np.testing.assert_array_equal(sample.top_class, np.repeat([[1, 1, 4, 4]], 4, axis=0))
         assert (sample.probability[:, [0, 3]] > 0.9).all() and sample.counts.all()
 
 
-def test_colour_tells_the_class_and_opacity_its_probability():
-    sample = TOOL.Sample(
-        image=np.zeros((4, 4, 3), np.uint8),
-        data=DataSample(),
-        grid_hw=(2, 2),
-        top_class=np.array([[3, 7], [7, -1]]),
-        probability=np.array([[0.5, 1.0], [0.2, 0.1]]),
-        counts=np.array([[True, True], [False, True]]),
-    )
-    colours = TOOL.class_colours([sample])
-    assert colours.keys() == {3, 7} and colours[3] != colours[7]
-    overlay = TOOL.colour_tokens(sample, colours)
-    assert tuple(overlay[0, 0, :3]) == colours[3] and tuple(overlay[0, 1, :3]) == colours[7]
-    assert overlay[0, 1, 3] == 2 * overlay[0, 0, 3] > 0
-    assert tuple(overlay[1, 0]) == (0, 0, 0, 1) and overlay[1, 1, 3] == 0
-
-
-def test_user_mistakes_end_with_one_message(root, tmp_path):
-    config, out = root / "config.py", tmp_path / "picture.png"
+def test_user_errors_name_the_file_and_write_nothing(root, tmp_path):
+    config, out = root / "config.py", tmp_path / "figure.png"
     text = config.read_text()
-    storeless, classless = tmp_path / "storeless.py", tmp_path / "labels.py"
-    storeless.write_text(text.replace("/store", "/gone"))
-    classless.write_text(
-        text.replace("data_preprocessor=dict(", 'data_preprocessor=dict(type="mmpretrain.ClsDataPreprocessor", ')
-    )
-    (tmp_path / "empty.py").write_text("default_scope = 'mmpretrain'")
-    assert "gone' does not exist" in message(storeless, "-o", out)
-    assert "without token labels" in message(classless, "-o", out)
-    assert "no train_dataloader" in message(tmp_path / "empty.py", "-o", out)
-    assert "absent.py" in message(tmp_path / "absent.py", "-o", out)
-    assert "at least 1" in message(config, "-n", 0, "-o", out)
-    assert ".png, .jpg" in message(config, "-o", tmp_path / "picture.txt")
-    assert not list(tmp_path.glob("picture*"))
+    preprocessor = 'data_preprocessor=dict(type="mmpretrain.ClsDataPreprocessor", '
+    files = {
+        "storeless.py": text.replace("/store", "/gone"),
+        "labels.py": text.replace("data_preprocessor=dict(", preprocessor),
+        "empty.py": "default_scope = 'mmpretrain'",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    cases = [
+        (tmp_path / "storeless.py", out, "gone' does not exist"),
+        (tmp_path / "labels.py", out, "labels.py trains without token labels"),
+        (tmp_path / "empty.py", out, "empty.py has no train_dataloader"),
+        (tmp_path / "absent.py", out, "absent.py is not a file"),
+        (config, tmp_path / "figure.txt", "figure.txt: .* .png, .jpg"),
+    ]
+    for config, out, message in cases:
+        with pytest.raises((OSError, ValueError), match=message):
+            browse_samples(config, out)
+    assert not list(tmp_path.glob("figure*"))
 
 
 def test_undecodable_image_is_named(root, tmp_path):
-    broken = root / "images" / "b" / "1.png"
-    whole = broken.read_bytes()
-    broken.write_bytes(b"no image")
+    path = root / "images" / "b" / "1.png"
+    content = path.read_bytes()
+    path.write_bytes(b"not an image")
     try:
-        assert "b/1.png" in message(root / "config.py", "-o", tmp_path / "picture.png")
+        with pytest.raises(ValueError, match="b/1.png"):
+            browse_samples(root / "config.py", tmp_path / "figure.png")
     finally:
-        broken.write_bytes(whole)
+        path.write_bytes(content)

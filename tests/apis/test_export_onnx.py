@@ -1,17 +1,15 @@
-"""The exported graph gives the model's own numbers, for batch sizes that it was not traced with."""
-
-import runpy
-from types import SimpleNamespace
+"""The exported graph computes the model's logits, for batch sizes that it was not traced with."""
 
 import numpy as np
 import pytest
 import torch
 from helpers.paths import ROOT
 
+from mmtl.apis.export_onnx import build_model, export_onnx, load_config, resolve_image_hw
+
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-TOOL = SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / "export_onnx.py")))
 BACKBONE = """dict(
     type="mmtl.LVViT", img_size=64, **{options},
     arch=dict(embed_dims=48, num_layers=4, num_heads=4, feedforward_channels=96, stem_channels=16, residual_divisor=2),
@@ -44,49 +42,49 @@ model = dict(
 @pytest.mark.parametrize(
     ("text", "image_size", "shape"),
     [
-        pytest.param(CLASSIFIER, [], (11,), id="classifier"),
-        pytest.param(SEGMENTOR, ["64", "96"], (5, 64, 96), id="segmentor-resized-position-embedding"),
+        pytest.param(CLASSIFIER, None, (11,), id="classifier"),
+        pytest.param(SEGMENTOR, (64, 96), (5, 64, 96), id="segmentor-resized-position-embedding"),
     ],
 )
-def test_onnxruntime_gives_the_models_logits(text, image_size, shape, tmp_path, capsys):
+def test_onnxruntime_computes_the_models_logits(text, image_size, shape, tmp_path):
     (tmp_path / "model.py").write_text(text)
-    model = TOOL.build_model(TOOL.load_config(tmp_path / "model.py"), None).eval()
+    model = build_model(load_config(tmp_path / "model.py"), None)
     weights = model.segmentor.state_dict() if len(shape) > 1 else model.state_dict()
     torch.save({"state_dict": weights, "meta": {"dataset_meta": {}}}, tmp_path / "weights.pth")
-    size = ["--image-size", *image_size] if image_size else []
-    config, target, weights = (str(tmp_path / name) for name in ("model.py", "model.onnx", "weights.pth"))
-    TOOL.main([config, target, "--checkpoint", weights, *size])
-    session = onnxruntime.InferenceSession(target)
+    target = tmp_path / "model.onnx"
+    image_hw = export_onnx(tmp_path / "model.py", target, tmp_path / "weights.pth", image_size)
+    assert image_hw == (image_size or (64, 64))
+    session = onnxruntime.InferenceSession(str(target))
     for batch in (1, 3):
-        images = torch.randn(batch, 3, *map(int, image_size or (64, 64)))
+        images = torch.randn(batch, 3, *image_hw)
         (logits,) = session.run(None, {"images": images.numpy()})
         assert logits.shape == (batch, *shape)
         with torch.no_grad():
             np.testing.assert_allclose(logits, model(images), atol=1e-4)
 
 
-def test_bad_input_ends_with_one_message_and_no_file(tmp_path):
+def test_user_errors_name_the_file_and_write_nothing(tmp_path):
     config, target = tmp_path / "model.py", tmp_path / "model.onnx"
     config.write_text(CLASSIFIER)
     (tmp_path / "text.pth").write_text("hello world")
     (tmp_path / "cut.py").write_text("model = dict(")
     (tmp_path / "bare.py").write_text("x = 1")
-    weights = TOOL.build_model(TOOL.load_config(config), None).state_dict()
+    weights = build_model(load_config(config), None).state_dict()
     torch.save({"state_dict": weights | {"head.fc.weight": torch.zeros(3, 48)}}, tmp_path / "classes.pth")
     cases = [
-        ([tmp_path / "cut.py", target], "cut.py: cannot be read as a config"),
-        ([tmp_path / "bare.py", target, "--image-size", "64"], "bare.py has no model with a backbone"),
-        ([config, target, "--checkpoint", tmp_path / "text.pth"], "text.pth cannot be read as a checkpoint"),
-        ([config, target, "--checkpoint", tmp_path / "classes.pth"], "classes.pth does not fit the model.*head.fc"),
-        ([tmp_path / "absent.py", target], "absent.py is not a file"),
-        ([config, target, "--checkpoint", tmp_path / "absent.pth"], "absent.pth: no such checkpoint"),
-        ([config, target, "--image-size", "60"], "multiples of the patch size 16"),
-        ([config, target, "--image-size", "0"], "multiples of the patch size 16"),
-        ([config, target, "--image-size", "64", "64", "3"], "--image-size takes one side, or H and W, got 64 64 3"),
+        ([tmp_path / "cut.py"], "cut.py cannot be read as a config"),
+        ([tmp_path / "bare.py", None, [64]], "bare.py has no model with a backbone"),
+        ([config, tmp_path / "text.pth"], "text.pth cannot be read as a checkpoint"),
+        ([config, tmp_path / "classes.pth"], "classes.pth does not fit the model.*head.fc"),
+        ([tmp_path / "absent.py"], "absent.py is not a file"),
+        ([config, tmp_path / "absent.pth"], "absent.pth: no such checkpoint"),
+        ([config, None, [60]], "multiples of the patch size 16"),
+        ([config, None, [0]], "multiples of the patch size 16"),
+        ([config, None, [64, 64, 3]], "--image-size must be one side, or H and W, got 64 64 3"),
     ]
-    for arguments, message in cases:
-        with pytest.raises(SystemExit, match=rf"^export_onnx: [^\n]*{message}[^\n]*$"):
-            TOOL.main([str(argument) for argument in arguments])
+    for (path, *more), message in cases:
+        with pytest.raises((OSError, ValueError), match=rf"^[^\n]*{message}[^\n]*$"):
+            export_onnx(path, target, *more)
         assert not target.exists()
 
 
@@ -97,4 +95,4 @@ def test_a_segmentor_is_exported_for_its_window():
         "tiny_8xb128-tokenlabel-300e_in1k": (224, 224),
     }
     for name, image_hw in sizes.items():
-        assert TOOL.default_image_hw(TOOL.load_config(configs / f"lvvit-{name}.py")) == image_hw
+        assert resolve_image_hw(load_config(configs / f"lvvit-{name}.py"), None) == image_hw

@@ -1,22 +1,14 @@
-"""`tools/predict.py` tells the classes of a folder of images, and which of them are wrong."""
-
 import csv
-import runpy
-import subprocess
-import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.paths import ROOT
 from mmengine.registry import DefaultScope
-from mmpretrain import ImageClassificationInferencer
+from mmpretrain import ImageClassificationInferencer, get_model
 
-PATH = ROOT / "tools" / "predict.py"
-TOOL = SimpleNamespace(**runpy.run_path(str(PATH)))
+from mmtl.apis.predict import folder_classes, predict
+
 CONFIG = """
 default_scope = "mmpretrain"
 model = dict(
@@ -33,7 +25,7 @@ test_dataloader = dict(
     )
 )
 """
-COLOURS = {"ant": 0, "bee": 1, "cat": 2}
+CLASSES = ("ant", "bee", "cat")
 
 
 @pytest.fixture(scope="module")
@@ -42,68 +34,54 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("predict")
     (root / "config.py").write_text(CONFIG)
     generator = np.random.default_rng(0)
-    for name in COLOURS:
+    for name in CLASSES:
         (root / "images" / name).mkdir(parents=True)
         for index in range(2):
             image = generator.integers(0, 255, (20, 24, 3), np.uint8)
             cv2.imwrite(str(root / "images" / name / f"{index}.png"), image)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
-        model = TOOL.get_model(str(root / "config.py"), pretrained=False)
+        model = get_model(str(root / "config.py"), pretrained=False)
     for weight in model.parameters():  # far enough apart for classes to differ
         torch.nn.init.normal_(weight, std=0.5)
-    meta = dict(dataset_meta=dict(classes=tuple(COLOURS)))
+    meta = dict(dataset_meta=dict(classes=CLASSES))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), root / "model.pth")
     return root
 
 
-def run(root, out, *arguments, images="images"):
-    given = [root / "config.py", root / "model.pth", root / images, "-o", out, "--device", "cpu", *arguments]
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        TOOL.main([str(argument) for argument in [*given, "--workers", "0"]])
+def run(root, out, images="images", checkpoint="model.pth", **options):
+    predict(root / "config.py", root / checkpoint, root / images, out, workers=0, **options)
     with open(out, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def message(root, out, *arguments, **keywords):
-    """What a mistake ends with: one line, exit code 1, and no file."""
-    with pytest.raises(SystemExit) as stopped:
-        run(root, out, *arguments, **keywords)
-    assert isinstance(stopped.value.code, str) and "\n" not in stopped.value.code
-    assert not list(Path(out).parent.glob(f"{Path(out).name}*"))
-    return stopped.value.code
-
-
-def test_table_tells_what_mmpretrains_inferencer_predicts(root, tmp_path):
-    rows = run(root, tmp_path / "all.csv", "--topk", "3", "--batch-size", "4")
-    assert [row["path"] for row in rows] == [f"{name}/{index}.png" for name in COLOURS for index in range(2)]
-    assert [row["label"] for row in rows] == [name for name in COLOURS for _ in range(2)]
+def test_table_has_the_predictions_of_mmpretrains_inferencer(root, tmp_path):
+    rows = run(root, tmp_path / "all.csv", topk=3, batch_size=4)
+    assert [row["path"] for row in rows] == [f"{name}/{index}.png" for name in CLASSES for index in range(2)]
+    assert [row["label"] for row in rows] == [name for name in CLASSES for _ in range(2)]
     inferencer = ImageClassificationInferencer(str(root / "config.py"), str(root / "model.pth"), device="cpu")
     for row, result in zip(rows, inferencer([str(root / "images" / row["path"]) for row in rows]), strict=True):
         order = np.argsort(-result["pred_scores"])
-        assert [row[f"class_{rank}"] for rank in (1, 2, 3)] == [list(COLOURS)[index] for index in order]
-        told = [float(row[f"confidence_{rank}"]) for rank in (1, 2, 3)]
-        assert told == pytest.approx(result["pred_scores"][order].tolist(), abs=1e-5)
+        assert [row[f"class_{rank}"] for rank in (1, 2, 3)] == [CLASSES[index] for index in order]
+        confidences = [float(row[f"confidence_{rank}"]) for rank in (1, 2, 3)]
+        assert confidences == pytest.approx(result["pred_scores"][order].tolist(), abs=1e-5)
 
 
-def test_wrong_only_lists_the_images_whose_best_class_is_not_their_folder(root, tmp_path):
-    rows = run(root, tmp_path / "all.csv", "--topk", "1")
-    wrong = run(root, tmp_path / "wrong.csv", "--topk", "1", "--wrong-only")
+def test_wrong_only_lists_the_images_whose_top_class_is_not_their_folder(root, tmp_path):
+    rows = run(root, tmp_path / "all.csv", topk=1)
+    wrong = run(root, tmp_path / "wrong.csv", topk=1, wrong_only=True)
     assert wrong == [row for row in rows if row["class_1"] != row["label"]]
     assert 0 < len(wrong) < len(rows)
 
 
-def test_command_writes_the_table_and_lists_undecodable_images(root, tmp_path):
+def test_undecodable_images_are_listed_and_have_no_row(root, tmp_path):
     images = tmp_path / "images" / "ant"
     images.mkdir(parents=True)
     (images / "0.png").write_bytes((root / "images/ant/0.png").read_bytes())
-    (images / "1.png").write_bytes(b"no image")
+    (images / "1.png").write_bytes(b"not an image")
     out = tmp_path / "new" / "table.csv"
-    command = [sys.executable, PATH, root / "config.py", root / "model.pth", tmp_path / "images", "-o", out]
-    result = subprocess.run([*map(str, command), "--topk", "2", "--workers", "1"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert f"cannot be decoded: {images / '1.png'}" in result.stderr
-    assert result.stdout.splitlines()[-1] == f"{out}: 1 images, 1 images could not be decoded"
+    result = predict(root / "config.py", root / "model.pth", tmp_path / "images", out, topk=2, workers=1)
+    assert result == (1, ["ant/1.png"])
     assert [path.name for path in out.parent.iterdir()] == ["table.csv"]
     assert len(out.read_text().splitlines()) == 2
 
@@ -120,26 +98,26 @@ def test_command_writes_the_table_and_lists_undecodable_images(root, tmp_path):
     ],
 )
 def test_folder_is_a_class_by_name_or_by_order(folders, num_classes, names, found):
-    assert TOOL.folder_classes(folders, num_classes, names) == found
+    assert folder_classes(folders, num_classes, names) == found
 
 
-def test_user_mistakes_end_with_one_message(root, tmp_path):
-    out = tmp_path / "table.csv"
-    for name in ("flat", "others/x", "broken/ant"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "flat" / "0.png").write_bytes((root / "images/ant/0.png").read_bytes())
-    (tmp_path / "others/x/0.png").write_bytes((root / "images/ant/0.png").read_bytes())
-    (tmp_path / "broken/ant/0.png").write_bytes(b"no image")
-    assert "no such image folder" in message(root, out, images="gone")
-    assert "the model has 3 classes" in message(root, out, "--topk", "4")
-    assert "--topk 0" in message(root, out, "--topk", "0")
-    for images in ("flat", "others"):
-        assert "--wrong-only wants class folders" in message(
-            root, out, "--topk", "1", "--wrong-only", images=tmp_path / images
-        )
-    assert "none of the 1 images" in message(root, out, "--topk", "1", images=tmp_path / "broken")
+def test_user_errors_name_the_option_or_file_and_write_nothing(root, tmp_path):
+    image = (root / "images/ant/0.png").read_bytes()
+    files = {"flat/0.png": image, "others/x/0.png": image, "broken/ant/0.png": b"not an image"}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(content)
     torch.save({"state_dict": {"w": torch.zeros(1)}}, tmp_path / "other.pth")
-    for checkpoint, wanted in (("other.pth", "does not fit the model"), ("gone.pth", "no such checkpoint")):
-        with pytest.raises(SystemExit, match=wanted), DefaultScope.overwrite_default_scope("mmpretrain"):
-            TOOL.main([str(root / "config.py"), str(tmp_path / checkpoint), str(root / "images"), "-o", str(out)])
-    assert not out.exists()
+    cases = [
+        (dict(images="gone"), "gone: no such image folder"),
+        (dict(topk=4), "--topk must be at most 3, .* got 4"),
+        (dict(images=tmp_path / "flat", wrong_only=True), "--wrong-only needs class folders"),
+        (dict(images=tmp_path / "others", wrong_only=True), "--wrong-only needs class folders"),
+        (dict(images=tmp_path / "broken"), "None of the 1 images"),
+        (dict(checkpoint=tmp_path / "other.pth"), "other.pth does not fit the model"),
+        (dict(checkpoint="gone.pth"), "gone.pth.*no such"),
+    ]
+    for options, message in cases:
+        with pytest.raises((OSError, ValueError), match=rf"^[^\n]*{message}[^\n]*$"):
+            run(root, tmp_path / "table.csv", **{"topk": 1, **options})
+    assert not list(tmp_path.glob("table.csv*"))

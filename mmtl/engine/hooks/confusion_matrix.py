@@ -9,8 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmtl.evaluation.confusion_matrix import confusion_counts, draw_confusion_matrix, worst_confusions
+from mmtl.evaluation.confusion_matrix import confusion_counts, worst_confusions
 from mmtl.registry import HOOKS
+from mmtl.visualization.confusion_matrix import draw_confusion_matrix
 
 if TYPE_CHECKING:  # pretraining needs no MMSegmentation
     from mmseg.structures import SegDataSample
@@ -18,11 +19,11 @@ if TYPE_CHECKING:  # pretraining needs no MMSegmentation
 
 @HOOKS.register_module()
 class ConfusionMatrixHook(Hook):
-    """Draws which class is taken for which after every validation and test, and logs the worst confusions.
+    """Draws the confusion matrix after every validation and test, and logs the largest confusions.
 
-    The picture goes to the visualizer: ``vis_data/vis_image/confusion_matrix_STEP.png`` of the run with the local
-    backend. Images without annotation do not count. On several devices the few images that the sampler repeats to give
-    each the same number are counted as often as they are seen.
+    The image goes to the visualizer: ``vis_data/vis_image/confusion_matrix_STEP.png`` of the run with the local
+    backend. Images without annotation do not count. On several devices the images that the sampler repeats to give
+    each rank the same number are counted as often as they occur.
 
     Args:
         draw: False switches the hook off.
@@ -40,21 +41,21 @@ class ConfusionMatrixHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample]
     ) -> None:
         """Count a validation batch."""
-        self._count(outputs, runner.val_loop.dataloader.dataset.metainfo["classes"])
+        self._count(outputs, class_names(runner.val_dataloader))
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[SegDataSample]
     ) -> None:
         """Count a test batch."""
-        self._count(outputs, runner.test_loop.dataloader.dataset.metainfo["classes"])
+        self._count(outputs, class_names(runner.test_dataloader))
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Draw the validation's matrix."""
-        self._finish(runner, runner.val_loop.dataloader.dataset.metainfo["classes"], "confusion_matrix", runner.iter)
+        self._finish(runner, class_names(runner.val_dataloader), "confusion_matrix", runner.iter)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Draw the test's matrix."""
-        self._finish(runner, runner.test_loop.dataloader.dataset.metainfo["classes"], "confusion_matrix_test", 0)
+        self._finish(runner, class_names(runner.test_dataloader), "confusion_matrix_test", 0)
 
     def _count(self, outputs: Sequence[SegDataSample], classes: Sequence[str]) -> None:
         for sample in outputs if self.draw else ():
@@ -71,6 +72,12 @@ class ConfusionMatrixHook(Hook):
         all_reduce(self.counts)
         if is_main_process():
             counts = self.counts.cpu().numpy()
-            worst = "; ".join(f"{c.truth} for {c.prediction} {c.share:.1%}" for c in worst_confusions(counts, classes))
-            print_log(f"Most often taken (share of the class's pixels): {worst or 'none'}", logger="current")
+            worst = [f"{c.truth} as {c.prediction} {c.share:.1%}" for c in worst_confusions(counts, classes)]
+            text = "; ".join(worst) or "none"
+            print_log(f"Largest confusions (share of the true class's pixels): {text}", logger="current")
             runner.visualizer.add_image(name, draw_confusion_matrix(counts, classes), step)
+
+
+def class_names(dataloader: torch.utils.data.DataLoader) -> Sequence[str]:
+    """Return the class names of a data loader's dataset."""
+    return dataloader.dataset.metainfo["classes"]

@@ -36,7 +36,7 @@ def test_training_writes_overlays_and_confusion_matrices(config, tmp_path):
     overlay = cv2.imread(str(names["val_0.png_2.png"]))
     assert overlay.shape == (40, 2 * 56, 3)  # truth beside prediction
     log = next(tmp_path.glob("run/*/*.log")).read_text()
-    assert "Most often taken" in log
+    assert "Largest confusions" in log
 
 
 def test_testing_writes_a_confusion_matrix(config, tmp_path):

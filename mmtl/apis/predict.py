@@ -1,0 +1,178 @@
+"""Classify a folder of images into a CSV table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from mmpretrain import ImageClassificationInferencer, get_model
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mmtl.annotators.progress import RateColumn
+from mmtl.datasets.imagenet_folders import wnid_labels
+from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.checkpoint import load_weights
+from mmtl.utils.config_file import read_config
+from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.read_image import read_image
+
+
+def predict(
+    config: Path,
+    checkpoint: Path,
+    images: Path,
+    out: Path,
+    *,
+    topk: int = 5,
+    wrong_only: bool = False,
+    batch_size: int = 64,
+    workers: int = 2,
+    device: str = "cpu",
+) -> tuple[int, list[str]]:
+    """Classify images and write the table atomically.
+
+    Args:
+        config: classification config.
+        checkpoint: its weights.
+        images: folder of images, searched with its subfolders.
+        out: CSV file to write.
+        topk: number of classes per image.
+        wrong_only: whether to write only images whose top-1 class is not that of their folder.
+        batch_size: images per batch.
+        workers: processes that decode images.
+        device: of the model.
+
+    Returns:
+        Number of rows, and the images that could not be decoded.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: The checkpoint does not fit, no image can be decoded, or ``wrong_only`` without known classes.
+    """
+    keys = list_images(images)
+    inferencer = load_inferencer(config, checkpoint, device)
+    num_classes, names = inferencer.model.head.num_classes, inferencer.classes
+    if topk > num_classes:
+        raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")
+    truth = folder_classes(class_folders(keys), num_classes, names)
+    if wrong_only and truth is None:
+        raise ValueError(
+            f"--wrong-only needs class folders, but the folders of {images} are neither named by class of "
+            f"{checkpoint.name} or of ImageNet, nor {num_classes}, one for each class."
+        )
+    predictions = classify(inferencer, images, keys, batch_size, workers)
+    with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = [f"{column}_{rank}" for rank in range(1, topk + 1) for column in ("class", "confidence")]
+        writer.writerow(["path", "label", *columns])
+        rows, undecodable = write_rows(writer, predictions, topk, truth, names, wrong_only)
+        if len(undecodable) == len(keys):
+            raise ValueError(f"None of the {len(keys)} images of {images} can be decoded.")
+    return rows, undecodable
+
+
+def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassificationInferencer:
+    """Return MMPretrain's inferencer of a config; its weights are read without running code from them.
+
+    Raises:
+        OSError: Config or checkpoint cannot be read.
+        ValueError: The config is not that of a classifier, or the checkpoint does not fit it.
+    """
+    cfg = read_config(config)
+    init_default_scope("mmpretrain")
+    model = get_model(cfg, pretrained=False)
+    if not hasattr(getattr(model, "head", None), "num_classes"):
+        raise ValueError(f"{config} is not a classification config: its model has no head with num_classes.")
+    meta = load_weights(model, checkpoint)
+    return ImageClassificationInferencer(model.to(device), classes=meta.get("classes"))
+
+
+def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str] | None) -> dict[str, int] | None:
+    """Return the class index of each folder, by name or by order; None if it cannot be determined.
+
+    Args:
+        folders: names of the class folders, sorted.
+        num_classes: K of the model.
+        names: names of its classes, if known.
+    """
+    if not folders:
+        return None
+    by_name = {name: index for index, name in enumerate(names or ())}
+    for known in (by_name, wnid_labels() if num_classes == 1000 else {}):
+        if all(folder in known for folder in folders):
+            return {folder: known[folder] for folder in folders}
+    return {folder: index for index, folder in enumerate(folders)} if len(folders) == num_classes else None
+
+
+class Images(Dataset):
+    """Keys of images with the output of the test pipeline, or None if an image cannot be decoded."""
+
+    def __init__(self, root: Path, keys: Sequence[str], inferencer: ImageClassificationInferencer) -> None:
+        self.root, self.keys, self.pipeline = root, keys, inferencer.pipeline
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> tuple[str, dict | None]:
+        path = self.root / self.keys[index]
+        try:
+            image = read_image(path)
+        except OSError:
+            image = None
+        if image is None:
+            return self.keys[index], None
+        hw = image.shape[:2]
+        return self.keys[index], self.pipeline(dict(img=image, img_shape=hw, ori_shape=hw, img_path=str(path)))
+
+
+def classify(
+    inferencer: ImageClassificationInferencer, root: Path, keys: Sequence[str], batch_size: int, workers: int
+) -> Iterator[tuple[str, Tensor | None]]:
+    """Yield each image's key and class probabilities [K], None if it cannot be decoded, under a progress bar."""
+    dataset = Images(root, keys, inferencer)
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=list)
+    columns = (BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(keys))
+        for batch in loader:
+            decoded = [packed for _, packed in batch if packed is not None]
+            results = iter(inferencer.forward(pseudo_collate(decoded)) if decoded else [])
+            for key, packed in batch:
+                yield key, None if packed is None else next(results).pred_score.cpu()
+            progress.advance(task, len(batch))
+
+
+def write_rows(
+    writer: csv.writer,
+    predictions: Iterator[tuple[str, Tensor | None]],
+    topk: int,
+    truth: Mapping[str, int] | None,
+    names: Sequence[str] | None,
+    wrong_only: bool,
+) -> tuple[int, list[str]]:
+    """Write one row per image; return the number of rows and the images that could not be decoded."""
+    rows, undecodable = 0, []
+    for key, scores in predictions:
+        if scores is None:
+            undecodable.append(key)
+            continue
+        label = truth[key.split("/")[0]] if truth else None
+        top_scores, top_classes = (values.tolist() for values in scores.topk(topk))
+        if wrong_only and top_classes[0] == label:
+            continue
+        pairs = zip(top_classes, top_scores, strict=True)
+        cells = [cell for index, score in pairs for cell in (name_or_index(index, names), f"{score:.6f}")]
+        writer.writerow([key, "" if label is None else name_or_index(label, names), *cells])
+        rows += 1
+    return rows, undecodable
+
+
+def name_or_index(index: int, names: Sequence[str] | None) -> str:
+    """Return a class's name, or its index if names are not known."""
+    return names[index] if names else str(index)

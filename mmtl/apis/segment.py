@@ -1,0 +1,189 @@
+"""Segment images: masks, overlays with a legend, and a table of class areas."""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from mmseg.apis import MMSegInferencer
+from mmseg.registry import DATASETS
+from PIL import Image
+from rich.progress import track
+
+from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
+from mmtl.utils.config_file import read_config
+from mmtl.utils.image_files import IMAGE_SUFFIXES
+from mmtl.utils.model_parts import decode_head_of
+from mmtl.utils.read_image import read_image
+from mmtl.visualization.colors import class_palette
+from mmtl.visualization.overlay import draw_overlay
+
+RANDOM_WEIGHTS = "random"
+MAX_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and its mask enlarged
+MAX_ASPECT = 64  # long to short side; a thinner image is widened, or resizing would round its short side to nothing
+
+
+class ClassTable(NamedTuple):
+    """Names of K classes and their colors, uint8 [K, 3] RGB."""
+
+    names: list[str]
+    palette: np.ndarray
+
+
+def segment(
+    config: Path,
+    checkpoint: str,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    opacity: float = 0.5,
+    device: str = "cpu",
+    cfg_options: dict | None = None,
+) -> tuple[int, dict[Path, str]]:
+    """Segment images into ``out``: ``masks``, ``overlays`` and ``areas.csv``.
+
+    Args:
+        config: segmentation config.
+        checkpoint: its weights, or ``random``.
+        images: image files and folders of them.
+        out: folder to write.
+        opacity: of the colors in the overlays, 0 to 1.
+        device: of the model.
+        cfg_options: config values to override, by dotted key.
+
+    Returns:
+        Number of images segmented, and the reason for each image that could not be.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: Config, checkpoint and images do not fit.
+    """
+    paths = find_images(images, out)
+    inferencer, table = load_model(config, checkpoint, device, cfg_options)
+    rows, failures = [], {}
+    for name, path in track(paths.items(), description="segment"):
+        image = read_image(path)
+        if image is None:
+            failures[path] = "cannot be decoded as an image"
+            continue
+        try:
+            mask = predict_mask(inferencer, image, len(table.names))
+        except (ValueError, RuntimeError, cv2.error) as error:  # a size that resizing or the model refuses
+            failures[path] = f"{image.shape[0]} x {image.shape[1]} pixels (H x W): {error}".strip()
+            continue
+        save_png(out / "masks" / f"{name}.png", mask_image(mask, table.palette))
+        overlay = draw_overlay(np.ascontiguousarray(image[..., ::-1]), mask, table.names, table.palette, opacity)
+        save_png(out / "overlays" / f"{name}.png", Image.fromarray(overlay))
+        shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
+        rows.append([path.as_posix(), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)])
+    if rows:
+        with atomic_file(out / "areas.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["image", "width", "height", *table.names], *rows])
+    return len(rows), failures
+
+
+def find_images(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Return images by the name of their results, relative and without suffix; files under ``out`` are excluded.
+
+    Raises:
+        FileNotFoundError: An input is missing or contains no image.
+        ValueError: Two images have the same name.
+    """
+    found: dict[Path, Path] = {}
+    for source in inputs:
+        if not source.exists():
+            raise FileNotFoundError(f"{source}: no such image or folder.")
+        paths = [source] if source.is_file() else images_below(source, out)
+        if not paths:
+            raise FileNotFoundError(f"{source} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
+        for path in paths:
+            name = Path(path.stem) if path == source else path.relative_to(source).with_suffix("")
+            if found.setdefault(name, path) != path:
+                raise ValueError(
+                    f"{found[name]} and {path} would both be written as {name}.png. Rename one, or segment them into "
+                    "different folders."
+                )
+    return found
+
+
+def images_below(folder: Path, out: Path) -> list[Path]:
+    """Return the image files in a folder and its subfolders, sorted, without those under ``out``."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(path for path in paths if not path.resolve().is_relative_to(out.resolve()))
+
+
+def load_model(
+    config: Path, checkpoint: str, device: str, cfg_options: dict | None
+) -> tuple[MMSegInferencer, ClassTable]:
+    """Return MMSegmentation's inferencer with weights that must fit, and its classes.
+
+    Raises:
+        OSError: Config or checkpoint cannot be read.
+        ValueError: The config is not that of a segmentor, or the checkpoint does not fit it.
+    """
+    cfg = read_config(config, cfg_options)
+    if "decode_head" not in cfg.get("model", {}) or "test_dataloader" not in cfg:
+        raise ValueError(
+            f"{config} has no model with a decode_head, or no test_dataloader. Give a segmentation config."
+        )
+    contents = {} if checkpoint == RANDOM_WEIGHTS else read_checkpoint(Path(checkpoint))
+    torch.manual_seed(0)  # random weights are the same in every run
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the inferencer warns that it has no weights yet
+        inferencer = MMSegInferencer(cfg, device=device, show_progress=False)
+    if contents:  # the inferencer's own loading only logs that weights do not fit
+        fit_weights(inferencer.model, unwrap_weights(contents), checkpoint)
+    num_classes = decode_head_of(inferencer.model).num_classes
+    return inferencer, class_table(dataset_meta(contents), cfg.test_dataloader.dataset, num_classes)
+
+
+def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTable:
+    """Return names and colors: the checkpoint's, else the dataset's, else numbers and generated colors."""
+    if not known.get("classes"):
+        kind = DATASETS.get(dataset["type"])
+        known = {**getattr(kind, "METAINFO", {}), **dataset.get("metainfo", {})}
+    names, palette = known.get("classes") or (), known.get("palette") or ()
+    if len(names) != num_classes:
+        names = [f"class {index}" for index in range(num_classes)]
+    if len(palette) != num_classes:
+        palette = class_palette(num_classes)
+    return ClassTable([name.strip() for name in names], np.asarray(palette, np.uint8))
+
+
+def predict_mask(inferencer: MMSegInferencer, image: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the class indices [H, W] of a BGR image [H, W, 3]."""
+    height, width = image.shape[:2]
+    stretch = math.ceil(max(height, width) / (MAX_ASPECT * min(height, width)))
+    if stretch > 1:
+        axis = int(width < height)  # of the short side
+        widened = predict_mask(inferencer, image.repeat(stretch, axis), num_classes)
+        return widened[::stretch] if axis == 0 else widened[:, ::stretch]
+    scale = math.sqrt(MAX_LOGITS / (num_classes * height * width))
+    if scale < 1:
+        size = max(1, int(width * scale)), max(1, int(height * scale))
+        small = predict_mask(inferencer, cv2.resize(image, size, interpolation=cv2.INTER_AREA), num_classes)
+        return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    mask = inferencer(image, return_datasamples=True).pred_sem_seg.data[0].cpu().numpy()
+    return mask.astype(np.uint8 if num_classes <= 256 else np.uint16)
+
+
+def mask_image(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """Return an image whose pixel values are the class indices, with the palette if they fit in 8 bits."""
+    image = Image.fromarray(mask)
+    if mask.dtype == np.uint8:
+        image.putpalette(palette.ravel().tolist())
+    return image
+
+
+def save_png(path: Path, image: Image.Image) -> None:
+    """Write a PNG atomically."""
+    with atomic_file(path) as part:
+        image.save(part, "PNG")

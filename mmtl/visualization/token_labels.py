@@ -1,0 +1,130 @@
+"""Figure of a classifier's class attention and patch token predictions on images."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.dataset import pseudo_collate
+from torch import Tensor, nn
+
+from mmtl.score_maps import ScoreMap
+from mmtl.visualization.colors import class_name, color_of
+from mmtl.visualization.figures import render
+from mmtl.visualization.score_maps import draw_cells, draw_legend
+
+PANEL_INCHES, LEGEND_INCHES = 2.2, 2.6
+
+
+class TokenPrediction(NamedTuple):
+    """A model's prediction on one image.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB.
+        title: true class and predicted class.
+        attention: float [h, w], share of the class token's attention; None without attention or class token.
+        score_map: top-k classes of every patch token.
+    """
+
+    image: np.ndarray
+    title: str
+    attention: np.ndarray | None
+    score_map: ScoreMap
+
+
+@torch.no_grad()
+def predict_tokens(model: nn.Module, samples: Sequence[dict], names: Sequence[str] | None) -> list[TokenPrediction]:
+    """Run a classifier with a :class:`TokenLabelHead`, in evaluation mode, on packed validation samples."""
+    data = pseudo_collate(samples)
+    preprocessor = model.data_preprocessor
+    inputs = preprocessor(data, training=False)["inputs"]
+    attention = last_attention(model.backbone)
+    attention_inputs: list[Tensor] = []
+    handle = attention and attention.register_forward_pre_hook(lambda _, args: attention_inputs.append(args[0]))
+    try:
+        feats = model.extract_feat(inputs)
+    finally:
+        if handle:
+            handle.remove()
+    grid_hw = token_grid(feats[-1], tuple(inputs.shape[-2:]), preprocessor.token_stride)
+    logits = model.head.token_fc(model.head.pre_logits(feats)[1]).float().unflatten(1, grid_hw)  # [B, h, w, K]
+    shares = [None] * len(inputs)
+    if feats[-1].ndim == 3 and attention_inputs:
+        shares = class_attention(attention, attention_inputs[-1]).float().unflatten(1, grid_hw).cpu().numpy()
+    images = torch.stack(data["inputs"])
+    images = (images.flip(1) if preprocessor.to_rgb else images).permute(0, 2, 3, 1).numpy()
+    titles = [
+        f"{class_name(sample.gt_label.item(), names)}\npredicted {class_name(label, names)}"
+        for sample, label in zip(data["data_samples"], model.head(feats).argmax(-1).tolist(), strict=True)
+    ]
+    return [TokenPrediction(*row) for row in zip(images, titles, shares, score_maps_of(logits), strict=True)]
+
+
+def last_attention(backbone: nn.Module) -> nn.Module | None:
+    """Return the last attention layer with query, key and value in one layer, as in LVViT and mmpretrain's models."""
+    found = [module for module in backbone.modules() if hasattr(module, "qkv") and hasattr(module, "num_heads")]
+    return found[-1] if found else None
+
+
+def class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:
+    """Return the share of the first token's attention that each other token gets, mean of the heads.
+
+    Args:
+        attention: layer with ``qkv`` and ``num_heads``.
+        tokens: input of the layer, [B, 1 + N, C].
+
+    Returns:
+        Tensor: [B, N]; sums to one minus the first token's attention to itself.
+    """
+    query, key, _ = (
+        part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)  # [B, heads, 1 + N, head_dims]
+        for part in attention.qkv(tokens).chunk(3, dim=-1)
+    )
+    weights = (query[:, :, :1] @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)  # [B, heads, 1, 1 + N]
+    return weights[:, :, 0, 1:].mean(1)
+
+
+def token_grid(feature: Tensor, image_hw: tuple[int, int], stride: int | None) -> tuple[int, int]:
+    """Return the token grid (h, w) of a feature map, or of the tokens of an image."""
+    return tuple(feature.shape[-2:]) if feature.ndim == 4 else (image_hw[0] // stride, image_hw[1] // stride)
+
+
+def score_maps_of(logits: Tensor) -> list[ScoreMap]:
+    """Return the top-5 classes of logits [B, h, w, K] in the annotators' form."""
+    scores, classes = logits.topk(min(5, logits.shape[-1]))
+    arrays = (scores, classes.int(), logits.logsumexp(-1))
+    return [ScoreMap(*(array.cpu().numpy() for array in row)) for row in zip(*arrays, strict=True)]
+
+
+def draw_predictions(
+    predictions: Sequence[TokenPrediction], num_classes: int, names: Sequence[str] | None
+) -> np.ndarray:
+    """Draw image, attention, token classes and legend of each prediction in a row.
+
+    A class has the same color in every figure, so that figures of several epochs can be compared.
+
+    Returns:
+        np.ndarray: uint8 [H, W, 3], RGB.
+    """
+    height, width = PANEL_INCHES * 1.22 * len(predictions), 3 * PANEL_INCHES + LEGEND_INCHES
+    figure = Figure((width, height), dpi=100)
+    ratios = dict(width_ratios=[1, 1, 1, LEGEND_INCHES / PANEL_INCHES])
+    panels = figure.subplots(len(predictions), 4, squeeze=False, gridspec_kw=ratios)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.4 / height, 0.04, 0.25)
+    for (left, middle, right, key), (image, title, attention, score_map) in zip(panels, predictions, strict=True):
+        for axes in (left, middle, right, key):
+            axes.set_axis_off()
+        left.imshow(image)
+        left.set_title(title, fontsize=8)
+        gray = np.repeat(image.mean(-1, keepdims=True), 3, axis=-1).astype(np.uint8)
+        middle.imshow(gray)
+        if attention is not None:
+            extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
+            middle.imshow(attention, cmap="inferno", alpha=0.65, extent=extent, vmin=0)
+            middle.set_title(f"class token's attention\nup to {100 * attention.max():.1f} % per token", fontsize=8)
+        colors = {int(label): color_of(int(label)) for label in np.unique(score_map.classes[..., 0])}
+        draw_cells(right, score_map, num_classes, colors, gray, numbers=False)
+        right.set_title("top-1 class of each token,\nopacity: its probability", fontsize=8)
+        draw_legend(key, score_map, colors, names)
+    return render(figure)

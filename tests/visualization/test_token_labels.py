@@ -1,0 +1,48 @@
+import numpy as np
+import torch
+import torch.nn.functional as F
+from helpers.tiny_classifier import Images, classifier
+
+from mmtl.score_maps.stats import cell_probabilities
+from mmtl.visualization.token_labels import class_attention, last_attention, predict_tokens, score_maps_of
+
+
+def test_attention_is_the_one_that_the_layer_mixes_values_with():
+    attention = classifier().backbone.blocks[-1].attn
+    tokens = torch.randn(2, 25, 12)
+    value = attention.qkv(tokens).chunk(3, -1)[2].unflatten(-1, (2, -1)).transpose(1, 2)
+    # With values that are one for one token and zero elsewhere, the layer's own attention gives its share.
+    query, key = (x.unflatten(-1, (2, -1)).transpose(1, 2) for x in attention.qkv(tokens).chunk(3, -1)[:2])
+    shares = F.scaled_dot_product_attention(query, key, torch.eye(25).expand(*value.shape[:2], 25, 25))[:, :, 0]
+    torch.testing.assert_close(class_attention(attention, tokens), shares.mean(1)[:, 1:])
+
+
+def test_score_maps_hold_the_softmax_of_the_tokens():
+    logits = torch.randn(2, 3, 4, 7)
+    score_map = score_maps_of(logits)[1]
+    top, classes = logits[1].softmax(-1).topk(5)
+    np.testing.assert_array_equal(score_map.classes, classes)
+    np.testing.assert_allclose(cell_probabilities(score_map, 7), top, rtol=1e-5)
+
+
+def test_prediction_is_that_of_the_model_and_attention_that_of_its_last_block():
+    model, images = classifier(), Images()
+    predictions = predict_tokens(model, images, images.metainfo["classes"])
+    inputs = model.data_preprocessor(dict(inputs=[s["inputs"] for s in images]))["inputs"]
+    predicted = model(inputs).argmax(-1)
+    assert [s.title.splitlines()[1] for s in predictions] == [f"predicted {p} kind {p}" for p in predicted.tolist()]
+    np.testing.assert_array_equal(predictions[2].image, images[2]["inputs"].permute(1, 2, 0).flip(-1))  # RGB
+    assert predictions[0].score_map.scores.shape == (4, 6, 5) and predictions[0].attention.shape == (4, 6)
+    block = model.backbone.blocks[-1]
+    tokens, _ = model.backbone.embed(inputs)
+    attention_input = block.norm1(model.backbone.blocks[0](tokens))
+    expected = class_attention(block.attn, attention_input)[3].unflatten(0, (4, 6)).detach()
+    np.testing.assert_allclose(predictions[3].attention, expected, rtol=1e-5)
+    assert not block.attn._forward_pre_hooks  # nothing is left behind
+
+
+def test_a_backbone_without_attention_is_drawn_without_it():
+    backbone = dict(type="mmpretrain.ResNet", depth=18, base_channels=12, stem_channels=4, out_indices=(0,))
+    model = classifier(backbone=backbone)
+    assert last_attention(model.backbone) is None
+    assert predict_tokens(model, Images(), None)[0].attention is None
