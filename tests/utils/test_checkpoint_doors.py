@@ -1,10 +1,8 @@
 """Every way to give mmtl a checkpoint understands every wrapping of its weights, and prefers the same ones."""
 
 import itertools
-import runpy
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,14 +16,11 @@ from mmpretrain.registry import MODELS
 
 from mmtl.annotators.annotator import Inference
 from mmtl.annotators.load import load_annotator
+from mmtl.apis import export_onnx, predict, segment
 from mmtl.apis.convert import convert_file
 from mmtl.models.lvvit import convert_released
 from mmtl.utils.checkpoint import WRAPPINGS, file_problem, read_checkpoint, unwrap_weights
 
-TOOLS = {
-    name: SimpleNamespace(**runpy.run_path(str(ROOT / "tools" / f"{name}.py")))
-    for name in ("predict", "segment", "export_onnx")
-}
 ARCH = dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=8, stem_channels=4, residual_divisor=1)
 BACKBONE = dict(type="mmtl.LVViT", arch=ARCH, img_size=16, patch_size=8)
 CLASSIFIER = dict(
@@ -71,11 +66,11 @@ def by_init_cfg_of_a_backbone(path: Path) -> State:
 
 
 def by_predict(path: Path) -> State:
-    return TOOLS["predict"].load_inferencer(config_beside(path), path, "cpu").model.state_dict()
+    return predict.load_inferencer(config_beside(path), path, "cpu").model.state_dict()
 
 
 def by_export(path: Path) -> State:
-    return TOOLS["export_onnx"].build_model(TOOLS["export_onnx"].load_config(config_beside(path)), path).state_dict()
+    return export_onnx.build_model(export_onnx.load_config(config_beside(path)), path).state_dict()
 
 
 def by_make_score_maps(path: Path) -> State:
@@ -90,7 +85,7 @@ def by_convert_checkpoint(path: Path) -> State:
 
 def by_segment(path: Path) -> State:
     config = tiny_segmentation.write_config(path.parent)
-    return TOOLS["segment"].load_model(config, str(path), "cpu", None)[0].model.state_dict()
+    return segment.load_model(config, str(path), "cpu", None)[0].model.state_dict()
 
 
 DOORS = {
