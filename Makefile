@@ -1,4 +1,4 @@
-# `make demo`, `test`, `lint` and `docs` make .venv when it is missing, install mmtl with its dependencies, and run.
+# Every target creates .venv and installs mmtl with its dependencies, if needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 install: $(VENV)/installed
 
-# The marker is written last, so an interrupted installation is taken up again.
+# The marker is written last, so an interrupted installation is repeated.
 $(VENV)/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "mmtl needs Python 3.10 or newer: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
