@@ -1,7 +1,7 @@
 """One LV-ViT training step from score maps to gradients: mmtl's way against the plain way, side by side.
 
 python benchmarks/train_step.py               # CPU, float32, 2 threads, the recipe's 128 images: minutes
-python benchmarks/train_step.py --batch 8     # seconds; docs/model_zoo.md says what the batch does
+python benchmarks/train_step.py --batch 8     # seconds; docs/benchmarks.md reports the effect of the batch
 python benchmarks/train_step.py --device cuda --dtype bfloat16 --compile
 
 The plain way is the step as the paper's formulas read: attention written out (softmax(q k^T / sqrt(d)) v), patches

@@ -3,7 +3,7 @@
 # Command:   mim train mmpretrain configs/own_data/lvvit-nano_1xb128-classlabel-3e_cifar10.py --gpus 0
 # Batch:     1 CPU x 128 images, lr 2e-3
 # Length:    3 epochs x 25000 / 128 images = 588 steps
-# Measured:  docs/own_data.md
+# Measured:  docs/benchmarks.md
 _base_ = ["lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"]
 work_dir = "work_dirs/cifar10/class_labels"
 score_maps = None

@@ -4,7 +4,7 @@
 # Needs:     data/cifar10 and work_dirs/cifar10/score_maps (docs/own_data.md shows how to make them)
 # Batch:     1 CPU x 128 images, lr 2e-3
 # Length:    3 epochs x 25000 / 128 images = 588 steps
-# Measured:  docs/own_data.md
+# Measured:  docs/benchmarks.md
 _base_ = [
     "../_base_/pretrain_runtime.py",
     "../_base_/datasets/cifar10_folders.py",

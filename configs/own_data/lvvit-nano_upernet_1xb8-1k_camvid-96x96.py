@@ -4,7 +4,7 @@
 # Needs:     data/camvid and work_dirs/cifar10/token_labels/epoch_3.pth
 # Batch:     1 CPU x 8 images, lr 6e-4
 # Length:    1000 steps x 8 images = 22 epochs of 367 images
-# Measured:  docs/own_data.md
+# Measured:  docs/benchmarks.md
 _base_ = [
     "../_base_/segment_runtime.py",
     "../_base_/datasets/camvid_96x96.py",

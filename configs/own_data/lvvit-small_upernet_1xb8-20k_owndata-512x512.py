@@ -6,7 +6,7 @@
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
 # Batch:     1 GPU x 8 images. The published rate is 6e-5 for 16; --cfg-options auto_scale_lr.enable=True scales it
 # Length:    20k steps x 8 = 160,000 images
-# Measured:  not yet run; docs/own_data.md has a measured run of a small model on CamVid
+# Measured:  not yet run; docs/benchmarks.md has a run of a small model on CamVid
 _base_ = ["../lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"]
 
 data_root = "data/my_data"

@@ -3,7 +3,7 @@
 # Command:   mim train mmpretrain configs/own_data/resnet-nano_1xb128-8e_cifar10.py --gpus 0
 # Batch:     1 CPU x 128 images, lr 0.2
 # Length:    8 epochs x 25000 / 128 images = 1568 steps
-# Measured:  docs/own_data.md
+# Measured:  docs/benchmarks.md
 _base_ = [
     "../_base_/pretrain_runtime.py",
     "../_base_/datasets/cifar10_folders.py",
