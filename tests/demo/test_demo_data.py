@@ -29,7 +29,9 @@ def gray(path: Path) -> np.ndarray:
 
 
 def test_the_label_is_the_object_that_dominates_by_visible_pixels(synthetic):
-    for path in (synthetic / "classification").rglob("*.png"):
+    paths = list((synthetic / "classification").rglob("*.png"))
+    assert len(paths) == 32
+    for path in paths:
         split = dataset.SPLITS[path.parts[-3]]
         mask = gray(synthetic / "segmentation/annotations" / split / path.name)
         visible = np.bincount(mask.ravel(), minlength=len(CLASSES) + 1)[1:]

@@ -66,11 +66,14 @@ def test_untracked_flip_after_ours_is_an_error():
         run(dict(type="mmtl.RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0), PACK)
 
 
-def test_tracked_chain_packs_without_complaint():
-    run(
+def test_tracked_chain_packs_the_image_and_its_view():
+    packed = run(
         dict(type="mmtl.Resize", scale=(64, 48)),
         dict(type="mmtl.RandomFlip", prob=0.5, direction=["horizontal", "vertical"]),
         dict(type="mmtl.CenterCrop", crop_size=32),
         dict(type="ColorJitter", brightness=0.4, contrast=0.4),
         PACK,
     )
+    scale = packed["data_samples"].view_affine[:, :2].diag().abs()  # 32 of 64 columns, 32 of 48 rows
+    assert packed["inputs"].shape == (3, 32, 32)
+    np.testing.assert_allclose(scale, [32 / 64, 32 / 48], rtol=1e-6)

@@ -53,8 +53,9 @@ def test_a_good_image_is_mmcvs(folder):
 
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm(folder):
     path = path_of(folder, 5)
+    image = load(path)["img"]
     path.write_bytes(path.read_bytes() + b"a camera's maker note" * 20)
-    assert load(path)["img"].shape == (64, 64, 3)
+    np.testing.assert_array_equal(load(path)["img"], image)
 
 
 @pytest.mark.parametrize("index", [*BAD, "missing"])

@@ -68,10 +68,16 @@ def test_labels_are_kept_by_default():
 
 
 def test_box_goes_with_every_image_also_without_a_score_map():
-    sample = ramp_sample((100, 140))
-    del sample["score_map"]
-    packed = Compose([TRANSFORMS.build(config) for config in (ERASE, dict(type="mmtl.PackTokenLabelInputs"))])(sample)
-    assert packed["data_samples"].erased_boxes_xyxy.shape == (1, 4)
+    boxes = []
+    for keys in (("score_map",), ()):
+        sample = ramp_sample((100, 140))
+        for key in keys:
+            del sample[key]
+        np.random.seed(0)
+        chain = Compose([TRANSFORMS.build(config) for config in (ERASE, dict(type="mmtl.PackTokenLabelInputs"))])
+        boxes.append(chain(sample)["data_samples"].erased_boxes_xyxy)
+    np.testing.assert_array_equal(*boxes)
+    assert boxes[0].shape == (1, 4) and (boxes[0][:, 2:] > boxes[0][:, :2]).all()
 
 
 @pytest.mark.parametrize("mask_labels", [False, True])

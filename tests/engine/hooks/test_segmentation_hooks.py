@@ -84,6 +84,12 @@ def test_an_annotation_of_another_size_stops_training_naming_both_sizes(config, 
         Runner.from_cfg(config).train()
 
 
+def iterations_trained(config):
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner.iter
+
+
 def test_a_fault_inside_wrapped_datasets_is_reported(config, tmp_path):
     for path in (tmp_path / "annotations/train").iterdir():
         spoil(path, lambda labels: np.repeat(labels, 2, axis=0))
@@ -99,7 +105,7 @@ def test_images_of_one_row_or_column_train(config, tmp_path, hw):
     for path in (tmp_path / "images/train").iterdir():
         spoil(path, lambda image: np.zeros((*hw, 3), np.uint8))
         spoil(tmp_path / "annotations/train" / path.name, lambda labels: np.zeros(hw, np.uint8))
-    Runner.from_cfg(config).train()
+    assert iterations_trained(config) == 2
 
 
 def with_views(config):
@@ -143,14 +149,17 @@ def test_images_of_one_row_or_column_are_evaluated(config, tmp_path, evaluate, h
     for path in (tmp_path / "images/val").iterdir():
         spoil(path, lambda image: np.zeros((*hw, 3), np.uint8))
         spoil(tmp_path / "annotations/val" / path.name, lambda labels: np.zeros(hw, np.uint8))
-    evaluate(config)()
+    run = evaluate(config)
+    run()
+    assert any(key.endswith("/mIoU") for key in run.__self__.message_hub.log_scalars)
 
 
-def test_testing_without_annotations_runs(config):
+def test_testing_without_annotations_writes_predictions(config, tmp_path):
     dataset = config.test_dataloader.dataset
     dataset.pipeline = [step for step in dataset.pipeline if step.type != "LoadAnnotations"]
     config.test_evaluator = dict(type="IoUMetric", format_only=True, output_dir=config.work_dir)
     Runner.from_cfg(config).test()
+    assert len([path for path in (tmp_path / "run").iterdir() if path.suffix == ".png"]) == 3
 
 
 def test_repeated_validation_wraps_the_loading_once(config):
@@ -199,4 +208,4 @@ def test_an_unusable_annotation_stops_evaluation_naming_the_file(config, tmp_pat
 def test_ignored_labels_train(config, tmp_path):
     for path in (tmp_path / "annotations/train").iterdir():
         spoil(path, lambda labels: np.where(labels == 2, np.uint8(255), labels))
-    Runner.from_cfg(config).train()
+    assert iterations_trained(config) == 2

@@ -82,11 +82,14 @@ def test_convention_rows_first():
     assert box_mask((2, 3), (0, 1, 1, 3)).tolist() == [True, False, False, True, True, True]
 
 
-def test_the_share_that_stays_is_one_half_on_average():
+def test_the_mean_share_that_stays_is_that_of_a_uniform_area_and_center():
+    """The area is uniform in [0, 1]; clipping at the border leaves a share above 1/2."""
     np.random.seed(0)
     shares = [MixToken().draw(2, (14, 14)).mask.float().mean().item() for _ in range(2000)]
-    # The box loses what is clipped: the mean share is above 1/2, and far from both 1/2 - noise and 1.
-    assert 0.6 < np.mean(shares) < 0.75
+    areas, centers = (np.arange(100) + 0.5) / 100, np.ndindex(14, 14)
+    boxes = [cut_box((14, 14), area, center) for center in centers for area in areas]
+    expected = np.mean([1 - (bottom - top) * (right - left) / 196 for top, left, bottom, right in boxes])
+    assert abs(np.mean(shares) - expected) < 4 * np.std(shares) / 2000**0.5
 
 
 def test_a_batch_without_score_maps_mixes_class_labels_alone():
