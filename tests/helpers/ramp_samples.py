@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from mmtl.datasets.transforms.geometry import apply_affine
 from mmtl.score_maps import ScoreMap
 
 INSIDE = 200  # value of the third channel within the original image; padding has another
@@ -42,6 +41,11 @@ def encoded_positions(image):
     """Return the positions (x, y) [H, W, 2] encoded in the pixels, and a mask [H, W] of pixels inside the image."""
     positions = image[..., :2].astype(np.float64) / 255
     return positions, np.abs(image[..., 2].astype(int) - INSIDE) <= 1
+
+
+def apply_affine(affine, points_xy):
+    """Move points [n, 2] by a map [2, 3]."""
+    return points_xy @ affine[:, :2].T + affine[:, 2]
 
 
 def pixel_centers(image):

@@ -1,12 +1,12 @@
-"""Affine maps between unit squares: the whole geometry of augmentation, as pure functions.
+"""Affine maps between unit squares: the geometry of augmentation as pure functions.
 
 Every map is a float64 array [2, 3] that takes (x, y, 1) of the unit square of a transform's *output* to
 (x, y) of the unit square of its *input*, the way a warp looks pixels up. Chains therefore compose in the
 order in which the transforms ran: ``compose(compose(first, second), third)``.
 
 Convention:
-    - x runs right, y runs down; the image's corners, not its outer pixel centres, are at 0 and 1.
-    - Pixel index i has its centre at (i + 0.5) / size.
+    - x runs right, y runs down; the image's corners, not its outer pixel centers, are at 0 and 1.
+    - Pixel index i has its center at (i + 0.5) / size.
     - Boxes are (x1, y1, x2, y2) between pixel edges; x2 and y2 are exclusive.
 """
 
@@ -17,12 +17,12 @@ FLIPPED_AXES = {"horizontal": (0,), "vertical": (1,), "diagonal": (0, 1)}
 
 
 def identity_affine() -> np.ndarray:
-    """The map of a transform that shows its whole input, whatever the sizes: a resize."""
+    """Return the map of a resize, which shows its complete input whatever the sizes."""
     return np.eye(2, 3)
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Chains two maps: a point goes through ``inner`` first, then through ``outer``.
+    """Chain two maps: a point goes through ``inner`` first, then through ``outer``.
 
     Args:
         outer: [..., 2, 3], for a view the ``view_affine`` so far.
@@ -37,34 +37,29 @@ def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 
 def invert(affine: np.ndarray) -> np.ndarray:
-    """The map back; raises ``numpy.linalg.LinAlgError`` for one that collapses the plane."""
+    """Return the inverse map; a singular one raises ``numpy.linalg.LinAlgError``."""
     linear = np.linalg.inv(affine[..., :2])
     return np.concatenate([linear, -linear @ affine[..., 2:]], axis=-1)
 
 
-def apply_affine(affine: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
-    """Moves points [n, 2] by a map [2, 3]."""
-    return points_xy @ affine[:, :2].T + affine[:, 2]
-
-
 def crop_affine(box_xyxy: tuple[float, float, float, float], image_hw: tuple[int, int]) -> np.ndarray:
-    """The map of cutting ``box_xyxy`` (pixels, may reach over the border) out of an image of ``image_hw``."""
+    """Return the map of cutting ``box_xyxy`` (pixels, may extend over the border) out of an image of ``image_hw``."""
     height, width = image_hw
     x1, y1, x2, y2 = box_xyxy
     return np.array([[(x2 - x1) / width, 0.0, x1 / width], [0.0, (y2 - y1) / height, y1 / height]])
 
 
 def pad_affine(padding_ltrb: tuple[int, int, int, int], image_hw: tuple[int, int]) -> np.ndarray:
-    """The map of adding (left, top, right, bottom) pixels around an image of ``image_hw``."""
+    """Return the map of adding (left, top, right, bottom) pixels around an image of ``image_hw``."""
     height, width = image_hw
     left, top, right, bottom = padding_ltrb
     return crop_affine((-left, -top, width + right, height + bottom), image_hw)
 
 
 def flip_affine(direction: str) -> np.ndarray:
-    """The map of a flip: 'horizontal' swaps left and right, 'vertical' top and bottom, 'diagonal' both."""
+    """Return the map of a flip: 'horizontal' swaps left and right, 'vertical' top and bottom, 'diagonal' both."""
     if direction not in FLIPPED_AXES:
-        raise ValueError(f"flip direction {direction!r} is none of {sorted(FLIPPED_AXES)}")
+        raise ValueError(f"Flip direction must be one of {sorted(FLIPPED_AXES)}, got {direction!r}.")
     affine = identity_affine()
     for axis in FLIPPED_AXES[direction]:
         affine[axis] = -affine[axis]
@@ -73,13 +68,13 @@ def flip_affine(direction: str) -> np.ndarray:
 
 
 def pixel_affine_to_unit(affine: np.ndarray, input_hw: tuple[int, int], output_hw: tuple[int, int]) -> np.ndarray:
-    """Turns a map between pixel indices into one between unit squares.
+    """Convert a map between pixel indices to one between unit squares.
 
     Args:
-        affine: [2, 3], output pixel index (x, y) -> input pixel index (x, y), whole indices being pixel
-            centres, as ``cv2.warpAffine`` counts with ``WARP_INVERSE_MAP``.
-        input_hw: Size of the image that is read, in pixels.
-        output_hw: Size of the image that is written, in pixels.
+        affine: [2, 3], output pixel index (x, y) -> input pixel index (x, y), integers being pixel centers, as
+            ``cv2.warpAffine`` counts with ``WARP_INVERSE_MAP``.
+        input_hw: size of the image that is read, in pixels.
+        output_hw: size of the image that is written, in pixels.
 
     Returns:
         [2, 3].
@@ -92,13 +87,13 @@ def pixel_affine_to_unit(affine: np.ndarray, input_hw: tuple[int, int], output_h
 def rotate_affine(
     angle: float, image_hw: tuple[int, int], center_xy: tuple[float, float] | None = None, scale: float = 1.0
 ) -> np.ndarray:
-    """The map of ``mmcv.imrotate``.
+    """Return the map of ``mmcv.imrotate``.
 
     Args:
-        angle: Degrees; a positive one turns the picture clockwise.
-        image_hw: Size of the image, which the rotation keeps.
-        center_xy: Pixel index (x, y) that stays in place; None for the middle of the image.
-        scale: Growth of the picture about the centre.
+        angle: degrees, positive for clockwise.
+        image_hw: size of the image, in pixels.
+        center_xy: pixel index (x, y) of the fixed point; None for the middle of the image.
+        scale: factor about the center, above 1 to enlarge.
 
     Returns:
         [2, 3].
@@ -110,7 +105,7 @@ def rotate_affine(
 
 
 def shear_affine(magnitude: float, direction: str, image_hw: tuple[int, int]) -> np.ndarray:
-    """The map of ``mmcv.imshear``: pixel (x, y) goes to (x + magnitude * y, y), or likewise down."""
+    """Return the map of ``mmcv.imshear``: pixel (x, y) goes to (x + magnitude * y, y), or likewise down."""
     forward = identity_affine()
     row, column = (0, 1) if direction == "horizontal" else (1, 0)
     forward[row, column] = magnitude
@@ -118,14 +113,14 @@ def shear_affine(magnitude: float, direction: str, image_hw: tuple[int, int]) ->
 
 
 def translate_affine(magnitude: float, direction: str) -> np.ndarray:
-    """The map of a picture that moves right, or down when vertical, by ``magnitude`` of the image's size."""
+    """Return the map of moving the content right, or down when vertical, by ``magnitude`` of the image's size."""
     affine = identity_affine()
     affine[0 if direction == "horizontal" else 1, 2] = -magnitude
     return affine
 
 
 def box_bounds(affines: np.ndarray) -> np.ndarray:
-    """Upright boxes (x1, y1, x2, y2) around the unit square as each of ``affines`` [n, 2, 3] places it."""
+    """Return the upright boxes (x1, y1, x2, y2) around the images of the unit square under ``affines`` [n, 2, 3]."""
     corners_xy1 = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
     corners = affines @ corners_xy1  # [n, 2, 4]
     return np.concatenate([corners.min(axis=-1), corners.max(axis=-1)], axis=-1)

@@ -10,18 +10,18 @@ from torch.utils.data import get_worker_info
 
 from mmtl.registry import TRANSFORMS
 
-MAX_WORKERS = 256  # counts of further ones share a place
+MAX_WORKERS = 256  # further ones share a counter
 
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
-    """mmcv's LoadImageFromFile that names the image that it cannot read, and can go on without it.
+    """mmcv's LoadImageFromFile that names an image that it cannot read, and can skip it.
 
-    A JPEG that does not end as one (a download cut short) counts as unreadable too: the decoder would fill the rest of
-    the picture with grey and say nothing. Damage in the middle of a file is not noticed.
+    A truncated JPEG counts as unreadable: the decoder would fill the rest of the image with gray without an error.
+    Corruption in the middle of a file is not noticed.
 
     Args:
-        unreadable: 'stop' ends the run with the path. 'skip' logs the path, and the data set draws another image in
+        unreadable: 'stop' ends the run with the path. 'skip' logs the path, and the dataset draws another image in
             training (mmtl.CheckInputsHook refuses it in validation); ``num_skipped`` counts them over all data-loader
             workers.
         **kwargs: ``color_type``, ``imdecode_backend``, ``backend_args`` and so on of the parent.
@@ -33,39 +33,39 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     def __init__(self, unreadable: str = "stop", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if unreadable not in ("stop", "skip"):
-            raise ValueError(f"unreadable={unreadable!r} is neither 'stop' nor 'skip'")
+            raise ValueError(f"unreadable must be 'stop' or 'skip', got {unreadable!r}.")
         self.unreadable = unreadable
-        # Shared with the workers; a place for each, as adding is not atomic.
+        # Shared with the workers; one counter for each, as adding is not atomic.
         self._skipped = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
 
     @property
     def num_skipped(self) -> int:
-        """Images left out so far."""
+        """Return the number of images skipped so far."""
         return int(self._skipped.sum())
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Adds ``img``, ``img_shape`` and ``ori_shape``."""
+        """Add ``img``, ``img_shape`` and ``ori_shape``."""
         path = results["img_path"]
         try:
             data = fileio.get(path, backend_args=self.backend_args)
             if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-4096:]:  # some writers append to the end
-                raise ValueError("a JPEG that is cut short")
+                raise ValueError("the JPEG is truncated")
             image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
             if image is None:
-                raise ValueError("no image that can be decoded")
-        except Exception as error:  # decoders raise whatever they like
-            return self._give_up(path, error)
+                raise ValueError("it cannot be decoded")
+        except Exception as error:  # decoders raise errors of many types
+            return self._report(path, error)
         results["img"] = image.astype("float32") if self.to_float32 else image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
 
-    def _give_up(self, path: str, error: Exception) -> None:
+    def _report(self, path: str, error: Exception) -> None:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if self.unreadable == "stop":
             raise ValueError(
-                f"cannot read image {path}: {reason}. Restore it, take it out of the data set, or go on without such "
-                "images: LoadImageFromFile(unreadable='skip')"
+                f"{path}: cannot read the image: {reason}. Restore it, remove it from the dataset, or skip such images "
+                "with LoadImageFromFile(unreadable='skip')."
             ) from None
         worker = get_worker_info()
         self._skipped[worker.id % MAX_WORKERS if worker else 0] += 1
-        print_log(f"Image {path} is left out, another takes its place: {reason}", "current", logging.WARNING)
+        print_log(f"{path}: skipped the image and drew another: {reason}", "current", logging.WARNING)

@@ -10,45 +10,40 @@ from mmtl.score_maps import ScoreMap, ScoreMapStore
 
 
 def score_map_key(img_path: str, image_root: str) -> str:
-    """An image's key: its path under ``image_root`` with POSIX slashes and extension.
+    """Return an image's key: its path below ``image_root`` with POSIX slashes and extension.
 
     Raises:
-        ValueError: The image lies outside ``image_root``.
+        ValueError: The image is not below ``image_root``.
     """
-    path, root = (os.path.abspath(os.path.expanduser(place)) for place in (img_path, image_root))
-    root = os.path.join(root, "")  # strings: pathlib would cost more than reading the map
+    path, root = (os.path.abspath(os.path.expanduser(name)) for name in (img_path, image_root))
+    root = os.path.join(root, "")  # strings: pathlib would take longer than reading the map
     if not path.startswith(root):
         raise ValueError(
-            f"image {img_path!r} lies outside image_root {image_root!r}, so it has no key in the score map "
-            "store; give LoadScoreMap the folder that the score maps were made from"
+            f"{img_path}: the image must be below image_root={image_root!r} to have a key in the score map store. "
+            "Set image_root of LoadScoreMap to the folder that the score maps were made from."
         )
     return path[len(root) :].replace(os.sep, "/")
 
 
-def _folders(store: str | Path | Sequence[str]) -> list[Path]:
-    return [Path(folder).expanduser() for folder in ([store] if isinstance(store, str | Path) else store)]
-
-
 @TRANSFORMS.register_module()
 class LoadScoreMap(BaseTransform):
-    """Puts the annotator's ``score_map`` of the whole image beside the image; no transform ever touches it.
+    """Add the annotator's ``score_map`` of the complete image; no transform changes it.
 
     The store is opened at the first sample, once in each data-loader process.
 
     Args:
-        store: Folder of a score map store, a list of folders that are read as one, or any mapping from key to
-            :class:`mmtl.score_maps.ScoreMap`. None passes every sample through, so that one pipeline serves
+        store: folder of a score map store, a list of folders that are read as one, or any mapping from key to
+            :class:`mmtl.score_maps.ScoreMap`. None leaves every sample as it is, so that one pipeline serves
             training with and without score maps.
-        image_root: Folder that keys are relative to: the one given to ``make_score_maps``.
-        missing: What an image without a score map does: ``'error'`` stops, ``'label_only'`` passes the sample
-            on with its class label alone.
-        num_classes: When given, a store with another class count is refused.
+        image_root: folder that keys are relative to: the one given to ``make_score_maps``.
+        missing: 'error' raises for an image without a score map, 'label_only' trains it on its class label only.
+        num_classes: if given, a store with another number of classes is refused.
 
     Required Keys: img_path. Added Keys: score_map.
 
     Raises:
         FileNotFoundError: The store does not exist.
-        ValueError: An image has no map, lies outside ``image_root``, or the class counts differ.
+        ValueError: An image has no map or is not below ``image_root``, or the numbers of classes differ.
     """
 
     def __init__(
@@ -59,7 +54,7 @@ class LoadScoreMap(BaseTransform):
         num_classes: int | None = None,
     ) -> None:
         if missing not in ("error", "label_only"):
-            raise ValueError(f"missing={missing!r} is neither 'error' nor 'label_only'")
+            raise ValueError(f"missing must be 'error' or 'label_only', got {missing!r}.")
         self.store = store
         self.image_root = image_root
         self.missing = missing
@@ -67,28 +62,28 @@ class LoadScoreMap(BaseTransform):
         self._opened: Mapping[str, ScoreMap] | None = None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Adds ``score_map``."""
+        """Add ``score_map``."""
         if self.store is None:
             return results
         if "img_path" not in results:
             raise ValueError(
-                "LoadScoreMap finds a score map by its image's path, and this sample has no 'img_path'; use "
-                "a data set of image files, such as mmpretrain's CustomDataset or ImageNet"
+                "LoadScoreMap needs the key 'img_path' to find a score map, and this sample has none. Use a dataset of "
+                "image files, such as mmpretrain's CustomDataset or ImageNet."
             )
         key = score_map_key(results["img_path"], self.image_root)
         try:
             results["score_map"] = self._maps()[key]
-        except KeyError as error:
+        except KeyError:
             if self.missing == "error":
                 raise ValueError(
-                    f"image {key!r} has no map in score map store {self._store_name()} ({error.args[0]}); make the "
-                    f"missing maps, check image_root={self.image_root!r}, or set missing='label_only' to train such "
-                    "images on their class label alone"
+                    f"{key}: score map store {self._store_name()} has no map of this image. Make the missing maps, "
+                    f"check image_root={self.image_root!r}, or set missing='label_only' to train such images on their "
+                    "class label only."
                 ) from None
         return results
 
     def store_num_classes(self) -> int | None:
-        """Class count that the store was made for; None without a store or when a mapping does not tell.
+        """Return the number of classes of the store; None without a store or if a mapping has no such attribute.
 
         Raises:
             ValueError: It is not ``num_classes``.
@@ -96,7 +91,7 @@ class LoadScoreMap(BaseTransform):
         return None if self.store is None else getattr(self._maps(), "num_classes", None)
 
     def has_map(self, img_path: str) -> bool:
-        """Whether the store has an image's map; the image may lie outside of ``image_root``."""
+        """Return whether the store has a map of an image; False if it is not below ``image_root``."""
         try:
             return score_map_key(img_path, self.image_root) in self._maps()
         except ValueError:
@@ -108,21 +103,22 @@ class LoadScoreMap(BaseTransform):
             found = getattr(self._opened, "num_classes", self.num_classes)
             if self.num_classes is not None and found != self.num_classes:
                 raise ValueError(
-                    f"score map store {self._store_name()} was made for {found} classes, the pipeline wants "
-                    f"{self.num_classes}; point store= to maps of this data set or correct num_classes="
+                    f"Score map store {self._store_name()} must have {self.num_classes} classes, got {found}. Set "
+                    "store= to maps of this dataset, or correct num_classes="
                 )
         return self._opened
 
     def _open(self) -> Mapping[str, ScoreMap]:
         if isinstance(self.store, Mapping):
             return self.store
-        folders = _folders(self.store)
+        stores = [self.store] if isinstance(self.store, str | Path) else self.store
+        folders = [Path(folder).expanduser() for folder in stores]
         for folder in folders:
             if not folder.exists():
                 raise FileNotFoundError(
-                    f"score map store {str(folder)!r} does not exist; make it with "
+                    f"Score map store {str(folder)!r} does not exist. Make it with "
                     "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set score_maps=None to train "
-                    "on class labels alone"
+                    "on class labels only."
                 )
         return ScoreMapStore(folders)
 

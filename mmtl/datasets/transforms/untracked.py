@@ -1,4 +1,4 @@
-"""Transforms of other packages that move pixels without telling the view, and so leave the score map behind."""
+"""Transforms of other packages that move pixels without updating the view, and so misplace the score map."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ MOVING = frozenset(
 
 
 def untracked(steps: Sequence[Any]) -> Iterator[str]:
-    """Names of the steps, and of those inside them, that move pixels unseen.
+    """Yield the names of the steps, and of those inside them, that move pixels without updating the view.
 
     Args:
-        steps: transforms of a pipeline; lists of them and transforms that hold others are looked into.
+        steps: transforms of a pipeline, also lists of them and transforms that contain others.
     """
     for step in steps:
         if isinstance(step, list | tuple):

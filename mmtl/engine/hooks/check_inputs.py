@@ -160,7 +160,7 @@ def check_score_maps(dataset: Dataset) -> None:
     loads = score_map_loaders(dataset)
     names = sorted(set(untracked(transforms_of(dataset)))) if loads else []
     if names:
-        raise ValueError(f"{', '.join(names)} would move the image without its score map; {REMEDY}")
+        raise ValueError(f"{', '.join(names)} would move the image without its score map. {REMEDY}")
     for load in loads:
         if load.missing == "label_only":
             report_coverage(load, dataset)

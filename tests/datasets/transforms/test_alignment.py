@@ -148,7 +148,7 @@ def test_token_that_shows_only_padding_has_the_uniform_label(sample):
     np.testing.assert_allclose(targets[empty], 1 / targets.shape[1], atol=1e-6)
 
 
-def test_padding_of_one_image_leaves_the_other_images_of_a_batch_alone():
+def test_padding_of_one_image_does_not_change_the_other_images_of_a_batch():
     turn = dict(type="mmtl.Rotate", angle=30.0, prob=1.0, pad_val=0)
     chains = [[turn, dict(type="mmtl.Translate", magnitude=0.2, prob=1.0)], [], [turn]]
     last = [dict(type="mmtl.Resize", scale=(48, 48)), dict(type="mmtl.PackTokenLabelInputs")]
@@ -158,8 +158,8 @@ def test_padding_of_one_image_leaves_the_other_images_of_a_batch_alone():
     ]
     preprocessor = TokenLabelDataPreprocessor(num_classes=12, token_stride=PATCH)
     together = preprocessor.build_targets(batch, (48, 48)).patch_tokens.dense()
-    alone = [preprocessor.build_targets([sample], (48, 48)).patch_tokens.dense()[0] for sample in batch]
-    np.testing.assert_allclose(together, np.stack(alone), atol=1e-6)
+    single = [preprocessor.build_targets([sample], (48, 48)).patch_tokens.dense()[0] for sample in batch]
+    np.testing.assert_allclose(together, np.stack(single), atol=1e-6)
 
 
 def test_law_is_broken_by_swapping_x_and_y():

@@ -28,7 +28,7 @@ def test_fields_are_the_score_map_and_the_view():
     np.testing.assert_allclose(data.view_affine.numpy(), [[-1, 0, 1], [0, 1, 0]])
 
 
-def test_sample_that_never_moved_shows_its_whole_image():
+def test_sample_that_never_moved_shows_its_complete_image():
     np.testing.assert_array_equal(run(PACK)["data_samples"].view_affine.numpy(), np.eye(2, 3))
 
 
@@ -48,16 +48,18 @@ def test_sample_without_a_score_map_is_packed_as_mmpretrain_packs_it():
         ([dict(type="mmtl.RandomFlip", prob=1.0)], []),
         ([], [dict(type="mmtl.Resize", scale=(32, 32))]),
     ],
-    ids=["alone", "after ours", "before ours"],
+    ids=["only", "after ours", "before ours"],
 )
 def test_untracked_crop_is_an_error_that_names_the_remedy(before, after):
-    with pytest.raises(ValueError, match=r"from \(40, 50\) to \(20, 20\) pixels.*a/b.png.*use the transforms of mmtl"):
+    with pytest.raises(
+        ValueError, match=r"a/b.png: .*from \(40, 50\) to \(20, 20\) pixels.*Use the transforms of mmtl"
+    ):
         run(*before, UNTRACKED_CROP, *after, PACK)
 
 
 @pytest.mark.parametrize("prob", [0.0, 1.0], ids=["that did not flip", "that flipped"])
 def test_untracked_flip_is_an_error_at_the_first_sample(prob):
-    with pytest.raises(ValueError, match="RandomFlip that the score map did not see"):
+    with pytest.raises(ValueError, match="RandomFlip that does not update view_affine"):
         run(dict(type="RandomFlip", prob=prob), PACK)
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from helpers.ramp_samples import apply_affine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmtl.datasets.transforms.geometry import (
-    apply_affine,
     compose,
     crop_affine,
     flip_affine,
@@ -43,7 +43,7 @@ def test_diagonal_flip_is_both_flips():
 
 
 def test_unknown_flip_names_the_choices():
-    with pytest.raises(ValueError, match="'up' is none of"):
+    with pytest.raises(ValueError, match="got 'up'"):
         flip_affine("up")
 
 
@@ -54,11 +54,11 @@ def test_convention_x_runs_right_and_comes_first():
 
 
 def test_convention_image_corners_are_zero_and_one():
-    whole = crop_affine((0, 0, 100, 40), (40, 100))
-    np.testing.assert_array_equal(whole, identity_affine())
+    complete = crop_affine((0, 0, 100, 40), (40, 100))
+    np.testing.assert_array_equal(complete, identity_affine())
 
 
-def test_convention_pixel_centres_lie_at_half_indices():
+def test_convention_pixel_centers_are_at_half_indices():
     index_two_from_index_zero = np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]])
     unit = pixel_affine_to_unit(index_two_from_index_zero, (8, 10), (8, 10))
     np.testing.assert_allclose(apply_affine(unit, np.array([[0.5 / 10, 0.5 / 8]])), [[2.5 / 10, 0.5 / 8]])

@@ -14,7 +14,7 @@ IMAGES, BAD = 12, (3, 7, 8)
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Twelve JPEGs of three classes; each knows its number by its brightness."""
+    """Twelve JPEGs of three classes; its brightness encodes its number."""
     generator = np.random.default_rng(0)
     for index in range(IMAGES):
         path = tmp_path / f"class_{index % 3}" / f"{index:02d}.jpg"
@@ -29,8 +29,8 @@ def path_of(folder: Path, index: int) -> Path:
 
 def spoil(folder: Path) -> None:
     """One image cut in the middle, one that is no image, one empty."""
-    whole = path_of(folder, BAD[0]).read_bytes()
-    for index, data in zip(BAD, (whole[: len(whole) // 2], b"not an image", b""), strict=True):
+    complete = path_of(folder, BAD[0]).read_bytes()
+    for index, data in zip(BAD, (complete[: len(complete) // 2], b"not an image", b""), strict=True):
         path_of(folder, index).write_bytes(data)
 
 
@@ -44,7 +44,7 @@ def build_dataset(folder: Path, unreadable: str):
     return DATASETS.build(dict(type="CustomDataset", data_root=str(folder), pipeline=pipeline))
 
 
-def test_a_good_image_is_mmcvs(folder):
+def test_good_image_is_loaded_as_mmcv_loads_it(folder):
     path = path_of(folder, 5)
     ours, mmcvs = load(path), TRANSFORMS.build(dict(type="LoadImageFromFile"))(dict(img_path=str(path)))
     assert ours.keys() == mmcvs.keys() and ours["img_shape"] == mmcvs["img_shape"] == ours["ori_shape"]
@@ -59,7 +59,7 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm(folder):
 
 
 @pytest.mark.parametrize("index", [*BAD, "missing"])
-def test_stop_names_the_image_and_the_way_on(folder, index):
+def test_stop_names_the_image_and_the_remedy(folder, index):
     spoil(folder)
     path = folder / "none.jpg" if index == "missing" else path_of(folder, index)
     with pytest.raises(ValueError) as caught:
@@ -84,10 +84,10 @@ def test_skip_replaces_counts_and_reports(folder, workers, caplog):
         logger=logging.getLogger("run"),
     )
     hook.after_train_epoch(runner)
-    hook.after_train_epoch(runner)  # nothing new: nothing said
+    hook.after_train_epoch(runner)  # nothing new, no message
     assert [record.message.split()[0] for record in caplog.records if record.name == "run"] == [str(skipped)]
 
 
-def test_a_wish_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match="'stop' nor 'skip'"):
+def test_unknown_option_is_refused():
+    with pytest.raises(ValueError, match="'stop' or 'skip', got 'ignore'"):
         TRANSFORMS.build(dict(type="mmtl.LoadImageFromFile", unreadable="ignore"))

@@ -11,6 +11,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 MOVING = [
     dict(type="mmtl.RandomResizedCrop", scale=(60, 80), crop_ratio_range=(0.3, 1.0)),
+    dict(type="mmtl.RandomResizedCrop", scale=(60, 80), crop_ratio_range=(0.3, 1.0), backend="torch"),
     dict(type="mmtl.RandomFlip", prob=1.0, direction="horizontal"),
     dict(type="mmtl.RandomFlip", prob=1.0, direction="vertical"),
     dict(type="mmtl.RandomFlip", prob=1.0, direction="diagonal"),
@@ -27,7 +28,7 @@ MOVING = [
 @pytest.mark.parametrize("config", MOVING, ids=lambda config: "-".join(map(str, config.values())))
 @settings(max_examples=15, deadline=None)
 @given(image_hw=sizes, seed=seeds)
-def test_view_says_where_every_pixel_came_from(config, image_hw, seed):
+def test_view_is_where_every_pixel_came_from(config, image_hw, seed):
     np.random.seed(seed)
     results = TRANSFORMS.build(config)(ramp_sample(image_hw))
     # Crops replicate their border when they are enlarged: half a source pixel, at most 1/80 of an image.
@@ -52,6 +53,30 @@ def test_draws_and_pixels_are_the_parents(ours, parents):
         expected = parents(ramp_sample((50, 70)))["img"]
         np.random.seed(seed)
         np.testing.assert_array_equal(ours(ramp_sample((50, 70)))["img"], expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("channels", [(), (1,), (3,)], ids=["HW", "HW1", "HW3"])
+def test_crop_by_torch_has_the_draws_of_the_parent_and_the_pixels_of_pillow(interpolation, channels):
+    torchs, pillows = (
+        TRANSFORMS.build(dict(type=kind, scale=(40, 56), backend=backend, interpolation=interpolation))
+        for kind, backend in (("mmtl.RandomResizedCrop", "torch"), ("RandomResizedCrop", "pillow"))
+    )
+    for seed in range(20):
+        image = np.random.default_rng(seed).integers(0, 256, (90, 120, *channels), dtype=np.uint8)
+        np.random.seed(seed)
+        results = torchs(dict(img=image))
+        np.random.seed(seed)
+        expected = pillows(dict(img=image.squeeze(2) if channels == (1,) else image))["img"]
+        assert results["img"].shape == results["img_shape"] == (40, 56, *channels)
+        difference = np.abs(results["img"].reshape(expected.shape).astype(int) - expected)
+        assert difference.mean() < 0.1
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", ("bilinear", "lanczos")])
+def test_crop_by_torch_refuses_other_interpolations(interpolation):
+    with pytest.raises(ValueError, match="backend='torch', got '(nearest|lanczos)'"):
+        TRANSFORMS.build(dict(type="mmtl.RandomResizedCrop", scale=16, backend="torch", interpolation=interpolation))
 
 
 def test_random_interpolation_draws_bilinear_and_bicubic_alike():

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from helpers.ramp_samples import ramp_sample, worst_error
+from helpers.ramp_samples import apply_affine, ramp_sample, worst_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmpretrain.datasets.transforms.auto_augment import RANDAUG_POLICIES
 from mmpretrain.registry import TRANSFORMS
 
-from mmtl.datasets.transforms.geometry import apply_affine, rotate_affine, shear_affine, translate_affine
+from mmtl.datasets.transforms.geometry import rotate_affine, shear_affine, translate_affine
 
 TIMM = dict(policies="timm_increasing", num_policies=2, magnitude_level=9, magnitude_std=0.5, total_level=10)
 COMMON = dict(prob=1.0, pad_val=0)
@@ -27,15 +27,15 @@ COMMON = dict(prob=1.0, pad_val=0)
 )
 @settings(max_examples=20, deadline=None)
 @given(image_hw=st.tuples(st.integers(40, 130), st.integers(40, 130)), seed=st.integers(0, 2**32 - 1))
-def test_view_says_where_every_pixel_came_from(config, interpolation, image_hw, seed):
+def test_view_is_where_every_pixel_came_from(config, interpolation, image_hw, seed):
     np.random.seed(seed)
     policy = TRANSFORMS.build(dict(**config, **COMMON, magnitude_std="inf", interpolation=interpolation))
-    # Three steps of the 8-bit colour; nearest neighbour moves a pixel by up to half its size.
+    # Three steps of the 8-bit color; nearest neighbour moves a pixel by up to half its size.
     tolerance = 3 / 255 + (0.5 / min(image_hw) if interpolation == "nearest" else 0)
     assert worst_error(policy(ramp_sample(image_hw))) < tolerance
 
 
-def test_policy_that_does_nothing_leaves_the_view():
+def test_skipped_policy_leaves_the_view():
     results = TRANSFORMS.build(dict(type="mmtl.Rotate", angle=30, prob=0.0))(ramp_sample((40, 50)))
     assert "view_affine" not in results
 
@@ -73,12 +73,12 @@ def test_unknown_preset_names_the_choices():
 
 
 def test_convention_positive_angle_turns_clockwise():
-    """What is at the top of the picture after a quarter turn clockwise was at its left before."""
+    """What is at the top of the image after a quarter turn clockwise was at its left before."""
     quarter = rotate_affine(90, (50, 50))
     np.testing.assert_allclose(apply_affine(quarter, np.array([[0.5, 0.1]])), [[0.1, 0.5]], atol=1e-12)
 
 
-def test_convention_shear_and_translation_move_the_picture_towards_larger_coordinates():
+def test_convention_shear_and_translation_move_the_content_towards_larger_coordinates():
     low = np.array([[0.5, 0.9]])
     assert apply_affine(shear_affine(0.2, "horizontal", (50, 50)), low)[0, 0] < 0.5
     np.testing.assert_allclose(apply_affine(translate_affine(0.2, "vertical"), low), [[0.5, 0.7]])

@@ -21,12 +21,12 @@ def run(*configs, image_hw=(100, 140)):
     chain = [TRANSFORMS.build(config) for config in (*configs, dict(type="mmtl.PackTokenLabelInputs"))]
     packed = Compose(chain)(ramp_sample(image_hw))
     image = packed["inputs"].numpy()
-    erased, padding = ((image == np.array(colour)[:, None, None]).all(axis=0) for colour in (ERASED, (0, 0, 0)))
+    erased, padding = ((image == np.array(color)[:, None, None]).all(axis=0) for color in (ERASED, (0, 0, 0)))
     return packed["data_samples"], erased, padding
 
 
 def in_box(box_xyxy, shape_hw, margin):
-    """Pixels whose centre lies in the box, grown by ``margin`` pixels."""
+    """Return the pixels whose center is in the box, grown by ``margin`` pixels."""
     height, width = shape_hw
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     x1, y1, x2, y2 = np.asarray(box_xyxy) * [width, height, width, height]
@@ -35,7 +35,7 @@ def in_box(box_xyxy, shape_hw, margin):
 
 @settings(max_examples=60, deadline=None)
 @given(order=st.permutations([ERASE, *UPRIGHT]), seed=st.integers(0, 2**32 - 1))
-def test_box_is_what_was_erased_wherever_erasing_stands(order, seed):
+def test_box_is_what_was_erased_at_any_position_of_erasing(order, seed):
     np.random.seed(seed)
     sample, erased, padding = run(*order)
     (box,) = sample.erased_boxes_xyxy.numpy()
@@ -45,7 +45,7 @@ def test_box_is_what_was_erased_wherever_erasing_stands(order, seed):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_box_of_a_turned_erasure_covers_it(seed):
+def test_box_of_a_rotated_erasure_covers_it(seed):
     np.random.seed(seed)
     turn = dict(type="mmtl.Rotate", magnitude_range=(0, 40), magnitude_std="inf", prob=1.0, pad_val=0)
     shear = dict(type="mmtl.Shear", magnitude_range=(0, 0.3), prob=1.0, pad_val=0, interpolation="nearest")

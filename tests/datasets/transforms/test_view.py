@@ -1,11 +1,11 @@
 import numpy as np
-from helpers.ramp_samples import INSIDE, pixel_centers, ramp_sample
+from helpers.ramp_samples import INSIDE, apply_affine, pixel_centers, ramp_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
 
-from mmtl.datasets.transforms.geometry import apply_affine, crop_affine
+from mmtl.datasets.transforms.geometry import crop_affine
 from mmtl.datasets.transforms.view import move_view
 
 WARP = dict(prob=1.0, magnitude_std="inf", pad_val=0, interpolation="nearest")
@@ -31,7 +31,7 @@ def margin_to_border(points):
     steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=5),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_frames_tell_picture_from_padding(image_hw, steps, seed):
+def test_frames_separate_image_from_padding(image_hw, steps, seed):
     np.random.seed(seed)
     results = Compose([TRANSFORMS.build(step) for step in steps])(ramp_sample(image_hw))
     points = pixel_centers(results["img"])
@@ -49,8 +49,8 @@ def test_padding_that_is_cropped_away_leaves_no_frame():
     assert len(TRANSFORMS.build(crop)(padded)["frame_affines"]) == 0
 
 
-def test_padding_after_a_crop_does_not_show_what_the_crop_threw_away():
-    """The view alone puts the right half, which is padding, on the original's right half."""
+def test_padding_after_a_crop_does_not_show_what_was_cropped_away():
+    """The view maps the right half, which is padding, on the original's right half."""
     results = ramp_sample((50, 100))
     results["img"] = results["img"][:, :50]
     move_view(results, (50, 100), crop_affine((0, 0, 50, 50), (50, 100)))
