@@ -5,7 +5,7 @@ from helpers.score_map_makers import tiny_annotator, tiny_classifier
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmtl.annotators.annotator import averaged_logits
+from mmtl.annotators.annotator import Inference, averaged_logits
 from mmtl.annotators.dense_mmpretrain import DenseImageClassifier, tokens_to_map
 from mmtl.annotators.dense_timm import DenseTimmModel
 from mmtl.annotators.load_timm import load_timm
@@ -27,7 +27,7 @@ def vit(out_type, with_cls_token=True, **extra):
 
 
 @torch.no_grad()
-def test_for_global_pooling_and_a_linear_head_the_mean_of_the_cells_is_the_classifier():
+def test_with_global_pooling_and_a_linear_head_the_mean_of_the_cells_is_the_classifiers_output():
     classifier, images = tiny_classifier(), torch.randn(2, 3, 32, 48)
     own = classifier(images)
     dense = DenseImageClassifier(classifier)(images)
@@ -62,8 +62,8 @@ def test_a_cell_of_a_vit_with_mean_pooling_passes_the_norm_after_pooling():
     dense = DenseImageClassifier(classifier)(images)
     classifier.backbone.out_type = "raw"
     token = classifier.backbone(images)[-1][:, 1 + 6]
-    wanted = one_patch.head((one_patch.backbone.ln2(token),))
-    torch.testing.assert_close(dense[:, 1, 2], wanted)
+    expected = one_patch.head((one_patch.backbone.ln2(token),))
+    torch.testing.assert_close(dense[:, 1, 2], expected)
 
 
 @torch.no_grad()
@@ -98,21 +98,21 @@ def test_convnext_normalizes_each_cell_instead_of_the_mean():
     torch.testing.assert_close(DenseImageClassifier(classifier)(image)[:, 0, 0], own)
 
 
-def test_a_backbone_that_pools_is_named_as_the_reason():
+def test_a_backbone_that_pools_is_named_in_the_error():
     classifier = tiny_classifier()
     classifier.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(ValueError, match="Sequential cannot be converted to dense .*: its output .* is pooled"):
         DenseImageClassifier(classifier)(torch.zeros(1, 3, 32, 32))
 
 
-def test_a_neck_that_mixes_positions_is_named_as_the_reason():
+def test_a_neck_that_mixes_positions_is_named_in_the_error():
     classifier = tiny_classifier()
     classifier.neck = nn.Flatten()
     with pytest.raises(ValueError, match="Flatten cannot be converted to dense"):
         DenseImageClassifier(classifier)
 
 
-def test_a_model_without_backbone_and_head_is_refused():
+def test_a_model_without_backbone_and_head_is_an_error():
     with pytest.raises(ValueError, match="Linear cannot be converted to dense"):
         DenseImageClassifier(nn.Linear(2, 2))
 
@@ -136,11 +136,11 @@ def test_timm_vits_classify_each_patch_token(pool, registers):
     ).eval()  # fmt: skip
     images = torch.randn(2, 3, 32, 32)
     tokens = model.forward_features(images)
-    wanted = model.head(model.fc_norm(tokens[:, 1 + registers + 6]))
-    torch.testing.assert_close(DenseTimmModel(model)(images)[:, 1, 2], wanted)
+    expected = model.head(model.fc_norm(tokens[:, 1 + registers + 6]))
+    torch.testing.assert_close(DenseTimmModel(model)(images)[:, 1, 2], expected)
 
 
-def test_attention_pooling_is_named_as_the_reason():
+def test_attention_pooling_is_named_in_the_error():
     model = timm.models.VisionTransformer(
         img_size=32, patch_size=8, embed_dim=24, depth=1, num_heads=2, global_pool="map", class_token=False
     )
@@ -148,41 +148,37 @@ def test_attention_pooling_is_named_as_the_reason():
         DenseTimmModel(model)
 
 
-def test_timm_annotators_take_their_own_preprocessing():
-    from mmtl.annotators.annotator import Inference
-
+def test_timm_annotators_use_their_own_preprocessing():
     annotator = load_timm("timm/resnet10t", "random", "cpu", Inference())
     data = timm.data.resolve_model_data_config(timm.create_model("resnet10t"), use_test_size=True)
     assert annotator.size_hw == data["input_size"][1:] and annotator.interpolation == data["interpolation"]
     bgr = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     rgb = torch.tensor([1.0, 128 / 255, 0.0])
-    wanted = (rgb - torch.tensor(data["mean"])) / torch.tensor(data["std"])
-    torch.testing.assert_close(annotator.normalize(bgr).flatten(), wanted)
+    expected = (rgb - torch.tensor(data["mean"])) / torch.tensor(data["std"])
+    torch.testing.assert_close(annotator.normalize(bgr).flatten(), expected)
 
 
-def test_an_unknown_timm_model_is_refused_with_neighbours():
-    from mmtl.annotators.annotator import Inference
-
+def test_an_unknown_timm_model_is_an_error_that_lists_similar_names():
     with pytest.raises(ValueError, match="resnet"):
         load_timm("timm/resnet_51", "random", "cpu", Inference())
 
 
-def test_tokens_make_a_map_of_the_images_aspect_ratio():
+def test_tokens_make_a_map_with_the_images_aspect_ratio():
     tokens = torch.arange(8.0).view(1, 8, 1)
     assert tokens_to_map(tokens, (16, 32))[0, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
     with pytest.raises(ValueError, match="7 tokens"):
         tokens_to_map(tokens[:, :7], (16, 32))
 
 
-def first_pixel_logits(images):
-    """A dense classifier that sees cells of 4 x 4 pixels and is equal to their mean."""
+def cell_means(images):
+    """Return the mean of cells of 4 x 4 pixels, as a dense classifier would its logits."""
     return nn.functional.avg_pool2d(images, 4).permute(0, 2, 3, 1)
 
 
-def test_convention_tiles_tell_of_the_part_of_the_image_that_their_cell_covers():
+def test_convention_blocks_of_tile_cells_cover_what_a_cell_of_the_full_image_covers():
     images = torch.rand(2, 3, 24, 48)
-    whole = first_pixel_logits(nn.functional.avg_pool2d(images, 3))
-    torch.testing.assert_close(averaged_logits(first_pixel_logits, images, 3, flip=True), whole)
+    expected = cell_means(nn.functional.avg_pool2d(images, 3))
+    torch.testing.assert_close(averaged_logits(cell_means, images, 3, flip=True), expected)
 
 
 def test_flip_averaging_makes_the_map_of_a_mirrored_image_the_mirrored_map():

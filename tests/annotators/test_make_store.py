@@ -3,7 +3,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from mmtl.annotators.compare import compare_store
 from mmtl.annotators.make_store import Options, make_store, prepare_job, summary
 from mmtl.annotators.plan import Plan, unit_size
-from mmtl.annotators.work_queue import DistributedQueue, LocalQueue, RankFailure
+from mmtl.annotators.work_queue import LocalQueue
 from mmtl.score_maps import ScoreMapStore
 from mmtl.utils.image_files import list_images
 
@@ -42,9 +41,9 @@ def test_every_image_gets_the_map_of_its_dense_logits(images, tmp_path):
     assert store.grid_hw == (8, 8) and store.verify() == []
     resized = annotator.resize((32, 32))(images / "bee/3.png")
     logits = annotator.logits(torch.from_numpy(resized).permute(2, 0, 1)[None])[0]
-    best = logits.topk(2, dim=-1)
-    np.testing.assert_array_equal(store["bee/3.png"].classes, best.indices)
-    np.testing.assert_allclose(store["bee/3.png"].scores, best.values, rtol=2e-3, atol=1e-3)
+    top = logits.topk(2, dim=-1)
+    np.testing.assert_array_equal(store["bee/3.png"].classes, top.indices)
+    np.testing.assert_allclose(store["bee/3.png"].scores, top.values, rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(store["bee/3.png"].log_norm, logits.logsumexp(-1), rtol=2e-3, atol=1e-3)
 
 
@@ -61,7 +60,7 @@ def test_the_pooled_maps_have_the_classifiers_own_accuracy(images, tmp_path):
     assert totals["top5"] == 15  # of three classes
 
 
-def test_a_store_is_compared_with_what_the_annotator_says_now(images, tmp_path):
+def test_a_store_is_compared_with_the_annotators_present_output(images, tmp_path):
     make(images, tmp_path / "s")
     store = ScoreMapStore(tmp_path / "s")
     same = compare_store(store, tiny_annotator(), images, list(store))
@@ -72,7 +71,7 @@ def test_a_store_is_compared_with_what_the_annotator_says_now(images, tmp_path):
 
 
 class SlowAnnotator:
-    """An annotator that takes its time, to be killed in the middle."""
+    """A slow annotator, to be killed while it runs."""
 
     def __init__(self):
         self.inner = tiny_annotator()
@@ -91,8 +90,8 @@ def make_slowly(images, folder, begun):
     make(images, folder, annotator=annotator)
 
 
-def test_killed_at_random_moments_and_resumed_the_store_is_the_same(images, tmp_path, processes):
-    make(images, tmp_path / "whole")
+def test_a_store_killed_at_random_times_and_resumed_is_the_same(images, tmp_path, processes):
+    make(images, tmp_path / "complete")
     rng = np.random.default_rng(0)
     kills = 0
     for _ in range(6):
@@ -106,11 +105,11 @@ def test_killed_at_random_moments_and_resumed_the_store_is_the_same(images, tmp_
             kills += 1
         process.join()
     make(images, tmp_path / "s")
-    assert kills and contents(tmp_path / "s") == contents(tmp_path / "whole")
+    assert kills and contents(tmp_path / "s") == contents(tmp_path / "complete")
 
 
 class AnnotatorBesideAnotherRun(SlowAnnotator):
-    """Starts a second run on the same folder in the middle of the first."""
+    """Start a second run on the same folder while the first runs."""
 
     def __init__(self, images, folder):
         super().__init__()
@@ -125,47 +124,11 @@ class AnnotatorBesideAnotherRun(SlowAnnotator):
         return self.inner.logits(images)
 
 
-def test_a_second_run_at_the_same_time_is_refused_and_does_the_first_no_harm(images, tmp_path):
+def test_a_second_run_at_the_same_time_is_an_error_and_does_not_affect_the_first(images, tmp_path):
     annotator = AnnotatorBesideAnotherRun(images, tmp_path / "s")
     make(images, tmp_path / "s", annotator=annotator)
-    make(images, tmp_path / "whole")
-    assert annotator.refused and contents(tmp_path / "s") == contents(tmp_path / "whole")
-
-
-class MemoryStore(dict):
-    """torch's key-value store, for processes that take turns in one thread."""
-
-    def set(self, name, value):
-        self[name] = value.encode()
-
-    def add(self, name, amount):
-        self[name] = self.get(name, 0) + amount
-        return self[name]
-
-    def get(self, name, default=None):
-        return self[name] if default is None else dict.get(self, name, default)
-
-
-def test_two_ranks_claim_every_unit_once():
-    shared = MemoryStore()
-    queues = [DistributedQueue(shared, rank, 2, rank) for rank in range(2)]
-    claims = [queue.claim(list(range(7, 20))) for queue in queues]
-    claimed = [[], []]
-    for turn in (0, 1, 1, 0, 1, 0, 0, 0, 1):
-        claimed[turn].append(next(claims[turn]))
-    claimed[0] += list(claims[0])
-    assert sorted(claimed[0] + claimed[1]) == list(range(7, 20)) and list(claims[1]) == []
-
-
-def test_a_rank_stops_when_another_has_failed():
-    shared = MemoryStore()
-    first, second = (DistributedQueue(shared, rank, 2, rank) for rank in range(2))
-    assert second.report_failure("no memory left")
-    with pytest.raises(RankFailure, match="no memory left"):
-        next(first.claim([1, 2]))
-    assert not first.report_failure("out of memory too")
-    with pytest.raises(RankFailure):
-        second.broadcast()
+    make(images, tmp_path / "complete")
+    assert annotator.refused and contents(tmp_path / "s") == contents(tmp_path / "complete")
 
 
 @settings(deadline=None)
@@ -179,8 +142,8 @@ def test_units_cover_every_image_once_and_fit_a_shard(images, record, limit):
     assert all(plan.unit(n).stop == plan.unit(n + 1).start for n in range(min(plan.num_units - 1, 20)))
 
 
-def test_undecodable_images_are_listed_when_they_are_few(images, tmp_path):
-    (images / "bee" / "2.png").write_bytes(b"no picture")
+def test_a_few_undecodable_images_are_listed(images, tmp_path):
+    (images / "bee" / "2.png").write_bytes(b"not an image")
     (images / "cat" / "0.png").write_bytes(b"")
     job = make(images, tmp_path / "s", Options(**(vars(OPTIONS) | {"max_undecodable": 0.2})))
     store = ScoreMapStore(tmp_path / "s")
@@ -196,7 +159,7 @@ def make_and_die_at_the_manifest(images, folder, options):
 
 
 def test_a_finished_store_has_its_list_of_undecodable_images(images, tmp_path, processes):
-    (images / "bee" / "2.png").write_bytes(b"no picture")
+    (images / "bee" / "2.png").write_bytes(b"not an image")
     options = Options(**(vars(OPTIONS) | {"max_undecodable": 0.2}))
     process = processes.Process(target=make_and_die_at_the_manifest, args=(images, tmp_path / "s", options))
     process.start()
@@ -206,13 +169,13 @@ def test_a_finished_store_has_its_list_of_undecodable_images(images, tmp_path, p
 
 
 def test_too_many_undecodable_images_stop_the_run_and_leave_nothing(images, tmp_path):
-    (images / "ant" / "0.png").write_bytes(b"no picture")
+    (images / "ant" / "0.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"ant/0.png cannot be decoded"):
         make(images, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 
-def test_a_repaired_image_lets_the_run_continue(images, tmp_path):
+def test_a_run_resumes_after_an_image_was_repaired(images, tmp_path):
     good = (images / "cat" / "1.png").read_bytes()
     (images / "cat" / "1.png").write_bytes(good[:60])
     with pytest.raises(ValueError, match=r"cat/1.png"):
@@ -220,8 +183,8 @@ def test_a_repaired_image_lets_the_run_continue(images, tmp_path):
     assert {path.name for path in (tmp_path / "s").iterdir()} == {"shard-00000.bin", "shard-00001.bin"}
     (images / "cat" / "1.png").write_bytes(good)
     make(images, tmp_path / "s")
-    make(images, tmp_path / "whole")
-    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    make(images, tmp_path / "complete")
+    assert contents(tmp_path / "s") == contents(tmp_path / "complete")
 
 
 def test_resuming_prints_what_was_found(images, tmp_path, capsys):
@@ -234,7 +197,7 @@ def test_resuming_prints_what_was_found(images, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_resuming_with_other_images_or_options_is_refused(images, tmp_path):
+def test_resuming_with_other_images_or_options_is_an_error(images, tmp_path):
     make(images, tmp_path / "s")
     with pytest.raises(FileExistsError, match="topk"):
         make(images, tmp_path / "s", Options(**(vars(OPTIONS) | {"topk": 1})))
@@ -244,7 +207,7 @@ def test_resuming_with_other_images_or_options_is_refused(images, tmp_path):
         make(images, tmp_path / "s")
 
 
-def test_k_beyond_the_class_count_and_impossible_input_sizes_are_refused(images, tmp_path):
+def test_k_above_the_class_count_and_impossible_input_sizes_are_errors(images, tmp_path):
     with pytest.raises(ValueError, match="num_classes=3, got topk=4"):
         prepare_job(tiny_annotator(), images, tmp_path / "s", Options(topk=4))
     annotator = tiny_annotator()
@@ -264,7 +227,7 @@ def test_image_folders_without_images_are_named(tmp_path):
         list_images(tmp_path)
 
 
-def test_image_names_that_are_not_utf8_are_named_at_once(images):
+def test_image_names_that_are_not_utf8_are_named(images):
     with open(os.fsencode(images) + b"/ant/caf\xe9.png", "wb") as file:
         file.write(b"x")
     with pytest.raises(ValueError, match=r"'ant/caf\\udce9.png': the file name must be valid UTF-8"):
@@ -291,18 +254,18 @@ def mount_small_disk(folder, size="64k"):
         pytest.skip("mounting a small disk needs root")
 
 
-def test_a_full_disk_ends_in_an_error_and_damages_no_shard(images, tmp_path):
-    make(images, tmp_path / "whole")
+def test_a_full_disk_is_an_error_and_corrupts_no_shard(images, tmp_path):
+    make(images, tmp_path / "complete")
     mount_small_disk(tmp_path / "disk", size="12k")
     try:
         with pytest.raises(OSError, match=r"No space left on device \(free disk space.*disk/s/shard-\d{5}.bin.part"):
             make(images, tmp_path / "disk" / "s")
-        whole = contents(tmp_path / "whole")
+        complete = contents(tmp_path / "complete")
         left = contents(tmp_path / "disk" / "s")
-        assert left and all(whole[name] == content for name, content in left.items())
+        assert left and all(complete[name] == content for name, content in left.items())
         subprocess.run(["mount", "-o", "remount,size=1m", str(tmp_path / "disk")], check=True)
         make(images, tmp_path / "disk" / "s")
-        assert contents(tmp_path / "disk" / "s") == whole
+        assert contents(tmp_path / "disk" / "s") == complete
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
         with pytest.raises(OSError, match="Read-only"):
             make(images, tmp_path / "disk" / "t")
@@ -310,13 +273,21 @@ def test_a_full_disk_ends_in_an_error_and_damages_no_shard(images, tmp_path):
         subprocess.run(["umount", str(tmp_path / "disk")], check=True)
 
 
-def test_training_settings_of_a_store_are_plain_json(images, tmp_path):
-    job = make(images, tmp_path / "s")
+def test_the_manifest_holds_the_settings_that_resuming_compares(images, tmp_path):
+    annotator = tiny_annotator(crops=2, flip=True, amp=torch.bfloat16, channels_last=True)
+    job = make(images, tmp_path / "s", annotator=annotator)
     manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
-    assert manifest["num_maps"] == 15 and manifest["preprocessing"]["input_hw"] == [32, 32]
-    assert manifest["annotator"]["name"] == "tiny" and manifest["plan"] == job.plan.fingerprint
-
-
-def test_the_store_alone_imports_neither_torch_nor_mmengine():
-    code = "import sys, mmtl.score_maps; print([m for m in ('torch', 'mmengine', 'mmcv') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert manifest["num_maps"] == 15 and manifest["annotator"] == annotator.description
+    assert manifest["plan"] == job.plan.fingerprint
+    assert manifest["plan"].keys() == {"images", "images_per_shard", "keys_sha256"}
+    assert manifest["preprocessing"] == {
+        "input_hw": [32, 32],
+        "interpolation": annotator.interpolation,
+        "backend": annotator.backend,
+        "mean": [120.0, 110, 100],
+        "std": [60.0, 60, 60],
+        "to_rgb": True,
+        "crops": 2,
+        "flip": True,
+        "amp": "bfloat16",
+    }

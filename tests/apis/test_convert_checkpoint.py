@@ -36,58 +36,58 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_goes_there_and_back(source, tmp_path):
+def test_a_round_trip_of_a_file_is_the_identity(source, tmp_path):
     converted, back = tmp_path / "new" / "mmtl.pth", tmp_path / "back.pth"
     assert "61 weights" in run(source, converted).stdout
     assert read(converted)["state_dict"].keys() > {"backbone.cls_token", "head.token_fc.weight"}
-    assert run(converted, back, "--to-released").returncode == 0
-    weights, wanted = read(back)["state_dict"], read(source)
-    assert all(torch.equal(weights[key], wanted[key]) for key in wanted) and weights.keys() == wanted.keys()
+    convert_file(converted, back, to_released=True)
+    weights, expected = read(back)["state_dict"], read(source)
+    assert all(torch.equal(weights[key], expected[key]) for key in expected) and weights.keys() == expected.keys()
 
 
-def test_class_names_are_kept_where_the_inferencers_look(tmp_path):
+def test_class_names_are_where_the_inferencers_read_them(tmp_path):
     checkpoint = {
         "state_dict": golden.released_segmentor("seg_fcn_nano"),
         "meta": {"CLASSES": ("wall", "sky"), "PALETTE": [[1, 2, 3], [4, 5, 6]], "epoch": 3},
     }
     torch.save(checkpoint, tmp_path / "released.pth")
-    assert run(tmp_path / "released.pth", tmp_path / "mmtl.pth").returncode == 0
+    convert_file(tmp_path / "released.pth", tmp_path / "mmtl.pth")
     meta = read(tmp_path / "mmtl.pth")["meta"]
     assert meta == {"dataset_meta": {"classes": ("wall", "sky"), "palette": [[1, 2, 3], [4, 5, 6]]}}
 
 
-def test_meta_of_another_kind_is_left_out(source, tmp_path):
+def test_meta_of_another_type_is_ignored(source, tmp_path):
     torch.save({"state_dict": read(source), "meta": "epoch 3"}, tmp_path / "released.pth")
     convert_file(tmp_path / "released.pth", tmp_path / "mmtl.pth")
     assert read(tmp_path / "mmtl.pth")["meta"] == {}
 
 
-def test_a_checkpoint_of_training_with_its_log_goes_out(source, tmp_path):
+def test_a_training_checkpoint_with_its_log_is_converted_to_released_names(source, tmp_path):
     log = MessageHub.get_instance("test_convert_checkpoint")
     log.update_scalar("train/loss", np.float32(0.5))
     checkpoint = {"state_dict": convert_released(read(source)), "message_hub": log.state_dict(), "meta": {"epoch": 3}}
     torch.save(checkpoint, tmp_path / "epoch_3.pth")
     convert_file(tmp_path / "epoch_3.pth", tmp_path / "back.pth", to_released=True)
-    weights, wanted = read(tmp_path / "back.pth")["state_dict"], read(source)
-    assert all(torch.equal(weights[key], wanted[key]) for key in wanted) and weights.keys() == wanted.keys()
+    weights, expected = read(tmp_path / "back.pth")["state_dict"], read(source)
+    assert all(torch.equal(weights[key], expected[key]) for key in expected) and weights.keys() == expected.keys()
 
 
-def test_objects_of_other_classes_do_not_keep_a_file_from_being_converted(source, tmp_path):
+def test_a_file_with_objects_of_other_classes_is_converted(source, tmp_path):
     torch.save({"state_dict": read(source), "args": argparse.Namespace(lr=1)}, tmp_path / "released.pth")
     assert convert_file(tmp_path / "released.pth", tmp_path / "mmtl.pth") == 61
 
 
 class Printing:
-    """Runs a command when it is unpickled without restriction."""
+    """Run a command when unpickled without restriction."""
 
     def __reduce__(self) -> tuple:
         return os.system, ("echo run",)
 
 
 def broken_files(source: Path) -> dict[str, str]:
-    """What a user may give by mistake, and what the message has to say."""
-    whole, folder = source.read_bytes(), source.parent
-    (folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    """Write files that cannot be converted, and return what the error must contain by name."""
+    intact, folder = source.read_bytes(), source.parent
+    (folder / "cut.pth").write_bytes(intact[: len(intact) // 2])
     (folder / "empty.pth").write_bytes(b"")
     (folder / "text.pth").write_text("hello world")
     weights = read(source)
@@ -123,7 +123,7 @@ def test_a_target_that_cannot_be_written_is_named(source, tmp_path):
             convert_file(source, tmp_path / target)
 
 
-def test_a_full_disk_leaves_nothing_half_written(source, tmp_path):
+def test_a_full_disk_leaves_no_file(source, tmp_path):
     result = run(source, tmp_path / "out" / "mmtl.pth", preparation="ulimit -f 100; trap '' XFSZ;")
     assert result.returncode == 1 and "Traceback" not in result.stderr and "mmtl.pth" in result.stderr
     assert list((tmp_path / "out").iterdir()) == []

@@ -7,7 +7,7 @@ from mmtl.utils.checkpoint import read_checkpoint
 
 
 class Running:
-    """Runs a command when it is unpickled without restriction."""
+    """Run a command when unpickled without restriction."""
 
     def __reduce__(self) -> tuple:
         import os
@@ -22,7 +22,7 @@ def test_both_formats_of_torch_are_read(new_format, tmp_path):
     assert torch.equal(read_checkpoint(tmp_path / "w.pth")["state_dict"]["a"], torch.arange(3.0))
 
 
-def test_objects_beside_the_weights_are_left_out(tmp_path):
+def test_objects_beside_the_weights_are_placeholders(tmp_path):
     torch.save({"state_dict": {"a": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "w.pth")
     checkpoint = read_checkpoint(tmp_path / "w.pth")
     assert torch.equal(checkpoint["state_dict"]["a"], torch.ones(1))

@@ -104,21 +104,21 @@ def pretraining(tmp_path_factory) -> tuple[Runner, Path]:
     return pretrain(work_dir, 2), work_dir / "iter_2.pth"
 
 
-def test_a_segmentor_takes_the_averaged_backbone_of_a_pretraining_run(pretraining, tmp_path):
+def test_a_segmentor_loads_the_averaged_backbone_of_a_pretraining_run(pretraining, tmp_path):
     source, path = pretraining
     runner = build_runner(tmp_path, SEGMENTOR)
     runner.load_checkpoint(str(path))
     hook_of(runner, PretrainedWeightsHook).before_train(runner)
-    wanted, plain, loaded = averaged(source), source.model.state_dict(), runner.model.state_dict()
+    expected, plain, loaded = averaged(source), source.model.state_dict(), runner.model.state_dict()
     for name in loaded:
         if name.startswith("backbone.") and name != "backbone.pos_embed":
-            assert torch.equal(loaded[name], wanted[name])
-    assert not torch.equal(plain["backbone.cls_token"], wanted["backbone.cls_token"])
-    resized = resize_pos_embed(wanted["backbone.pos_embed"], (2, 2), (2, 3), "bicubic", 1)
+            assert torch.equal(loaded[name], expected[name])
+    assert not torch.equal(plain["backbone.cls_token"], expected["backbone.cls_token"])
+    resized = resize_pos_embed(expected["backbone.pos_embed"], (2, 2), (2, 3), "bicubic", 1)
     assert torch.equal(loaded["backbone.pos_embed"], resized)
 
 
-def test_the_log_says_what_was_loaded_and_what_not(pretraining, tmp_path):
+def test_the_log_reports_loaded_missing_and_unexpected_keys(pretraining, tmp_path):
     _, path = pretraining
     runner = build_runner(tmp_path, SEGMENTOR)
     runner.load_checkpoint(str(path))
@@ -130,7 +130,7 @@ def test_the_log_says_what_was_loaded_and_what_not(pretraining, tmp_path):
     assert "Resize backbone.pos_embed from a (2, 2) to a (2, 3) grid" in log
 
 
-def test_resuming_goes_on_with_plain_and_averaged_weights(pretraining, tmp_path):
+def test_resuming_loads_plain_and_averaged_weights(pretraining, tmp_path):
     source, path = pretraining
     resumed = pretrain(tmp_path, 2, resume=True, load_from=str(path))  # at its end already: no step is left
     for now, before in (
@@ -141,7 +141,7 @@ def test_resuming_goes_on_with_plain_and_averaged_weights(pretraining, tmp_path)
         assert all(torch.equal(now[name], before[name]) for name in before)
 
 
-def test_averaged_weights_of_other_training_code_are_taken_first(tmp_path):
+def test_averaged_weights_of_other_training_code_come_first(tmp_path):
     weights = weights_of(CLASSIFIER, tmp_path / "source")
     checkpoint = {"state_dict": weights, "state_dict_ema": {name: weight + 1 for name, weight in weights.items()}}
     torch.save(checkpoint, tmp_path / "both.pth")
@@ -150,7 +150,7 @@ def test_averaged_weights_of_other_training_code_are_taken_first(tmp_path):
     assert torch.equal(runner.model.backbone.cls_token, weights["backbone.cls_token"] + 1)
 
 
-def test_a_head_of_another_class_count_is_left_out(tmp_path):
+def test_a_head_of_another_class_count_is_not_loaded(tmp_path):
     weights = weights_of(
         SEGMENTOR | dict(decode_head=SEGMENTOR["decode_head"] | dict(num_classes=4)), tmp_path / "four"
     )
@@ -188,14 +188,14 @@ def test_a_checkpoint_without_a_backbone_is_an_error(tmp_path):
         ),
     ],
 )
-def test_another_backbone_says_what_it_is(change, words, tmp_path):
+def test_another_backbone_is_described_in_the_error(change, words, tmp_path):
     other = SEGMENTOR | dict(backbone=SQUARE | change)
     path = saved(tmp_path / "other.pth", weights_of(other, tmp_path / "other"))
     with pytest.raises(ValueError, match=words):
         build_runner(tmp_path, SEGMENTOR).load_checkpoint(path)
 
 
-def test_measuring_a_pretraining_checkpoint_is_refused(pretraining, tmp_path):
+def test_testing_a_pretraining_checkpoint_is_an_error(pretraining, tmp_path):
     _, path = pretraining
     for stage in ("before_test", "before_val"):
         runner = build_runner(tmp_path, SEGMENTOR)
@@ -232,7 +232,7 @@ def test_a_checkpoint_in_torchs_old_format_is_loaded(tmp_path):
     assert all(torch.equal(runner.model.state_dict()[name], weight) for name, weight in weights.items())
 
 
-def test_measuring_with_less_than_was_trained_is_refused(tmp_path):
+def test_testing_a_model_with_less_than_the_checkpoint_is_an_error(tmp_path):
     more = weights_of(SEGMENTOR, tmp_path / "source") | {"backbone.gate.weight": torch.zeros(2)}
     runner = build_runner(tmp_path, SEGMENTOR)
     runner.load_checkpoint(saved(tmp_path / "whole.pth", more))
@@ -240,7 +240,7 @@ def test_measuring_with_less_than_was_trained_is_refused(tmp_path):
         runner.call_hook("before_test")
 
 
-def test_measuring_a_segmentor_as_a_classifier_is_refused(tmp_path):
+def test_testing_a_segmentor_as_a_classifier_is_an_error(tmp_path):
     path = saved(tmp_path / "whole.pth", weights_of(SEGMENTOR | dict(backbone=SQUARE), tmp_path / "source"))
     runner = build_runner(tmp_path, CLASSIFIER, "mmpretrain")
     runner.load_checkpoint(path)
@@ -250,7 +250,7 @@ def test_measuring_a_segmentor_as_a_classifier_is_refused(tmp_path):
         runner.call_hook("before_test")
 
 
-def test_measuring_and_views_take_a_whole_segmentor(tmp_path):
+def test_a_complete_segmentor_is_tested_with_and_without_test_time_augmentation(tmp_path):
     weights = weights_of(SEGMENTOR, tmp_path / "source")
     path = saved(tmp_path / "whole.pth", weights)
     for model in (SEGMENTOR, dict(type="SegTTAModel", module=SEGMENTOR)):

@@ -1,4 +1,4 @@
-"""Loading weights of another grid or another architecture into LVViT."""
+"""Load weights of another grid or another architecture into LVViT."""
 
 import pytest
 import torch
@@ -65,10 +65,10 @@ def test_load_from_resizes_the_position_embedding_inside_a_larger_model(checkpoi
 
 
 @pytest.mark.parametrize(("img_size", "grid_hw"), [((32, 64), (2, 4)), (64, (4, 4)), ((64, 16), (4, 1))])
-def test_a_checkpoint_tells_its_own_grid_which_a_number_of_tokens_does_not(tmp_path, img_size, grid_hw):
+def test_a_checkpoint_records_its_grid_which_the_number_of_tokens_does_not_determine(tmp_path, img_size, grid_hw):
     source = LVViT(NANO, img_size=(32, 128))  # 2 x 8 tokens, as many as 4 x 4
-    whole = torch.nn.ModuleDict({"backbone": source}).state_dict()
-    torch.save({"state_dict": whole}, tmp_path / "wide.pth")
+    state = torch.nn.ModuleDict({"backbone": source}).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "wide.pth")
     model = torch.nn.ModuleDict({"backbone": LVViT(NANO, img_size=img_size)})
     loaded = torch.load(tmp_path / "wide.pth", weights_only=True)["state_dict"]
     load_state_dict(model, loaded)
@@ -98,7 +98,7 @@ def test_another_arch_of_the_family_is_named():
         (dict(stem_channels=8), "stem_channels 8, this"),
     ],
 )
-def test_an_arch_of_ones_own_is_described(changed, words):
+def test_a_custom_arch_is_described(changed, words):
     weights = LVViT(NANO | changed, img_size=32).state_dict()
     with pytest.raises(ValueError, match=f"looks like an arch with embed_dims 24, .*{words}"):
         LVViT(NANO, img_size=32).load_state_dict(weights, strict=False)
@@ -112,7 +112,7 @@ def test_an_arch_of_ones_own_is_described(changed, words):
         (dict(blocks=["full", "mlp"]), {}, r"lacks blocks\.1\.attn\.proj\.bias, .* with the blocks and qkv_bias"),
     ],
 )
-def test_blocks_of_another_kind_are_refused_whichever_side_has_more(theirs, ours, words):
+def test_blocks_of_another_kind_are_an_error_whichever_side_has_more(theirs, ours, words):
     weights = LVViT(NANO, img_size=32, **theirs).state_dict()
     with pytest.raises(ValueError, match=words):
         LVViT(NANO, img_size=32, **ours).load_state_dict(weights, strict=False)
@@ -129,13 +129,13 @@ def test_weights_that_are_not_finite_are_named(key, value, tmp_path):
         load_checkpoint(model, str(tmp_path / "diverged.pth"))
 
 
-def test_released_names_are_recognised_and_converting_is_advised():
+def test_released_names_are_recognized_and_the_error_names_the_converter():
     model = classifier()
     with pytest.raises(ValueError, match="an arch with embed_dims 24.* released names: .*convert_checkpoint SRC DST"):
         load_state_dict(model, convert_to_released(model.state_dict()))
 
 
-def test_heads_without_a_backbone_load_without_complaint():
+def test_heads_without_a_backbone_load():
     model = torch.nn.ModuleDict({"backbone": LVViT(NANO, img_size=32), "head": torch.nn.Linear(2, 2)})
     weights = {f"head.{k}": v for k, v in torch.nn.Linear(2, 2).state_dict().items()}
     model.load_state_dict(weights, strict=False)

@@ -21,14 +21,14 @@ def released(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS + SEGMENTORS)
-def test_there_and_back_is_the_identity(name):
+def test_a_round_trip_is_the_identity(name):
     weights = released(name)
     back = convert_to_released(convert_released(weights))
     assert list(back) == list(weights)
     assert all(back[key] is weights[key] for key in weights)
 
 
-def test_headless_segmentor_goes_there_and_back():
+def test_a_round_trip_of_a_segmentor_without_heads_is_the_identity():
     weights = golden.released_segmentor("seg_pyramid_nano")
     assert set(convert_to_released(convert_released(weights))) == set(weights)
 
@@ -69,14 +69,14 @@ def test_every_missing_key_is_listed():
     assert "patch_embed.bn2.running_var, pos_embed" in str(error.value) and "unexpected" not in str(error.value)
 
 
-def test_a_whole_missing_block_is_listed():
+def test_a_missing_block_is_listed():
     weights = {k: v for k, v in released("lvvit_nano_64").items() if not k.startswith("blocks.1.")}
     with pytest.raises(ValueError, match=r"missing keys: blocks.1.attn.proj.bias.*blocks.1.norm2.weight"):
         convert_released(weights)
 
 
 @pytest.mark.parametrize("name", ["lvvit_nano_64", "seg_pyramid_nano"])
-def test_no_key_but_a_decode_heads_can_go_missing_unseen(name):
+def test_any_single_missing_key_but_a_decode_heads_is_reported(name):
     """Any single deletion is reported by name."""
     weights = released(name)
     for key in [k for k in weights if not k.startswith(("decode_head.", "auxiliary_head."))]:
@@ -84,7 +84,7 @@ def test_no_key_but_a_decode_heads_can_go_missing_unseen(name):
             convert_released({k: v for k, v in weights.items() if k != key})
 
 
-def test_every_unknown_key_is_listed():
+def test_every_unexpected_key_is_listed():
     for name, extra in (
         ("lvvit_nano_64", "dist_token"),
         ("seg_pyramid_nano", "backbone.blocks.0.attn.rel_pos"),
@@ -93,13 +93,13 @@ def test_every_unknown_key_is_listed():
             convert_released(released(name) | {extra: torch.ones(1), "zz.weight": torch.ones(1)})
 
 
-def test_unknown_keys_of_our_own_models_are_listed():
+def test_unexpected_keys_of_our_own_models_are_listed():
     weights = convert_released(released("lvvit_nano_64")) | {"neck.conv.weight": torch.ones(1)}
     with pytest.raises(ValueError, match="unexpected keys: neck.conv.weight"):
         convert_to_released(weights)
 
 
-def test_weights_that_were_converted_before_are_recognised():
+def test_weights_that_are_converted_already_are_recognized():
     with pytest.raises(ValueError, match="already mmtl's names.*head.token_fc.weight"):
         convert_released(convert_released(released("lvvit_nano_64")))
 
@@ -117,6 +117,6 @@ def test_weights_that_are_not_finite_are_named(value):
 
 
 @pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"epoch": 3, "args": "x"}])
-def test_contents_without_weights_are_refused(content):
+def test_contents_without_weights_are_an_error(content):
     with pytest.raises(ValueError, match="must hold tensors by name"):
         convert_released(content)
