@@ -4,6 +4,7 @@ Keep this file free of other imports: mmengine swallows an ImportError raised he
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -18,6 +19,7 @@ MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmt
 BATCH_AUGMENTS = Registry(
     "batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models.batch_augments"]
 )
+FUNCTIONS = Registry("function", parent=MMENGINE_FUNCTIONS, scope="mmtl", locations=["mmtl.models"])
 DATASETS = Registry(
     "dataset",
     parent=MMENGINE_DATASETS,

@@ -1,7 +1,8 @@
-"""Stations 3 to 5: what happens to a batch on the device."""
+"""Stations 3 to 5: a batch on the device, from the data preprocessor to the loss."""
 
 from mmtl.models.batch_augments import CutMix, MixToken
 from mmtl.models.classifier import TokenLabelClassifier
+from mmtl.models.collate import collate_training_batch
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
 from mmtl.models.lvvit import LVViT, SideLayers
@@ -14,4 +15,5 @@ __all__ = [
     "TokenLabelClassifier",
     "TokenLabelDataPreprocessor",
     "TokenLabelHead",
+    "collate_training_batch",
 ]

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from mmtl.models.token_labels.accuracy import token_accuracy
 from mmtl.models.token_labels.batch_targets import BatchTargets
-from mmtl.models.token_labels.loss import process_weight, token_label_loss
+from mmtl.models.token_labels.loss import rank_weight, token_label_loss
 from mmtl.models.token_labels.targets import TokenTargets
 from mmtl.registry import MODELS
 
 
 @MODELS.register_module()
 class TokenLabelHead(ClsHead):
-    """Classifies the class token and every patch token.
+    """Classify the class token and every patch token.
 
-    Takes tokens [B, 1 + N, C] with the class token first, or a feature map [B, C, h, w], whose mean is the class
-    token then, so that CNNs and hierarchical transformers can be trained with token labels as well.
+    Takes tokens [B, 1 + N, C] with the class token first, or a feature map [B, C, h, w], whose mean serves as class
+    token, so that CNNs and hierarchical transformers can be trained with token labels as well.
     Tokens without a class token are a feature map, too: set ``channels_first`` for [B, C, N].
 
     Args:
@@ -28,7 +28,7 @@ class TokenLabelHead(ClsHead):
         predict_weight: weight w of the patch tokens in the prediction, class logits + w * max over patches of the
             patch logits. None means 0.5, or 0 when ``beta`` is 0, as the patch classifier is not trained then.
         channels_first: whether three-dimensional features are patch tokens [B, C, N], as mmpretrain's MlpMixer gives.
-        init_cfg: weight initialisation, see mmengine.
+        init_cfg: weight initialization, see mmengine.
 
     Raises:
         ValueError: if ``num_classes`` is not positive or ``beta`` is negative.
@@ -47,39 +47,39 @@ class TokenLabelHead(ClsHead):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_classes < 1 or beta < 0:
-            raise ValueError(f"TokenLabelHead wants num_classes > 0 and beta >= 0, got {num_classes} and {beta}")
+            raise ValueError(f"TokenLabelHead needs num_classes > 0 and beta >= 0, got {num_classes} and {beta}.")
         self.num_classes, self.beta, self.channels_first = num_classes, beta, channels_first
         self.predict_weight = (0.5 if beta else 0.0) if predict_weight is None else predict_weight
         self.fc = nn.Linear(in_channels, num_classes)
         self.token_fc = nn.Linear(in_channels, num_classes).requires_grad_(beta > 0)
 
     def init_weights(self) -> None:
-        """As mmengine's; a patch classifier neither trained nor used is zero, so that a release leaves it out."""
+        """Initialize as mmengine does; a patch classifier neither trained nor used is zero, so that a release omits it."""
         super().init_weights()
         if not self.beta and not self.predict_weight:
             constant_init(self.token_fc, 0)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Class token [B, C] and patch tokens [B, N, C] of the last feature."""
+        """Split the last feature into class token [B, C] and patch tokens [B, N, C]."""
         feature = feats[-1]
         if feature.ndim == 4 or (self.channels_first and feature.ndim == 3):
             patches = feature.flatten(2).transpose(1, 2)  # [B, N, C]
             return patches.mean(1), patches
         if feature.ndim != 3 or feature.shape[-1] != self.fc.in_features:
             raise ValueError(
-                f"TokenLabelHead wants tokens [B, 1 + N, {self.fc.in_features}] (out_type='raw') or a feature map "
-                f"[B, {self.fc.in_features}, h, w] (out_type='featmap', no pooling neck), got {list(feature.shape)}; "
-                "for patch tokens [B, C, N] set channels_first=True"
+                f"TokenLabelHead takes tokens [B, 1 + N, {self.fc.in_features}] (out_type='raw') or a feature map "
+                f"[B, {self.fc.in_features}, h, w] (out_type='featmap', no pooling neck), got {list(feature.shape)}. "
+                "For patch tokens [B, C, N] set channels_first=True."
             )
         return feature[:, 0], feature[:, 1:]  # of [B, 1 + N, C]
 
     def head_logits(self, feats: tuple[Tensor, ...], with_patches: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits [B, K] of the class token, and the largest of all patch tokens where they are wanted."""
+        """Compute the logits [B, K] of the class token and, if requested, their maximum over patch tokens."""
         class_token, patch_tokens = self.pre_logits(feats)
         return self.fc(class_token), self.token_fc(patch_tokens).amax(1) if with_patches else None
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Prediction logits [B, K] of the backbone's (or neck's) features."""
+        """Compute the prediction logits [B, K] from the backbone's (or neck's) features."""
         return self._combine(*self.head_logits(feats, bool(self.predict_weight)))
 
     def _combine(self, class_logits: Tensor, patch_logits: Tensor | None) -> Tensor:
@@ -88,7 +88,7 @@ class TokenLabelHead(ClsHead):
     def predict(
         self, feats: tuple[Tensor, ...], data_samples: list[DataSample | None] | None = None
     ) -> list[DataSample]:
-        """As mmpretrain's ClsHead; the samples also get what each classifier alone would say.
+        """Predict as mmpretrain's ClsHead does, and add what each of the two classifiers predicts.
 
         Returns:
             list: samples with ``pred_score``, ``pred_label``, ``class_token_label`` and, where the patch classifier
@@ -105,7 +105,7 @@ class TokenLabelHead(ClsHead):
     def loss(
         self, feats: tuple[Tensor, ...], data_samples: list[DataSample], targets: BatchTargets | None = None
     ) -> dict[str, Tensor]:
-        """L_cls + beta * L_tl of the paper.
+        """Compute L_cls + beta * L_tl of the paper.
 
         Args:
             feats: the backbone's (or neck's) features; the last one is used.
@@ -114,23 +114,30 @@ class TokenLabelHead(ClsHead):
 
         Returns:
             dict: 'loss_cls' and, with beta > 0, 'loss_token' (beta included; 0 in a batch without score maps); for the
-            log 'accuracy_class_token' and, where there are score maps, 'accuracy_patch_tokens', in percent.
+            log 'accuracy_class_token' and, with score maps, 'accuracy_patch_tokens', in percent.
         """
         if targets is None:
             labels = torch.cat([sample.gt_label for sample in data_samples]).to(feats[-1].device)
-            targets = BatchTargets(TokenTargets.from_labels(labels, self.num_classes), None, (0, 0))
+            targets = BatchTargets(TokenTargets.from_labels(labels, self.num_classes), None, None)
         class_token, patch_tokens = self.pre_logits(feats)
         class_logits = self.fc(class_token)
         losses = {"loss_cls": token_label_loss(class_logits, targets.class_token)}
         logs = {"accuracy_class_token": token_accuracy(class_logits, targets.class_token)}
-        if self.beta and targets.patch_tokens is not None:
+        if not self.beta:
+            return losses | logs
+        if targets.patch_tokens is None:
+            # Distributed training needs every parameter in the graph, also in a batch without score maps.
+            losses["loss_token"] = 0.0 * self.token_fc(patch_tokens[:, :1]).sum()
+        else:
             patch_logits = self.token_fc(patch_tokens)
             losses["loss_token"] = self.beta * token_label_loss(patch_logits, targets.patch_tokens)
             logs["accuracy_patch_tokens"] = token_accuracy(patch_logits, targets.patch_tokens)
-        elif self.beta:
-            # Distributed training wants every parameter in the graph, also in a batch without score maps.
-            losses["loss_token"] = 0.0 * self.token_fc(patch_tokens[:, :1]).sum()
-        if self.beta:
-            row_weights = None if targets.patch_tokens is None else targets.patch_tokens.row_weights
-            losses["loss_token"] *= process_weight(row_weights, patch_tokens.device)
+        losses["loss_token"] *= self.rank_weight(targets, patch_tokens.device)
         return losses | logs
+
+    @staticmethod
+    def rank_weight(targets: BatchTargets, device: torch.device) -> Tensor | float:
+        """Return the weight of this rank's token loss, computed beforehand where the step is compiled."""
+        if targets.rank_weight is not None:
+            return targets.rank_weight
+        return rank_weight(None if targets.patch_tokens is None else targets.patch_tokens.row_weights, device)

@@ -1,4 +1,4 @@
-"""CutMix whose token labels are cut where the pixels are, for backbones whose tokens cannot be mixed cleanly."""
+"""CutMix that cuts the token labels with the pixels, for backbones whose tokens cannot be mixed cleanly."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
 from torch import Tensor
 
 from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.models.token_labels.map_windows import send
 from mmtl.registry import BATCH_AUGMENTS
 
 
@@ -33,10 +34,10 @@ def cut_images(images: Tensor, box_rcrc: Sequence[int], partner: Tensor) -> Tens
 
 
 def kept_share(grid_hw: tuple[int, int], image_hw: tuple[int, int], box_rcrc: Sequence[int]) -> Tensor:
-    """Share of each token's area that lies outside the box: 1 far from it, 0 inside, between them at its border.
+    """Return the share of each token's area outside the box: 1 far from it, 0 inside, in between at its border.
 
-    A box is the product of an interval of rows and one of columns, and so is a token, so the share of a token that
-    is cut is the product of the shares of its rows and columns.
+    Box and tokens are products of an interval of rows and one of columns, so the share of a token that is cut is the
+    product of the shares of its rows and columns.
 
     Args:
         grid_hw: token grid (h, w); (1, 1) gives the share of the whole image.
@@ -56,21 +57,20 @@ def kept_share(grid_hw: tuple[int, int], image_hw: tuple[int, int], box_rcrc: Se
 
 
 def _cut_share(tokens: int, pixels: int, start: int, stop: int) -> Tensor:
-    """Share of each of ``tokens`` equal intervals of 0 to ``pixels`` that lies between start and stop, [tokens]."""
+    """Return the share of each of ``tokens`` equal intervals of 0 to ``pixels`` between start and stop, [tokens]."""
     edges = (torch.arange(tokens + 1) * pixels).clamp(start * tokens, stop * tokens)  # in 1 / tokens of a pixel: exact
     return edges.diff() / pixels
 
 
 @BATCH_AUGMENTS.register_module()
 class CutMix(PixelCutMix):
-    """Mmpretrain's CutMix, its box and pairing, with the token labels cut in the same place.
+    """Mmpretrain's CutMix, its box and pairing, with the token labels cut at the same position.
 
-    A token whose patch lies in the box takes the partner's label, one that straddles its border the mixture of the
-    two labels by area, and the class token the mixture by the area of the whole image. Without score maps it is
-    mmpretrain's CutMix.
+    A token whose patch is in the box takes the partner's label, one on its border the mixture of the two labels by
+    area, and the class token the mixture by the area of the whole image. Without score maps it is mmpretrain's CutMix.
 
     Args:
-        alpha: parameter of Beta(alpha, alpha), from which the share of the image that stays is drawn.
+        alpha: parameter of the Beta(alpha, alpha) distribution of the share of the image that stays.
         cutmix_minmax: see mmpretrain.
 
     Raises:
@@ -81,7 +81,7 @@ class CutMix(PixelCutMix):
 
     def __init__(self, alpha: float = 1.0, cutmix_minmax: Sequence[float] | None = None) -> None:
         if not alpha > 0:
-            raise ValueError(f"CutMix wants alpha > 0 (1.0 in its paper), got {alpha!r}")
+            raise ValueError(f"alpha of CutMix must be > 0 (1.0 in its paper), got {alpha!r}.")
         super().__init__(float(alpha), cutmix_minmax)
 
     def draw(self, batch_size: int, image_hw: tuple[int, int]) -> tuple[tuple[int, int, int, int], Tensor]:
@@ -92,7 +92,7 @@ class CutMix(PixelCutMix):
         return (int(row0), int(column0), int(row1), int(column1)), partner
 
     def mix(self, images: Tensor, targets: BatchTargets) -> tuple[Tensor, BatchTargets]:
-        """Cut the images of a batch, and their labels with them.
+        """Cut the images and labels of a batch.
 
         Args:
             images: [B, 3, H, W].
@@ -103,11 +103,13 @@ class CutMix(PixelCutMix):
         """
         if not isinstance(targets, BatchTargets):
             raise TypeError(
-                f"mmtl.CutMix works on the targets of mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}: "
-                "set data_preprocessor=dict(type='mmtl.TokenLabelDataPreprocessor', ...) or take mmpretrain's CutMix"
+                f"mmtl.CutMix needs the targets of mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}. "
+                "Set data_preprocessor=dict(type='mmtl.TokenLabelDataPreprocessor', ...) or use mmpretrain's CutMix."
             )
-        image_hw = tuple(images.shape[-2:])
+        image_hw, device = tuple(images.shape[-2:]), images.device
         box_rcrc, partner = self.draw(len(images), image_hw)
-        shares = (kept_share(grid_hw, image_hw, box_rcrc).to(images.device) for grid_hw in ((1, 1), targets.grid_hw))
-        partner = partner.to(images.device)
-        return cut_images(images, box_rcrc, partner), targets.blend(*shares, partner)
+        partner, image_share = send(partner, device), send(kept_share((1, 1), image_hw, box_rcrc), device)
+        token_share = None
+        if targets.patch_tokens is not None:
+            token_share = send(kept_share(targets.grid_hw, image_hw, box_rcrc), device)
+        return cut_images(images, box_rcrc, partner), targets.blend(image_share, token_share, partner)

@@ -1,4 +1,4 @@
-"""MixToken: two images mixed after patch embedding, so that no patch straddles both (paper, section 3.2)."""
+"""MixToken: mix two images after patch embedding, so that no patch shows both (paper, section 3.2)."""
 
 import math
 from typing import NamedTuple
@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.models.token_labels.map_windows import send
 from mmtl.registry import BATCH_AUGMENTS
 
 
 class TokenMix(NamedTuple):
-    """Which tokens of a batch come from which image.
+    """Assignment of the tokens of a batch to images.
 
     Args:
-        mask: bool [N] or [B, N], True where a patch token stays, False where the partner's token takes its place.
-        partner: int64 [B], the index in the batch of the image that gives the other tokens.
+        mask: bool [N] or [B, N], True where a patch token stays, False where the partner's token replaces it.
+        partner: int64 [B], index in the batch of the image that the other tokens come from.
     """
 
     mask: Tensor
@@ -26,7 +27,7 @@ class TokenMix(NamedTuple):
 def mix_tokens(tokens: Tensor, mask: Tensor, partner: Tensor) -> Tensor:
     """Replace the tokens outside the mask with those of the partner image: T = T1 * M + T2 * (1 - M).
 
-    Applied twice with a pairing that is its own inverse, it gives the tokens back.
+    It is its own inverse if the pairing is.
 
     Args:
         tokens: [B, N, C].
@@ -41,30 +42,30 @@ def mix_tokens(tokens: Tensor, mask: Tensor, partner: Tensor) -> Tensor:
     return torch.where(mask.unsqueeze(-1), tokens, tokens[partner])
 
 
-def cut_box(grid_hw: tuple[int, int], area: float, centre_rc: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Box of about ``area`` of the grid around a cell, clipped at the grid's border as in CutMix.
+def cut_box(grid_hw: tuple[int, int], area: float, center_rc: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return a box of about ``area`` of the grid around a cell, clipped at the grid's border as in CutMix.
 
     Args:
         grid_hw: token grid (h, w).
-        area: wanted share of the grid in [0, 1].
-        centre_rc: (row, column) of the centre cell.
+        area: share of the grid in [0, 1].
+        center_rc: (row, column) of the center cell.
 
     Returns:
         tuple: (row0, column0, row1, column1), rows row0:row1 and columns column0:column1 are inside.
 
     Convention:
         rows first: the box indexes a [h, w] grid as ``grid[row0:row1, column0:column1]``.
-        clipped: what would lie outside the grid is lost, so the true area may be smaller than ``area``.
+        clipped: parts outside the grid are lost, so the true area may be smaller than ``area``.
 
-    Source: released code (box side int(side * sqrt(area)), half of it on each side of the centre).
+    Source: released code (box side int(side * sqrt(area)), half of it on each side of the center).
     """
     half_h, half_w = (int(side * math.sqrt(area)) // 2 for side in grid_hw)
-    (row, column), (h, w) = centre_rc, grid_hw
+    (row, column), (h, w) = center_rc, grid_hw
     return max(row - half_h, 0), max(column - half_w, 0), min(row + half_h, h), min(column + half_w, w)
 
 
 def box_mask(grid_hw: tuple[int, int], box_rcrc: tuple[int, int, int, int]) -> Tensor:
-    """Mask of a token grid that is False inside the box, True elsewhere.
+    """Return a mask of a token grid that is False inside the box, True elsewhere.
 
     Args:
         grid_hw: token grid (h, w).
@@ -83,12 +84,12 @@ def box_mask(grid_hw: tuple[int, int], box_rcrc: tuple[int, int, int, int]) -> T
 class MixToken:
     """Batch augment that draws a box of tokens and pairs image b with image B-1-b.
 
-    The labels are mixed here, the tokens in the backbone: the call returns the :class:`TokenMix` as third item, which
-    :class:`mmtl.TokenLabelDataPreprocessor` hands to the model next to the images.
+    It mixes the labels; the backbone mixes the tokens. The call returns the :class:`TokenMix` as third item, which
+    :class:`mmtl.TokenLabelDataPreprocessor` passes to the model with the images.
 
     Args:
-        alpha: parameter of Beta(alpha, alpha), from which the share of the image that stays is drawn. Defaults to
-            1.0 (released code).
+        alpha: parameter of the Beta(alpha, alpha) distribution of the share of the image that stays. Defaults to 1.0
+            (released code).
 
     Raises:
         ValueError: if ``alpha`` is not positive.
@@ -98,7 +99,7 @@ class MixToken:
 
     def __init__(self, alpha: float = 1.0) -> None:
         if not alpha > 0:
-            raise ValueError(f"MixToken wants alpha > 0 (1.0 in the paper), got {alpha!r}")
+            raise ValueError(f"alpha of MixToken must be > 0 (1.0 in the paper), got {alpha!r}.")
         self.alpha = alpha
 
     def draw(self, batch_size: int, grid_hw: tuple[int, int]) -> TokenMix:
@@ -112,7 +113,7 @@ class MixToken:
         """Mix the labels of a batch.
 
         Args:
-            inputs: images [B, 3, H, W]; they pass through untouched.
+            inputs: images [B, 3, H, W], returned as they are.
             targets: the targets of the class and patch tokens.
 
         Returns:
@@ -120,15 +121,15 @@ class MixToken:
         """
         if not isinstance(targets, BatchTargets):
             raise TypeError(
-                "MixToken mixes tokens inside the backbone and works on the targets of "
-                f"mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}: "
-                "set data_preprocessor=dict(type='mmtl.TokenLabelDataPreprocessor', ...)"
+                "MixToken mixes tokens inside the backbone and needs the targets of "
+                f"mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}. "
+                "Set data_preprocessor=dict(type='mmtl.TokenLabelDataPreprocessor', ...)."
             )
-        if 0 in targets.grid_hw:
+        if targets.grid_hw is None:
             raise ValueError(
-                "MixToken needs the token grid: set token_stride of mmtl.TokenLabelDataPreprocessor, "
-                "the pixels of the input per token of the backbone (its patch size)"
+                "MixToken needs the token grid. Set token_stride of mmtl.TokenLabelDataPreprocessor, "
+                "the pixels of the input per token of the backbone (its patch size)."
             )
         mask, partner = self.draw(len(inputs), targets.grid_hw)
-        token_mix = TokenMix(mask.to(inputs.device), partner.to(inputs.device))
+        token_mix = TokenMix(send(mask, inputs.device), send(partner, inputs.device))
         return inputs, targets.mix_tokens(*token_mix), token_mix

@@ -2,6 +2,7 @@
 
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.models.token_labels.loss import token_label_loss
+from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
 from mmtl.models.token_labels.targets import TokenTargets, token_targets
 
-__all__ = ["BatchTargets", "TokenTargets", "token_label_loss", "token_targets"]
+__all__ = ["BatchTargets", "ScoreMapBatch", "TokenTargets", "token_label_loss", "token_targets"]

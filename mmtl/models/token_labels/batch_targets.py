@@ -1,8 +1,9 @@
-"""The labels of a batch: the class tokens' targets and the patch tokens', drawn and mixed together."""
+"""The labels of a batch: the class tokens' targets and the patch tokens', mixed together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -11,62 +12,66 @@ from mmtl.models.token_labels.targets import TokenTargets
 
 @dataclass(frozen=True)
 class BatchTargets:
-    """What the head compares with, one object so that a batch augment mixes both with one draw.
+    """Targets of class and patch tokens in one object, so that a batch augment mixes both with one draw.
 
     It can be indexed by images, scaled and added, as mmpretrain's Mixup does.
 
     Args:
         class_token: targets of the class token, N = 1.
         patch_tokens: targets of the patch tokens, None when the batch has no score maps.
-        grid_hw: patch token grid (h, w), also known without score maps.
+        grid_hw: patch token grid (h, w), also without score maps; None when it is unknown.
+        rank_weight: see :func:`rank_weight`; None when it has not been computed.
     """
 
     class_token: TokenTargets
     patch_tokens: TokenTargets | None
-    grid_hw: tuple[int, int]
+    grid_hw: tuple[int, int] | None
+    rank_weight: Tensor | float | None = None
 
-    __array_ufunc__ = None  # NumPy, asked for number * targets, would take them for an endless sequence
+    __array_ufunc__ = None  # NumPy, asked for number * targets, would treat them as an endless sequence
 
     @property
     def ndim(self) -> int:
-        """2: a batch of label rows, which is what mmpretrain's Mixup checks for."""
+        """Return 2, that of a batch of label rows, which mmpretrain's Mixup checks for."""
         return 2
 
     def __len__(self) -> int:
-        """Images in the batch, B."""
+        """Return the number of images, B."""
         return len(self.class_token)
 
     def __getitem__(self, index: Tensor | slice | tuple) -> BatchTargets:
-        patches = self.patch_tokens
-        return BatchTargets(self.class_token[index], None if patches is None else patches[index], self.grid_hw)
+        return self._map(lambda targets: targets[index])
 
     def __mul__(self, factor: float | Tensor) -> BatchTargets:
-        patches = self.patch_tokens
-        return BatchTargets(self.class_token * factor, None if patches is None else patches * factor, self.grid_hw)
+        return self._map(lambda targets: targets * factor)
 
     __rmul__ = __mul__
 
     def __add__(self, other: BatchTargets) -> BatchTargets:
         patches = None if self.patch_tokens is None else self.patch_tokens + other.patch_tokens
-        return BatchTargets(self.class_token + other.class_token, patches, self.grid_hw)
+        return replace(self, class_token=self.class_token + other.class_token, patch_tokens=patches)
+
+    def _map(self, function: Callable[[TokenTargets], TokenTargets]) -> BatchTargets:
+        patches = None if self.patch_tokens is None else function(self.patch_tokens)
+        return replace(self, class_token=function(self.class_token), patch_tokens=patches)
 
     def float(self) -> BatchTargets:
-        """The same targets, which are float32 already (mmpretrain's batch augments ask for it)."""
+        """Return the targets, which are float32 already (mmpretrain's batch augments call this)."""
         return self
 
-    def blend(self, image_share: Tensor, token_share: Tensor, partner: Tensor) -> BatchTargets:
-        """Labels of images that a part of another image was pasted into, by the area that each keeps.
+    def blend(self, image_share: Tensor, token_share: Tensor | None, partner: Tensor) -> BatchTargets:
+        """Blend the labels of images into which a part of another image was pasted, by area.
 
         Args:
             image_share: float32 [1] or [B, 1], share of the image's area that stays.
-            token_share: float32 [N] or [B, N], share of each patch token's area that stays.
+            token_share: float32 [N] or [B, N], share of each patch token's area that stays; None without score maps.
             partner: int64 [B], the image that the rest shows.
         """
         patches = None if self.patch_tokens is None else self.patch_tokens.blend_rows(token_share, partner)
-        return BatchTargets(self.class_token.blend_rows(image_share, partner), patches, self.grid_hw)
+        return replace(self, class_token=self.class_token.blend_rows(image_share, partner), patch_tokens=patches)
 
     def mix_tokens(self, mask: Tensor, partner: Tensor) -> BatchTargets:
-        """Labels of images whose tokens were mixed: Y = Y1 * M + Y2 * (1 - M), the class label by share of tokens.
+        """Mix labels like tokens: Y = Y1 * M + Y2 * (1 - M), the class label by the share of tokens.
 
         Args:
             mask: bool [N] or [B, N], True where a patch token stays.
@@ -74,7 +79,6 @@ class BatchTargets:
 
         Source: paper, section 3.2.
         """
-        share = mask.float().mean(-1)
-        class_token = self.class_token * share + self.class_token[partner] * (1 - share)
+        share = mask.float().mean(-1, keepdim=True)
         patches = None if self.patch_tokens is None else self.patch_tokens.mix_rows(mask, partner)
-        return BatchTargets(class_token, patches, self.grid_hw)
+        return replace(self, class_token=self.class_token.blend_rows(share, partner), patch_tokens=patches)

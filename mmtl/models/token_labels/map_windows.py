@@ -1,8 +1,12 @@
-"""Where each token reads a score map: RoIAlign's bins, samples and bilinear weights, taken through an affine."""
+"""Which cells of a score map each token reads: RoIAlign's bins, samples and bilinear weights, through an affine.
 
-import math
+The work is split by size. What depends on the image but not on the token (a few numbers per image) is NumPy on the host,
+from affines that are still on the CPU. It also determines every shape, so that the device neither waits nor is waited for.
+"""
+
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,26 +16,21 @@ class MapWindows(NamedTuple):
 
     Args:
         cells: int64 [B, N, W], indices into the h * w cells of the map, row by row.
-        weights: float32 [B, N, W], zero where a cell of the window is not touched. They sum to 1 where the token
-            lies inside the image, and to the share of its samples that lie inside elsewhere.
+        weights: float32 [B, N, W], zero where a cell of the window is not touched. They sum to 1 for a token inside
+            the image, otherwise to the share of its samples that are inside.
     """
 
     cells: Tensor
     weights: Tensor
 
 
-class _Plan(NamedTuple):
-    """How a batch is sampled. The two axes, x and y, are the first dimension of every tensor here.
+class _Bins(NamedTuple):
+    """Sizes shared by a batch; u, v are the axes of the token grid, x, y those of the score map."""
 
-    Everything that needs a number on the host is settled here; the tensors then go to the device.
-    """
-
-    to_cells: Tensor  # float64 [2, B, 3], unit square of the input to map cells, the first cell's centre at 0
-    counts: Tensor  # float64 [2, B, 1, 1], samples in each bin along the input's x and along its y
-    lengths: Tensor  # float64 [2, 3], each axis' cells of the map, bins of the grid, cells of the window
-    most_xy: tuple[int, int]  # the largest counts of the batch
-    window_hw: tuple[int, int]  # cells that hold all samples of any bin of the batch
-    upright: bool  # x depends on the input's x alone and y on its y alone: no image is turned or sheared
+    cells_xy: np.ndarray  # cells of the map
+    bins_uv: np.ndarray  # tokens of the grid
+    samples_uv: tuple[int, int]  # samples of a bin, at least the largest count of the batch
+    window_xy: tuple[int, int]  # cells that hold all samples of any bin of the batch
 
 
 def map_windows(
@@ -41,20 +40,20 @@ def map_windows(
     device: torch.device | str | None = None,
     frame_affines: Tensor | None = None,
 ) -> MapWindows:
-    """Bins of the token grid, read by RoIAlign's rule through an affine.
+    """Read the bins of the token grid by RoIAlign's rule through an affine.
 
     Each bin takes ceil(length in cells) samples along each of its sides, spread evenly; a sample interpolates
-    bilinearly between cell centres. A sample more than half a cell outside the map counts as nothing; one nearer
+    bilinearly between cell centers. A sample more than half a cell outside the map counts as nothing; a nearer one
     takes the border's value. For an upright crop this is ``torchvision.ops.roi_align(aligned=True)``.
 
     Args:
-        view_affine: [B, 2, 3], from the unit square of the network's input to that of the original image. Its
-            sample counts are read on the host, so it is best left on the CPU.
+        view_affine: [B, 2, 3], from the unit square of the network's input to that of the original image. Read on
+            the host: keep it on the CPU to avoid a synchronization.
         map_hw: cells of the score map (h, w); the map covers the whole image.
         grid_hw: token grid (h, w).
-        device: where the windows are wanted; None means where ``view_affine`` is.
-        frame_affines: [B, F, 2, 3], from the unit square of the network's input to unit squares that a sample must
-            lie in to count, as :class:`mmtl.PackTokenLabelInputs` packs them.
+        device: device of the result; None means that of ``view_affine``.
+        frame_affines: [B, F, 2, 3], from the unit square of the network's input to unit squares that a sample must be
+            inside to count, as :class:`mmtl.PackTokenLabelInputs` packs them. Read on the host as well.
 
     Returns:
         MapWindows: with N = product of ``grid_hw``.
@@ -62,126 +61,127 @@ def map_windows(
     Convention:
         xy_order: the affine acts on (x, y), x to the right, y down.
         row_major: token n is at row n // w and column n % w of the grid.
-        cell_centres: cell (row i, column j) of the map has its centre at ((j + 0.5) / w, (i + 0.5) / h).
+        cell_centers: cell (row i, column j) of the map has its center at ((j + 0.5) / w, (i + 0.5) / h).
     """
-    frames = () if frame_affines is None else frame_affines.double().transpose(0, 1)
-    plan = _plan(view_affine.double(), frames, map_hw, grid_hw)
-    plan = plan._replace(**{name: send(getattr(plan, name), device) for name in plan._fields[:3]})
-    places, shares = _sample_axes(plan, max(grid_hw))
-    positions, shares = _move(plan.to_cells, places, plan, grid_hw), _share_of_samples(shares, plan)
-    shares = shares * _inside_map(positions, plan)
-    for frame in frames:
-        in_frame = _move(send(frame, device).transpose(0, 1), places, plan, grid_hw)
-        shares = shares * _both_axes((in_frame - 0.5).abs_() <= 0.5, plan)
-    weights, firsts = _axis_weights(positions, plan)
-    return _combine(weights, firsts, shares, plan, map_hw[1], grid_hw)
-
-
-def send(tensor: Tensor, device: torch.device | str | None) -> Tensor:
-    """A tensor on a device (None: its own), without waiting where that is safe: the CPU would read it too early."""
-    return tensor if device is None else tensor.to(device, non_blocking=torch.device(device).type != "cpu")
-
-
-def _plan(view_affine: Tensor, frames: Tensor | tuple, map_hw: tuple[int, int], grid_hw: tuple[int, int]) -> _Plan:
-    """Sample counts per image, and what the whole batch shares."""
-    lengths = view_affine.new_tensor([[map_hw[1], grid_hw[1], 0], [map_hw[0], grid_hw[0], 0]])
-    to_cells = view_affine * lengths[:, :1]
-    sides = to_cells[:, :, :2] / lengths[:, 1]  # columns: the two sides of a bin
-    # A side of 1 cell that arithmetic made 1 + 1e-9 still takes one sample.
-    counts = (sides.norm(dim=1) - 1e-6).ceil_().clamp_(min=1)
-    # The first and the last sample of a bin lie (1 - 1 / count) of its sides apart.
-    spans_xy = (sides.abs() @ (1 - 1 / counts).unsqueeze(-1)).squeeze(-1)
-    tilts = [affine[:, i, 1 - i].abs() for affine in (view_affine, *frames) for i in range(2)]
-    of_images = torch.column_stack((counts, spans_xy, torch.stack(tilts, dim=1).amax(1)))
-    least = of_images.new_tensor([[1, 1, 0, 0, 0]])  # all that a batch of no images has
-    *most_xy, span_x, span_y, tilt = torch.cat((least, of_images)).amax(0).tolist()
-    window_h, window_w = (
-        min(math.ceil(span - 1e-6) + 2, size) for span, size in zip((span_y, span_x), map_hw, strict=True)
+    device = view_affine.device if device is None else device
+    affines = (
+        [_to_numpy(view_affine)[:, None]]
+        if frame_affines is None
+        else [
+            _to_numpy(view_affine)[:, None],
+            _to_numpy(frame_affines),
+        ]
     )
-    lengths[:, 2] = lengths.new_tensor([window_w, window_h])
-    to_cells[:, :, 2] -= 0.5
-    counts = counts.T[..., None, None]
-    most_xy = tuple(int(count) for count in most_xy)
-    return _Plan(to_cells.transpose(0, 1), counts, lengths, most_xy, (window_h, window_w), upright=tilt == 0)
+    affines = np.concatenate((affines[0], *affines), axis=1)  # [B, 2 + F, 2, 3]: position, inside the map, frames
+    cells_xy, bins_uv = np.array(map_hw[::-1], dtype=float), np.array(grid_hw[::-1], dtype=float)
+    sides = affines[:, 0, :, :2] * cells_xy[:, None] / bins_uv  # [B, xy, uv], the sides of a bin in cells
+    # A side of 1 cell that arithmetic made 1 + 1e-9 still takes one sample.
+    counts = np.ceil(np.linalg.norm(sides, axis=1) - 1e-6).clip(1)  # [B, uv]
+    bins = _Bins(cells_xy, bins_uv, *_static_sizes(sides, counts, cells_xy, bins_uv))
+    along_u, along_v, shares = _separable_samples(_move_origin(affines, cells_xy), counts, bins)
+    return _combine(*(send(torch.from_numpy(part), device) for part in (along_u, along_v, shares)), bins)
 
 
-def _sample_axes(plan: _Plan, most_bins: int) -> tuple[Tensor, Tensor]:
-    """Places [2, B, bins, S] of the samples along the unit square's axes, and what each counts, [2, B, 1, S].
+def send(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor to a device without waiting where that is safe: the CPU would read it too early."""
+    return tensor.to(device, non_blocking=torch.device(device).type != "cpu")
 
-    Samples that an image does not use repeat its last one and count nothing.
+
+def _to_numpy(affine: Tensor) -> np.ndarray:
+    return affine.numpy(force=True).astype(np.float64)
+
+
+def _static_sizes(
+    sides: np.ndarray, counts: np.ndarray, cells_xy: np.ndarray, bins_uv: np.ndarray
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the samples per bin (u, v) and the cells per window (x, y): few distinct values, so few distinct shapes.
+
+    They are at least what a bin of the uncropped image needs, which holds for every crop, and beyond that (turned or
+    padded images) powers of two. Surplus samples and cells get weight 0.
     """
-    steps = torch.arange(max(plan.most_xy), device=plan.counts.device)
-    starts = torch.arange(most_bins, device=steps.device).unsqueeze(-1)
-    within_bin = (torch.minimum(steps, plan.counts - 1) + 0.5) / plan.counts
-    return (starts + within_bin) / plan.lengths[:, 1].view(2, 1, 1, 1), ((steps < plan.counts) / plan.counts).float()
+    # The first and the last sample of a bin are (1 - 1 / count) of its sides apart.
+    spans = (np.abs(sides) * (1 - 1 / counts)[:, None]).sum(2)  # [B, xy]
+    largest = cells_xy / bins_uv
+    least_counts = np.ceil(largest - 1e-6).clip(1)
+    least_spans = largest * (1 - 1 / least_counts)
+    samples = _round_up(counts, least_counts)
+    windows = _round_up(np.ceil(spans - 1e-6) + 2, np.ceil(least_spans - 1e-6) + 2)
+    return samples, tuple(min(window, int(size)) for window, size in zip(windows, cells_xy, strict=True))
 
 
-def _move(affine: Tensor, places: Tensor, plan: _Plan, grid_hw: tuple[int, int]) -> Tensor:
-    """Samples taken through an affine [2, B, 3]: their places along its two axes.
+def _round_up(sizes: np.ndarray, least: np.ndarray) -> tuple[int, int]:
+    """Largest size of a batch [B, 2] along both axes: the least one if it suffices, else the next power of two."""
+    largest = sizes.max(0, initial=1)
+    return tuple(
+        int(low if size <= low else 2 ** np.ceil(np.log2(size))) for size, low in zip(largest, least, strict=True)
+    )
+
+
+def _move_origin(affines: np.ndarray, cells_xy: np.ndarray) -> np.ndarray:
+    """Scale affines [B, 2 + F, 2, 3]: the first to cells, the others so that inside means at most 0.5 from 0."""
+    scale, shift = np.ones((affines.shape[1], 2)), np.full((affines.shape[1], 2), -0.5)
+    scale[0] = cells_xy  # the first cell's center is at 0
+    # Inside the map: at most half a cell beyond its border; a sample on that edge is inside, whatever the rounding.
+    scale[1] = cells_xy / (cells_xy + 1 + 2e-6)
+    shift[1] = -scale[1] / 2
+    moved = affines * scale[..., None]
+    moved[..., 2] += shift
+    return moved
+
+
+def _separable_samples(affines: np.ndarray, counts: np.ndarray, bins: _Bins) -> tuple[np.ndarray, ...]:
+    """Samples of all bins as sums: position = along_u [.., grid w, Su] + along_v [.., grid h, Sv].
 
     Returns:
-        Tensor: [2, B, bins, S], per axis, for an upright plan, else [2, B, grid h, grid w, S].
+        tuple: along_u [B, 2 + F, 2, grid w, Su], along_v [B, 2 + F, 2, grid h, Sv] and the share of each sample in its
+        bin, float32 [B, Sv * Su]. Samples that an image does not use repeat its last one and have share 0.
     """
-    if plan.upright:
-        return affine.diagonal(dim1=0, dim2=2).T[..., None, None] * places + affine[:, :, 2:, None]
-    (most_x, most_y), (grid_h, grid_w) = plan.most_xy, grid_hw
-    u, v = places[0, :, None, :grid_w, None, :most_x], places[1, :, :grid_h, None, :most_y, None]
-    along_u, along_v, offset = affine[..., None, None, None, None].unbind(2)
-    return (along_u * u + (along_v * v + offset)).flatten(4)
+    places, shares = [], []
+    for axis, num_samples in enumerate(bins.samples_uv):
+        steps, count = np.arange(num_samples), counts[:, axis, None]
+        within_bin = (np.minimum(steps, count - 1) + 0.5) / count  # [B, S]
+        num_bins = int(bins.bins_uv[axis])
+        places.append((np.arange(num_bins)[:, None] + within_bin[:, None]) / num_bins)  # [B, bins, S]
+        shares.append((steps < count) / count)
+    linear = affines[..., None, None]
+    along_u = linear[:, :, :, 0] * places[0][:, None, None]
+    along_v = linear[:, :, :, 1] * places[1][:, None, None] + linear[:, :, :, 2]
+    share = (shares[1][:, :, None] * shares[0][:, None, :]).astype(np.float32)
+    return along_u, along_v, share.reshape(len(share), share.shape[1] * share.shape[2])
 
 
-def _share_of_samples(shares: Tensor, plan: _Plan) -> Tensor:
-    """What each sample of :func:`_move` counts: [2, B, 1, S] per axis for an upright plan, else [B, 1, 1, S]."""
-    if plan.upright:
-        return shares
-    most_x, most_y = plan.most_xy
-    return (shares[1, ..., :most_y, None] * shares[0, ..., None, :most_x]).flatten(2).unsqueeze(1)
+def _combine(along_u: Tensor, along_v: Tensor, shares: Tensor, bins: _Bins) -> MapWindows:
+    """Windows of all tokens, from the samples of :func:`_separable_samples`."""
+    samples = (along_u[:, :, :, None, :, None] + along_v[:, :, :, :, None, :, None]).flatten(
+        5
+    )  # [.., grid h, grid w, S]
+    inside = (samples[:, 1:].abs() <= 0.5).flatten(1, 2).all(1)
+    shares = shares[:, None, None] * inside  # [B, grid h, grid w, S]
+    (map_w, map_h), (window_w, window_h) = (int(size) for size in bins.cells_xy), bins.window_xy
+    first_x, weights_x = _axis_weights(samples[:, 0, 0], map_w, window_w)
+    first_y, weights_y = _axis_weights(samples[:, 0, 1], map_h, window_h)
+    # Sum over the samples. Not a matrix product, which autocast and TF32 would round.
+    weights_y = weights_y * shares.unsqueeze(-1)
+    weights = (weights_y.unsqueeze(-1) * weights_x.unsqueeze(-2)).sum(-3)
+    steps = torch.arange(window_h * map_w, device=shares.device).view(window_h, map_w)[:, :window_w].flatten()
+    cells = (first_y * map_w + first_x).unsqueeze(-1) + steps  # [B, grid h, grid w, W]
+    return MapWindows(cells.flatten(1, 2), weights.flatten(3).flatten(1, 2))
 
 
-def _both_axes(holds: Tensor, plan: _Plan) -> Tensor:
-    """Whether something holds for samples, known per axis; samples of a turned image need it for both."""
-    return holds if plan.upright else holds.all(0)
-
-
-def _inside_map(positions: Tensor, plan: _Plan) -> Tensor:
-    """Whether samples lie within half a cell of the map; one right on that edge does, whatever the rounding."""
-    sizes = plan.lengths[:, 0].view(2, *[1] * (positions.ndim - 1))
-    return _both_axes((positions - (sizes - 1) / 2).abs_() <= (sizes + 1) / 2 + 1e-6, plan)
-
-
-def _axis_weights(positions: Tensor, plan: _Plan) -> tuple[Tensor, Tensor]:
-    """Linear interpolation along each axis.
+def _axis_weights(positions: Tensor, size: int, window: int) -> tuple[Tensor, Tensor]:
+    """Interpolate linearly along an axis of ``size`` cells.
 
     Args:
-        positions: float64 [2, ..., S], places of the samples in cells.
-        plan: with the cells of the map and of the window.
+        positions: float64 [B, h, w, S], of the samples, in cells.
+        size: cells of the map.
+        window: cells of the window.
 
     Returns:
-        tuple: weights float32 [2, ..., S, window], and the first cell of each window, int64 [2, ...].
+        tuple: first cell of each window, int64 [B, h, w], and weights float32 [B, h, w, S, window].
     """
-    sizes, _, windows = plan.lengths.view(2, 3, *[1] * (positions.ndim - 2)).unbind(1)
-    positions = positions.clamp(min=0).minimum((sizes - 1).unsqueeze(-1))
-    firsts = positions.amin(-1).floor_().minimum(sizes - windows)
-    steps = torch.arange(max(plan.window_hw), device=positions.device)
-    # Measured from the window's first cell the places are small numbers, which float32 holds exactly enough.
-    offsets = (positions - firsts.unsqueeze(-1)).float()
-    return (offsets.unsqueeze(-1) - steps).abs_().neg_().add_(1).clamp_(min=0), firsts.long()
-
-
-def _combine(
-    weights: Tensor, firsts: Tensor, shares: Tensor, plan: _Plan, map_w: int, grid_hw: tuple[int, int]
-) -> MapWindows:
-    """Windows of cells from what the two axes say."""
-    (window_h, window_w), (grid_h, grid_w) = plan.window_hw, grid_hw
-    if plan.upright:  # all tokens of a row have the same rows of the map, and all of a column the same columns
-        along_x, along_y = (weights * shares.unsqueeze(-1)).sum(-2)  # [B, bins, window]
-        weights = along_y[:, :grid_h, None, :window_h, None] * along_x[:, None, :grid_w, None, :window_w]
-        firsts = firsts[1, :, :grid_h, None] * map_w + firsts[0, :, None, :grid_w]
-    else:
-        along_x, along_y = weights[0, ..., :window_w], weights[1, ..., :window_h]
-        weights = (along_y * shares.unsqueeze(-1)).transpose(-1, -2) @ along_x
-        firsts = firsts[1] * map_w + firsts[0]
-    down, right = (torch.arange(length, device=weights.device) for length in plan.window_hw)
-    window = (down.unsqueeze(-1) * map_w + right).flatten()
-    cells = firsts.unsqueeze(-1) + window  # [B, grid h, grid w, W]
-    return MapWindows(cells.flatten(1, 2), weights.flatten(3).flatten(1, 2))
+    positions = positions.clamp(0, size - 1)
+    first = positions.amin(-1).floor_().clamp_(max=size - window)
+    # Measured from the window's first cell, positions are small numbers, which float32 holds exactly enough.
+    offsets = (positions - first.unsqueeze(-1)).float()
+    steps = torch.arange(window, device=positions.device)
+    return first.long(), (offsets.unsqueeze(-1) - steps).abs_().neg_().add_(1).clamp_(min=0)

@@ -78,7 +78,7 @@ def test_labels_are_the_mean_of_their_pixels_labels(batch, grid_hw, seed):
 
 def test_a_straddling_token_mixes_the_two_labels_by_area():
     targets = make_targets(2, (2, 2))
-    share = kept_share((2, 2), (8, 8), (0, 3, 4, 8))  # the right half of the picture's top, and one column of the left
+    share = kept_share((2, 2), (8, 8), (0, 3, 4, 8))  # the right half of the image's top, and one column of the left
     assert share.tolist() == [0.75, 0, 1, 1]
     own, other = targets.patch_tokens.dense()
     mixed = targets.patch_tokens.blend_rows(share, torch.tensor([1, 0])).dense()[0]
@@ -110,7 +110,7 @@ def test_without_score_maps_it_is_mmpretrains_cutmix(seed, minmax):
     results = []
     for scope, wanted in (
         ("mmpretrain", F.one_hot(labels, NUM_CLASSES)),
-        ("mmtl", make_targets(4, (0, 0), with_maps=False)),
+        ("mmtl", make_targets(4, None, with_maps=False)),
     ):
         np.random.seed(seed)
         torch.manual_seed(seed)
@@ -128,5 +128,5 @@ def test_plain_one_hot_labels_are_refused_with_the_remedy():
 
 
 def test_alpha_must_be_positive():
-    with pytest.raises(ValueError, match="alpha > 0"):
+    with pytest.raises(ValueError, match="alpha of CutMix must be > 0"):
         CutMix(alpha=0)

@@ -71,8 +71,8 @@ def test_each_image_may_have_its_own_mask():
 @given(grid_hw=GRIDS, area=st.floats(0, 1), data=st.data())
 def test_convention_clipped_box_lies_in_the_grid_and_covers_no_more_than_asked(grid_hw, area, data):
     h, w = grid_hw
-    centre = (data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1)))
-    row0, column0, row1, column1 = cut_box(grid_hw, area, centre)
+    center = (data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1)))
+    row0, column0, row1, column1 = cut_box(grid_hw, area, center)
     assert 0 <= row0 <= row1 <= h and 0 <= column0 <= column1 <= w
     assert (row1 - row0) * (column1 - column0) <= area * h * w + 1e-6
 
@@ -119,10 +119,10 @@ def test_plain_one_hot_labels_are_refused_with_the_remedy():
 
 
 def test_alpha_must_be_positive():
-    with pytest.raises(ValueError, match="alpha > 0"):
+    with pytest.raises(ValueError, match="alpha of MixToken must be > 0"):
         MixToken(alpha=0)
 
 
 def test_an_unknown_token_grid_is_named():
-    with pytest.raises(ValueError, match="set token_stride"):
-        MixToken()(torch.zeros(2, 3, 8, 8), make_targets(2, (0, 0), with_maps=False))
+    with pytest.raises(ValueError, match="Set token_stride"):
+        MixToken()(torch.zeros(2, 3, 8, 8), make_targets(2, None, with_maps=False))
