@@ -29,6 +29,7 @@ from mmpretrain.registry import DATASETS
 
 from mmtl.engine.hooks.exact_resume import NumberedIndex, load_seeded
 from mmtl.models import TokenLabelDataPreprocessor
+from mmtl.models.collate import collate_labels
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
 from mmtl.utils.image_files import list_images
 
@@ -116,7 +117,8 @@ def print_profile(dataset: torch.utils.data.Dataset, batches: int, rounds: int) 
         batch = run_epoch(dataset, batches)
         around = time.process_time() - start - (sum(spent.values()) - steps_before)
         spent["seeding, index, collate"] += around
-        clocked(preprocessor.build_targets, "targets (training process)", spent)(batch["data_samples"], (224, 224))
+        labels = collate_labels(batch["data_samples"])
+        clocked(preprocessor.build_targets, "targets (training process)", spent)(labels, (224, 224))
     dataset.pipeline.transforms = steps
     spent["targets (training process)"] *= batches  # they were made of one batch a round
     milliseconds = {name: seconds / (rounds * batches * BATCH) * 1000 for name, seconds in spent.items()}

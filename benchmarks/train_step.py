@@ -41,14 +41,18 @@ class PlainAttention(Attention):
         """[B, N, C] to [B, N, C]."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
-        return self.drop(self.proj((weights @ value).transpose(1, 2).flatten(2)))
+        return self.proj((weights @ value).transpose(1, 2).flatten(2))
 
 
 class PlainBlock(Block):
-    """The same weights, each residual branch divided, and computed for the images that drop path drops, too."""
+    """The same weights, each residual branch divided, and computed for all images."""
 
     def _residual(self, x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
-        return x + self.drop_path(branch(norm(x))) / (1 / self.residual_scale)
+        branched = branch(norm(x))
+        if self.training:
+            kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path_rate
+            branched = branched / (1 - self.drop_path_rate) * kept
+        return x + branched / (1 / self.residual_scale)
 
 
 class PlainPatchEmbed(PatchEmbed):

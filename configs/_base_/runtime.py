@@ -16,6 +16,7 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="mmtl.CheckpointHook", max_keep_ckpts=2),
+    compile=dict(type="mmtl.CompileHook"),  # --cfg-options compile=True compiles the model
     exact_resume=dict(type="mmtl.ExactResumeHook"),
     skipped_images=dict(type="mmtl.CountSkippedImagesHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),

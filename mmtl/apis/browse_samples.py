@@ -12,6 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
+from mmtl.models.collate import collate_labels
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import read_config
 from mmtl.visualization.samples import Sample, draw_samples
@@ -64,7 +65,7 @@ def label_tokens(preprocessor: torch.nn.Module, packed: Sequence[dict]) -> list[
     """Return packed samples with the token targets that training builds from them."""
     batch = pseudo_collate(packed)
     images, data_samples = torch.stack(batch["inputs"]), batch["data_samples"]
-    targets = preprocessor.build_targets(data_samples, tuple(images.shape[-2:])).patch_tokens
+    targets = preprocessor.build_targets(collate_labels(data_samples), tuple(images.shape[-2:])).patch_tokens
     rgb = images.flip(1) if preprocessor.to_rgb else images
     rgb = rgb.permute(0, 2, 3, 1).numpy()
     samples = [Sample(image, data) for image, data in zip(rgb, data_samples, strict=True)]

@@ -1,4 +1,6 @@
-"""The classifier that carries token targets and MixToken's draw from the data preprocessor to backbone and head."""
+"""The classifier that passes token targets and MixToken's draw from the data preprocessor to backbone and head."""
+
+from dataclasses import replace
 
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
@@ -17,6 +19,7 @@ from mmtl.models.other_backbones import (
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.registry import MODELS
 from mmtl.utils.checkpoint import check_finite, unwrapped_init_cfg
+from mmtl.utils.compile_or_warn import CompiledOrEager
 
 
 @MODELS.register_module()
@@ -24,8 +27,8 @@ class TokenLabelClassifier(ImageClassifier):
     """An mmpretrain image classifier that can be trained with token labels and MixToken.
 
     The data preprocessor defaults to :class:`mmtl.TokenLabelDataPreprocessor` and takes the class count from the
-    head and the token stride from the backbone, where its config does not give them. A backbone that does not take
-    MixToken's draw has its tokens mixed as they leave its patch embedding.
+    head and the token stride from the backbone, unless its config sets them. If the backbone does not take MixToken's
+    draw, its tokens are mixed after its patch embedding.
 
     Args:
         backbone: backbone or its config.
@@ -35,8 +38,7 @@ class TokenLabelClassifier(ImageClassifier):
         kwargs: further arguments of mmpretrain's ImageClassifier.
 
     Raises:
-        ValueError: if MixToken is wanted and the backbone has no patch embedding, or the token stride is not to be
-            found.
+        ValueError: if MixToken is used and the backbone has no patch embedding, or the token stride is unknown.
     """
 
     def __init__(
@@ -63,14 +65,26 @@ class TokenLabelClassifier(ImageClassifier):
         self.init_cfg = unwrapped_init_cfg(self.init_cfg)
         self._register_load_state_dict_pre_hook(self._check_loaded_weights)
         self.backbone_mixes = takes_token_mix(backbone)
+        self._losses = _losses
         augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())
         if not self.backbone_mixes and any(isinstance(augment, MixToken) for augment in augments):
             patch_embedding(backbone)  # or a clear error before the first batch
 
     def _check_loaded_weights(self, state_dict: dict, prefix: str, *args: object) -> None:
-        """Refuse released names, and weights that are not finite: the head's too."""
+        """Refuse released names, and weights that are not finite, including the head's."""
         check_converted(state_dict, prefix)
         check_finite(state_dict, prefix)
+
+    def compile_training(self, **options: object) -> None:
+        """Compile the losses as one graph from the preprocessed images: backbone, neck and head.
+
+        The data preprocessor stays outside, so new draws and masks compile nothing; a smaller last batch, or a batch
+        without score maps, compiles once more. Without a working compiler the first step warns and continues eager.
+
+        Args:
+            **options: of ``torch.compile``.
+        """
+        self._losses = CompiledOrEager(_losses, options)
 
     def forward(
         self,
@@ -80,31 +94,45 @@ class TokenLabelClassifier(ImageClassifier):
         targets: BatchTargets | None = None,
         token_mix: TokenMix | None = None,
     ) -> Tensor | list[DataSample] | dict[str, Tensor]:
-        """As mmpretrain's ImageClassifier; in mode 'loss' with the preprocessor's targets and MixToken's draw.
+        """Run mmpretrain's ImageClassifier; in mode 'loss' with the preprocessor's targets and MixToken's draw.
 
         Args:
             inputs: images [B, 3, H, W].
-            data_samples: labels and meta information of the images.
+            data_samples: labels and meta information of the images; in mode 'loss' only used without ``targets``.
             mode: 'tensor' (prediction logits [B, K]), 'predict' (data samples) or 'loss'.
             targets: labels of class and patch tokens.
             token_mix: MixToken's draw for this batch.
         """
         if mode != "loss":
             return super().forward(inputs, data_samples, mode)
-        if token_mix is None:
-            feats = self.backbone(inputs)
-        elif self.backbone_mixes:
-            feats = self.backbone(inputs, token_mix)
-        else:
-            with mixed_after_patch_embedding(self.backbone, token_mix):
-                feats = self.backbone(inputs)
-        if self.with_neck:
-            feats = self.neck(feats)
-        return self.head.loss(feats, data_samples, targets)
+        if targets is not None and isinstance(self.head, TokenLabelHead):
+            # Ranks communicate for it, which a compiled graph had better not do.
+            targets = replace(targets, rank_weight=self.head.rank_weight(targets, inputs.device))
+        return self._losses(self, inputs, data_samples, targets, token_mix)
+
+
+def _losses(
+    model: TokenLabelClassifier,
+    inputs: Tensor,
+    data_samples: list[DataSample] | None,
+    targets: BatchTargets | None,
+    token_mix: TokenMix | None,
+) -> dict[str, Tensor]:
+    """Compute the losses. Not a method: a copy of a compiled model (EMA) must not use the original's weights."""
+    if token_mix is None:
+        feats = model.backbone(inputs)
+    elif model.backbone_mixes:
+        feats = model.backbone(inputs, token_mix)
+    else:
+        with mixed_after_patch_embedding(model.backbone, token_mix):
+            feats = model.backbone(inputs)
+    if model.with_neck:
+        feats = model.neck(feats)
+    return model.head.loss(feats, data_samples, targets)
 
 
 def _token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | None) -> int | None:
-    """Pixels per token: the patch size where the backbone tells it, else measured; None for another head."""
+    """Return the pixels per token: the backbone's patch size if it has one, else measured; None for another head."""
     if isinstance(patch_size := getattr(backbone, "patch_size", None), int):
         return patch_size
     return measure_token_stride(backbone, neck, head) if isinstance(head, TokenLabelHead) else None

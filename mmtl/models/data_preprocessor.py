@@ -6,6 +6,7 @@ from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
 from torch import Tensor
 
 from mmtl.models.batch_augments.cut_mix import CutMix
+from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.models.collate import collate_training_batch
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.models.token_labels.checks import check_options
@@ -92,8 +93,6 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         """Copy the images to the device, augment and normalize them, all at once."""
         images = send(batch["inputs"], self.device)
         if "augment" in batch:
-            from mmtl.models.batch_augments.device_augment import augment_images
-
             images = augment_images(images, batch["augment"])
         return super().forward({"inputs": images}, training=False)["inputs"]
 
@@ -149,8 +148,8 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             return None
         if needed and (image_hw[0] % self.token_stride or image_hw[1] % self.token_stride):
             raise ValueError(
-                f"Image sides must be multiples of the token stride {self.token_stride} with token labels, got "
-                f"{image_hw} (H, W). Crop to another size."
+                f"Image sides must be multiples of the token stride {self.token_stride}, got {image_hw} (H, W). Crop "
+                "to another size, or train without token labels."
             )
         return image_hw[0] // self.token_stride, image_hw[1] // self.token_stride
 

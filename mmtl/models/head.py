@@ -54,7 +54,7 @@ class TokenLabelHead(ClsHead):
         self.token_fc = nn.Linear(in_channels, num_classes).requires_grad_(beta > 0)
 
     def init_weights(self) -> None:
-        """Initialize as mmengine does; a patch classifier neither trained nor used is zero, so that a release omits it."""
+        """Initialize as mmengine does; an unused patch classifier is zero, so that a release omits it."""
         super().init_weights()
         if not self.beta and not self.predict_weight:
             constant_init(self.token_fc, 0)

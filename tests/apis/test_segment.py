@@ -197,7 +197,7 @@ def two_of_a_name(root):
         (two_of_a_name, "would both be written as plain.png"),
         (lambda root: dict(checkpoint="nothing.pth"), "nothing.pth.*no such"),
         (lambda root: dict(checkpoint="tiny.py"), "cannot be read as a checkpoint"),
-        (other_arch, "the checkpoint's backbone looks like"),
+        (other_arch, "checkpoint's backbone looks like"),
         (only_backbone, "does not fit the model"),
         (lambda root: dict(config="nothing.py"), "nothing.py"),
         (truncated_config, "cut.py cannot be read as a config"),

@@ -16,6 +16,7 @@ from test_configs import CONFIGS, REGISTRIES, build_model, load, pipeline_of
 
 from mmtl.engine.hooks import ScaledEMAHook, scaled_momentum
 from mmtl.models import TokenLabelDataPreprocessor
+from mmtl.models.collate import collate_labels
 from mmtl.score_maps import ScoreMap
 
 EPOCH_STEPS = 20  # the curves are functions of the epoch; a short one suffices
@@ -192,7 +193,7 @@ def test_every_token_of_the_model_gets_a_label(path, tmp_path):
     model = build_model(config)
     made = model.data_preprocessor  # on the meta device
     preprocessor = TokenLabelDataPreprocessor(made.num_classes, made.token_stride)
-    targets = preprocessor.build_targets([packed["data_samples"]], hw)
+    targets = preprocessor.build_targets(collate_labels([packed["data_samples"]]), hw)
     tokens = model.backbone.pos_embed.shape[1] - 1  # without the class token
     assert targets.patch_tokens.dense().shape[1:] == (tokens, model.head.num_classes)
 

@@ -1,6 +1,7 @@
 from mmtl.engine.hooks.check_annotations import CheckAnnotationsHook
 from mmtl.engine.hooks.check_inputs import CheckInputsHook
 from mmtl.engine.hooks.checkpoint import CheckpointHook
+from mmtl.engine.hooks.compile import CompileHook
 from mmtl.engine.hooks.confusion_matrix import ConfusionMatrixHook
 from mmtl.engine.hooks.count_skipped_images import CountSkippedImagesHook
 from mmtl.engine.hooks.exact_resume import ExactResumeHook
@@ -15,6 +16,7 @@ __all__ = [
     "CheckAnnotationsHook",
     "CheckInputsHook",
     "CheckpointHook",
+    "CompileHook",
     "ConfusionMatrixHook",
     "CountSkippedImagesHook",
     "ExactResumeHook",

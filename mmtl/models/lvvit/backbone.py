@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
-from mmtl.models.lvvit.arch import arch_of_weights, arch_settings, check_sizes, describe_arch
+from mmtl.models.lvvit.arch import arch_of_weights, arch_settings, describe_arch
 from mmtl.models.lvvit.block import BLOCK_KINDS, Block
 from mmtl.models.lvvit.loading import report_loaded
 from mmtl.registry import MODELS
@@ -22,11 +22,11 @@ from mmtl.utils.checkpoint import check_finite, unwrapped_init_cfg
 
 
 class PatchEmbed(nn.Module):
-    """Image to patch tokens: the four-layer convolutional stem of LV-ViT, or one projection.
+    """Turn an image into patch tokens by the four-layer convolutional stem of LV-ViT, or by one projection.
 
     Args:
-        patch_size: side of a patch in pixels; even when there is a stem, whose first layer halves the image.
-        stem_channels: width of the stem; None leaves the plain projection of ViT.
+        patch_size: side of a patch in pixels; even with a stem, whose first layer halves the image.
+        stem_channels: channels of the stem; None selects the plain projection of ViT.
         embed_dims: channels C of a token.
 
     Source: paper, section 3.3; released code for kernel sizes.
@@ -39,7 +39,7 @@ class PatchEmbed(nn.Module):
             self.proj = nn.Conv2d(3, embed_dims, patch_size, stride=patch_size)
             return
         if patch_size % 2:
-            raise ValueError(f"LVViT's stem halves the image, so patch_size must be even, got {patch_size}")
+            raise ValueError(f"patch_size must be even, as the stem of LVViT halves the image, got {patch_size}.")
         self.conv1 = nn.Conv2d(3, stem_channels, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_channels)
         self.conv2 = nn.Conv2d(stem_channels, stem_channels, 3, padding=1, bias=False)
@@ -49,13 +49,15 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(stem_channels, embed_dims, patch_size // 2, stride=patch_size // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] to [B, C, h, w], channels last in memory."""
+        """Map [B, 3, H, W] to [B, C, h, w], channels last in memory."""
         if self.with_stem:
+            if x.is_cuda:  # convolutions and BatchNorm are faster in this layout there
+                x = x.contiguous(memory_format=torch.channels_last)
             x = F.relu(self.bn1(self.conv1(x)), inplace=True)
             x = F.relu(self.bn2(self.conv2(x)), inplace=True)
             x = F.relu(self.bn3(self.conv3(x)), inplace=True)
-        # Kernel equals stride: as a matrix product over patches it takes half the time on a CPU, and is right in
-        # bfloat16, where the convolution of torch 2.15 is not for 8 or 16 channels (oneDNN, CPUs with AMX).
+        # Kernel equals stride: as a matrix product over patches it takes half the time on a CPU, and is correct in
+        # bfloat16, unlike the convolution of torch 2.15 for 8 or 16 channels (oneDNN, CPUs with AMX).
         side = self.proj.kernel_size[0]
         patches = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [B, S, h, side, w, side]
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # [B, h, w, S * side * side]
@@ -69,27 +71,26 @@ class LVViT(BaseBackbone):
     Args:
         arch: 'tiny', 'small', 'medium', 'large', or a dict with the keys embed_dims, num_layers, num_heads,
             feedforward_channels, stem_channels (None: plain patch projection), residual_divisor.
-        img_size: pixels (side, or H and W) that the position embedding is made for. Other sizes work: the position
-            embedding is resized on the fly, and once when a checkpoint of another size is loaded.
+        img_size: pixels (side, or H and W) of the position embedding. Other sizes work: the position embedding is
+            resized in each forward pass, and once when a checkpoint of another size is loaded.
         patch_size: side of a patch in pixels.
         out_type: 'raw' gives [B, 1 + N, C] with the class token first, 'featmap' [B, C, h, w] without it,
             'cls_token' [B, C].
         out_indices: blocks whose output is returned; negative ones count from the end.
-        final_norm: whether the last block's output is normalised.
+        final_norm: whether the last block's output is normalized.
         blocks: 'full', 'attention' or 'mlp' for each block; None means all full.
         head_dims: channels of an attention head; None means embed_dims / num_heads.
         qkv_bias: whether query, key and value have a bias.
-        drop_rate: dropout after the position embedding and in the blocks.
-        drop_path_rate: probability of dropping a residual branch: grows linearly from 0 to this, or a list with
-            one value per block (equal ones for a constant rate).
+        drop_path_rate: probability of dropping a residual branch: grows linearly from 0 to this value, or a sequence
+            with one value per block (equal ones for a constant rate).
         norm_cfg: config of the norms in and after the blocks.
         frozen_stages: -1 freezes nothing, 0 the patch and position embedding, i also the first i blocks.
         norm_eval: whether the stem's BatchNorm keeps its running statistics in training.
         with_cp: whether the blocks are recomputed in the backward pass to save memory.
-        init_cfg: weight initialisation, see mmengine.
+        init_cfg: weight initialization, see mmengine.
 
     Raises:
-        ValueError: for an unknown arch, block kind or out_type, or an image that is no multiple of the patch.
+        ValueError: for an unknown arch, block kind or out_type, or image sides not divisible by the patch.
 
     Source: paper, section 3.3 and table 1; released code for what the paper leaves open.
     """
@@ -107,7 +108,6 @@ class LVViT(BaseBackbone):
         blocks: Sequence[str] | None = None,
         head_dims: int | None = None,
         qkv_bias: bool = False,
-        drop_rate: float = 0.0,
         drop_path_rate: float | Sequence[float] = 0.0,
         norm_cfg: dict = dict(type="LN", eps=1e-5),  # noqa: B006 - OpenMMLab's way, never modified
         frozen_stages: int = -1,
@@ -118,102 +118,81 @@ class LVViT(BaseBackbone):
         super().__init__(unwrapped_init_cfg(init_cfg))
         self.arch = settings = arch_settings(arch)
         self.embed_dims, self.num_layers = settings["embed_dims"], settings["num_layers"]
-        if out_type not in ("raw", "featmap", "cls_token"):
-            raise ValueError(f"LVViT wants out_type 'raw', 'featmap' or 'cls_token', got {out_type!r}")
-        self.out_type = out_type
-        self.out_indices = self._resolve_out_indices(out_indices)
-        image_hw = to_2tuple(img_size)
-        if len(image_hw) != 2:
-            raise ValueError(f"LVViT wants img_size to be one side or (H, W), got img_size {img_size}")
-        check_sizes(H=image_hw[0], W=image_hw[1], patch_size=patch_size, head_dims=head_dims)
-        self.patch_size = patch_size
-        self.grid_hw = self._grid_hw(image_hw)
-        self.frozen_stages, self.norm_eval, self.with_cp = frozen_stages, norm_eval, with_cp
+        self.patch_size, self.out_type, self.frozen_stages = patch_size, out_type, frozen_stages
+        self.norm_eval, self.with_cp = norm_eval, with_cp
+        self.out_indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+        kinds = ["full"] * self.num_layers if blocks is None else list(blocks)
+        is_list = isinstance(drop_path_rate, Sequence)
+        rates = list(drop_path_rate) if is_list else np.linspace(0, drop_path_rate, self.num_layers).tolist()
+        self._check_options(kinds, rates)
+        self.grid_hw = self._grid_hw(to_2tuple(img_size))
 
         self.patch_embed = PatchEmbed(patch_size, settings["stem_channels"], self.embed_dims)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         num_tokens = self.num_extra_tokens + self.grid_hw[0] * self.grid_hw[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, self.embed_dims))
-        self.drop_after_pos = nn.Dropout(drop_rate)
+        shared = dict(settings, head_dims=head_dims, qkv_bias=qkv_bias, norm_cfg=norm_cfg)
+        for key in ("num_layers", "stem_channels"):
+            del shared[key]
         self.blocks = nn.ModuleList(
-            Block(
-                kind,
-                self.embed_dims,
-                settings["num_heads"],
-                settings["feedforward_channels"],
-                settings["residual_divisor"],
-                head_dims,
-                qkv_bias,
-                drop_rate,
-                block_drop_path,
-                norm_cfg,
-            )
-            for kind, block_drop_path in zip(
-                self._block_kinds(blocks), self._drop_path_rates(drop_path_rate), strict=True
-            )
+            Block(kind=kind, drop_path_rate=rate, **shared) for kind, rate in zip(kinds, rates, strict=True)
         )
         self.norm = build_norm_layer(norm_cfg, self.embed_dims) if final_norm else None
-
         trunc_normal_(self.cls_token, std=0.02)
         trunc_normal_(self.pos_embed, std=0.02)
-        if not -1 <= frozen_stages <= self.num_layers:
-            raise ValueError(
-                f"LVViT wants frozen_stages from -1 to {self.num_layers} (all blocks), got {frozen_stages}"
-            )
+
         self._register_state_dict_hook(_note_grid)
         self._register_load_state_dict_pre_hook(self._check_loaded_arch)
         self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
         self._register_load_state_dict_pre_hook(self._report_loaded)
         self._freeze()
 
-    def _resolve_out_indices(self, out_indices: int | Sequence[int]) -> list[int]:
-        indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-        known = range(-self.num_layers, self.num_layers)
-        if not indices or not all(isinstance(index, int) and index in known for index in indices):
-            raise ValueError(f"LVViT has blocks 0 to {self.num_layers - 1}, got out_indices {out_indices}")
-        indices = [index % self.num_layers for index in indices]
-        if len(set(indices)) < len(indices):
-            raise ValueError(f"LVViT gives each block's output once, got out_indices {out_indices}")
-        return indices
-
-    def _block_kinds(self, blocks: Sequence[str] | None) -> Sequence[str]:
-        if blocks is None:
-            return ["full"] * self.num_layers
-        if len(blocks) != self.num_layers or not set(blocks) <= set(BLOCK_KINDS):
+    def _check_options(self, kinds: Sequence[str], rates: Sequence[float]) -> None:
+        """Check what would otherwise build another model than requested, or fail far from its cause."""
+        last = self.num_layers - 1
+        if self.out_type not in ("raw", "featmap", "cls_token"):
+            raise ValueError(f"out_type must be 'raw', 'featmap' or 'cls_token', got {self.out_type!r}.")
+        if not self.out_indices or not set(self.out_indices) <= set(range(-self.num_layers, self.num_layers)):
+            raise ValueError(f"out_indices must name some of the blocks 0 to {last}, got {self.out_indices}.")
+        resolved = [index % self.num_layers for index in self.out_indices]
+        if len(set(resolved)) < len(resolved):
+            raise ValueError(f"out_indices must name each block once, got {self.out_indices}.")
+        self.out_indices = resolved
+        if len(kinds) != self.num_layers or not set(kinds) <= set(BLOCK_KINDS):
             raise ValueError(
-                f"LVViT wants blocks to name one of {', '.join(BLOCK_KINDS)} for each of {self.num_layers} layers, "
-                f"got {list(blocks)}"
+                f"blocks must name one of {', '.join(BLOCK_KINDS)} for each of {self.num_layers} layers, got {kinds}."
             )
-        return blocks
-
-    def _drop_path_rates(self, drop_path_rate: float | Sequence[float]) -> list[float]:
-        if isinstance(drop_path_rate, Sequence):
-            rates = list(drop_path_rate)
-        else:
-            rates = np.linspace(0, drop_path_rate, self.num_layers).tolist()
-        if len(rates) != self.num_layers:
-            raise ValueError(f"LVViT wants one drop_path_rate for each of {self.num_layers} layers, got {len(rates)}")
-        if not all(0 <= rate < 1 for rate in rates):
-            raise ValueError(f"LVViT wants drop_path_rate of at least 0 and below 1, got {drop_path_rate}")
-        return rates
+        if len(rates) != self.num_layers or not all(0 <= rate < 1 for rate in rates):
+            raise ValueError(
+                f"drop_path_rate must be at least 0 and below 1, for each of {self.num_layers} layers, got {rates}."
+            )
+        if not -1 <= self.frozen_stages <= self.num_layers:
+            raise ValueError(
+                f"frozen_stages must be from -1 to {self.num_layers} (all blocks), got {self.frozen_stages}."
+            )
 
     def _grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        """Token grid of an image, or a clear error."""
+        """Return the token grid of an image.
+
+        Raises:
+            ValueError: if the image is not made of complete patches.
+        """
+        height, width = image_hw
         if any(side < 1 or side % self.patch_size for side in image_hw):
-            wanted_hw = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in image_hw)
+            suggested_hw = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in image_hw)
             raise ValueError(
-                f"LVViT wants image sides that are multiples of the patch size {self.patch_size}, "
-                f"got {tuple(image_hw)} (H, W): resize or pad the image, for example to {wanted_hw}"
+                f"Image sides of LVViT must be multiples of the patch size {self.patch_size}, "
+                f"got ({height}, {width}) (H, W). Resize or pad the image, for example to {suggested_hw}."
             )
-        return image_hw[0] // self.patch_size, image_hw[1] // self.patch_size
+        return height // self.patch_size, width // self.patch_size
 
     def _check_loaded_arch(self, state_dict: dict, prefix: str, *args: object) -> None:
-        """Refuse another architecture's checkpoint: loading what happens to fit would go wrong unseen."""
+        """Refuse another architecture's checkpoint, of which some weights may happen to fit."""
         found = arch_of_weights(state_dict, prefix)
         if any(self.arch[key] != value for key, value in found.items()):
             raise ValueError(
-                f"the checkpoint's backbone looks like {describe_arch(found)}, this LVViT is "
-                f"{describe_arch(self.arch)}: build the model of the checkpoint or take another checkpoint"
+                f"The checkpoint's backbone looks like {describe_arch(found)}, this LVViT is "
+                f"{describe_arch(self.arch)}. Build the model of the checkpoint or load another checkpoint."
             )
 
     def _resize_loaded_pos_embed(self, state_dict: dict, prefix: str, metadata: dict, *args: object) -> None:
@@ -222,7 +201,7 @@ class LVViT(BaseBackbone):
         loaded = state_dict.get(name)
         if loaded is None or loaded.shape[-1] != self.embed_dims:
             return
-        source_hw = metadata.get("grid_hw")  # as saved by this class; of other files the grid has to be guessed
+        source_hw = metadata.get("grid_hw")  # saved by this class; for other files the grid is a guess
         if source_hw is None and loaded.shape == self.pos_embed.shape:
             source_hw = self.grid_hw
         elif source_hw is None:
@@ -230,15 +209,15 @@ class LVViT(BaseBackbone):
             source_hw = (side, side)
         if source_hw[0] * source_hw[1] + self.num_extra_tokens != loaded.shape[1]:
             raise ValueError(
-                f"{name} of the checkpoint has {loaded.shape[1]} tokens, which is no square grid plus a class "
-                f"token: build LVViT with the img_size that it was trained at (here {self.grid_hw} tokens)"
+                f"{name} of the checkpoint must have the tokens of a square grid and a class token, got "
+                f"{loaded.shape[1]} tokens. Build LVViT with the img_size of its training, not {self.grid_hw} tokens."
             )
         if tuple(source_hw) != self.grid_hw:
             print_log(f"Resize {name} from a {tuple(source_hw)} to a {self.grid_hw} grid", logger="current")
             state_dict[name] = self._pos_embed_for(loaded, tuple(source_hw), self.grid_hw)
 
     def _report_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
-        """Log which weights a checkpoint gives and which not; refuse ones that are not finite."""
+        """Log which weights a checkpoint provides; refuse weights that are not finite."""
         check_finite(state_dict, prefix)
         report = report_loaded(self.state_dict(), state_dict, prefix)
         if report:
@@ -256,7 +235,7 @@ class LVViT(BaseBackbone):
             module.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "LVViT":
-        """Switch between training and evaluation; what is frozen stays in evaluation mode."""
+        """Switch between training and evaluation; frozen parts stay in evaluation mode."""
         super().train(mode)
         if mode:
             self._freeze()
@@ -267,7 +246,7 @@ class LVViT(BaseBackbone):
         return self
 
     def embed(self, images: Tensor, token_mix: TokenMix | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Images to the tokens that enter the first block.
+        """Turn images into the tokens that enter the first block.
 
         Args:
             images: [B, 3, H, W].
@@ -281,8 +260,7 @@ class LVViT(BaseBackbone):
         if token_mix is not None:
             tokens = mix_tokens(tokens, *token_mix)
         tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1).to(tokens.dtype), tokens), dim=1)
-        tokens = tokens + self._pos_embed_for(self.pos_embed, self.grid_hw, grid_hw)
-        return self.drop_after_pos(tokens), grid_hw
+        return tokens + self._pos_embed_for(self.pos_embed, self.grid_hw, grid_hw), grid_hw
 
     def forward(self, images: Tensor, token_mix: TokenMix | None = None) -> tuple[Tensor, ...]:
         """Run the backbone.
@@ -314,14 +292,14 @@ class LVViT(BaseBackbone):
         return tokens[:, self.num_extra_tokens :].transpose(1, 2).unflatten(2, grid_hw)  # [B, C, h, w]
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay.
+        """Return the depth of a parameter for layer-wise learning-rate decay.
 
         Args:
             param_name: name of the parameter in the whole model.
             prefix: the backbone's own prefix in that name, such as 'backbone.'.
 
         Returns:
-            tuple: depth (0 the embeddings, i + 1 block i, the last for what follows) and number of depths.
+            tuple: depth (0 for the embeddings, i + 1 for block i, the last for all that follows) and number of depths.
         """
         num_depths = self.num_layers + 2
         name = param_name.removeprefix(prefix)
@@ -333,5 +311,5 @@ class LVViT(BaseBackbone):
 
 
 def _note_grid(backbone: LVViT, state_dict: dict, prefix: str, metadata: dict) -> None:
-    """Save the token grid beside the weights' version: a number of tokens does not tell it."""
+    """Save the token grid with the weights' version: the number of tokens does not determine it."""
     metadata["grid_hw"] = backbone.grid_hw

@@ -1,7 +1,7 @@
 """Which cells of a score map each token reads: RoIAlign's bins, samples and bilinear weights, through an affine.
 
-The work is split by size. What depends on the image but not on the token (a few numbers per image) is NumPy on the host,
-from affines that are still on the CPU. It also determines every shape, so that the device neither waits nor is waited for.
+Everything that depends on the image but not on the token (a few numbers per image) is computed by NumPy on the host,
+from affines that are still on the CPU. It determines every shape, so that neither host nor device waits for the other.
 """
 
 from typing import NamedTuple

@@ -14,6 +14,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from mmtl.datasets.transforms import geometry, processing, rand_augment, view
 from mmtl.models.batch_augments import device_augment, device_warp
+from mmtl.models.collate import collate_labels
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.token_labels.targets import token_targets
 
@@ -157,8 +158,10 @@ def test_padding_of_one_image_does_not_change_the_other_images_of_a_batch():
         for chain in chains
     ]
     preprocessor = TokenLabelDataPreprocessor(num_classes=12, token_stride=PATCH)
-    together = preprocessor.build_targets(batch, (48, 48)).patch_tokens.dense()
-    single = [preprocessor.build_targets([sample], (48, 48)).patch_tokens.dense()[0] for sample in batch]
+    together = preprocessor.build_targets(collate_labels(batch), (48, 48)).patch_tokens.dense()
+    single = [
+        preprocessor.build_targets(collate_labels([sample]), (48, 48)).patch_tokens.dense()[0] for sample in batch
+    ]
     np.testing.assert_allclose(together, np.stack(single), atol=1e-6)
 
 

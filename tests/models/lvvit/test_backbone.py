@@ -8,7 +8,7 @@ from torch import nn
 
 from mmtl.models import LVViT
 from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
-from mmtl.models.lvvit.block import Block, add_branch_of_kept
+from mmtl.models.lvvit.block import Block, add_branch
 
 NANO = dict(embed_dims=12, num_layers=3, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
 
@@ -36,7 +36,7 @@ def test_out_types_are_views_of_the_same_tokens():
     assert featmap.shape == (2, 12, 4, 6)
 
 
-def test_the_final_norm_touches_the_last_block_alone():
+def test_the_final_norm_touches_the_last_block_only():
     images = torch.randn(1, 3, 16, 16)
     normed = nano(out_indices=[0, 2]).eval()
     plain = nano(out_indices=[0, 2], final_norm=False).eval()
@@ -58,7 +58,7 @@ def test_position_embedding_is_resized_on_the_fly_as_at_load_time():
 
 def test_a_position_embedding_of_an_unknown_grid_is_refused():
     state = dict(nano(img_size=(16, 24)).state_dict())  # as other code saves it: weights alone
-    with pytest.raises(ValueError, match="no square grid plus a class"):
+    with pytest.raises(ValueError, match="square grid and a class token"):
         nano().load_state_dict(state)
 
 
@@ -131,46 +131,71 @@ def test_norm_eval_keeps_the_statistics_but_trains_the_weights():
 
 
 def test_drop_path_grows_linearly_or_follows_the_list():
-    rates = [block.drop_path.drop_prob for block in nano(drop_path_rate=0.2).blocks]
+    rates = [block.drop_path_rate for block in nano(drop_path_rate=0.2).blocks]
     assert rates == pytest.approx([0, 0.1, 0.2])
-    assert [block.drop_path.drop_prob for block in nano(drop_path_rate=[0.3] * 3).blocks] == [0.3] * 3
+    assert [block.drop_path_rate for block in nano(drop_path_rate=[0.3] * 3).blocks] == [0.3] * 3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("num_images", "drop_rate"), [(40, 0.3), (40, 0.999999), (1, 0.3), (1, 0.999999)])
+@pytest.mark.parametrize(("num_images", "drop_rate"), [(40, 0.1), (40, 0.33), (40, 0.999999), (1, 0.3), (1, 0.999999)])
 @pytest.mark.parametrize("kind", ["full", "attention", "mlp"])
-def test_drop_path_adds_the_scaled_branch_to_the_kept_images_alone(kind, num_images, drop_rate, dtype):
-    block = Block(kind, 12, 2, 24, 2.0, None, True, 0.0, drop_rate, dict(type="LN")).train()
-    plain = Block(kind, 12, 2, 24, 2.0, None, True, 0.0, 0.0, dict(type="LN")).train()
+def test_drop_path_adds_the_scaled_branch_to_the_kept_images_only(kind, num_images, drop_rate, dtype):
+    block = small_block(kind, drop_rate)
+    plain = small_block(kind, 0.0)
     plain.load_state_dict(block.state_dict())
     x = torch.randn(num_images, 5, 12, requires_grad=True)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         torch.manual_seed(4)
         y = block(x)
         torch.manual_seed(4)
-        wanted = x
+        expected = x
         for norm, branch in (("norm1", "attn"), ("norm2", "mlp")):
             if hasattr(plain, norm):
-                kept = (torch.rand(num_images) >= drop_rate).float().view(num_images, 1, 1)
-                share = kept.mean().item()
-                # One image is kept or dropped; of the 40 all are dropped at the higher rate, some at the lower.
-                assert share == (drop_rate < 0.5) if num_images == 1 else share == 0 or 0.4 < share < 0.95
-                branched = getattr(plain, branch)(getattr(plain, norm)(wanted * plain.norm_scale))
-                wanted = wanted + kept * branched / (1 - drop_rate) / 2
+                kept = kept_images(num_images, drop_rate).float().view(-1, 1, 1)
+                branched = getattr(plain, branch)(getattr(plain, norm)(expected * plain.norm_scale))
+                expected = expected + kept * branched / (1 - drop_rate) / 2
     direction = torch.randn_like(y)
     found = (y, *torch.autograd.grad(y, (x, *block.parameters()), direction))
-    reference = (wanted, *torch.autograd.grad(wanted, (x, *plain.parameters()), direction))
+    reference = (expected, *torch.autograd.grad(expected, (x, *plain.parameters()), direction))
     for value, other in zip(found, reference, strict=True):
         assert (value - other).norm() <= (1e-5 if dtype == torch.float32 else 2e-2) * other.norm()
 
 
-def test_the_branch_sees_no_image_that_drop_path_drops():
-    seen = []
+def small_block(kind, drop_path_rate):
+    sizes = dict(embed_dims=12, num_heads=2, feedforward_channels=24, head_dims=None, qkv_bias=True)
+    return Block(
+        kind=kind, residual_divisor=2.0, drop_path_rate=drop_path_rate, norm_cfg=dict(type="LN"), **sizes
+    ).train()
+
+
+def kept_images(num_images, drop_rate):
+    """The images that one branch keeps, bool [B], found with a branch that gives ones."""
+    zeros = torch.zeros(num_images, 1, 1)
+    return add_branch(zeros, zeros, torch.ones_like, drop_rate, 1.0).flatten() > 0
+
+
+@pytest.mark.parametrize("drop_rate", [0.03, 0.1, 0.25, 0.3, 0.7])
+@pytest.mark.parametrize("num_images", [1, 2, 7, 32])
+def test_each_image_is_kept_with_the_stated_probability_and_the_mean_is_unchanged(num_images, drop_rate):
     torch.manual_seed(0)
-    for _ in range(200):
-        x = torch.zeros(32, 1, 1)
-        add_branch_of_kept(x, x, lambda part: seen.append(len(part)) or part, 0.25, 1.0)
-    assert 0.72 < sum(seen) / (200 * 32) < 0.78 and len(set(seen)) > 5  # each image by itself, no fixed share
+    x, draws = torch.zeros(num_images, 1, 1), 3000
+    outputs = torch.stack(
+        [add_branch(x, torch.ones_like(x), lambda part: part, drop_rate, 0.5).flatten() for _ in range(draws)]
+    )
+    kept = (outputs > 0).float().mean(0)
+    assert (kept - (1 - drop_rate)).abs().max() < 5 * (drop_rate * (1 - drop_rate) / draws) ** 0.5
+    torch.testing.assert_close(outputs.mean(0), 0.5 * kept / (1 - drop_rate))
+    assert set(outputs.unique().tolist()) <= {0.0, torch.tensor(0.5 / (1 - drop_rate)).item()}
+
+
+@pytest.mark.parametrize(("drop_rate", "computed"), [(0.05, 32), (0.1, 32), (0.25, 24), (0.3, 23)])
+def test_above_a_rate_the_branch_is_computed_for_a_fixed_number_of_random_images(drop_rate, computed):
+    torch.manual_seed(0)
+    x, seen = torch.arange(32.0).view(32, 1, 1), []
+    for _ in range(20):
+        add_branch(x, x, lambda part: seen.append(part.flatten()) or part, drop_rate, 1.0)
+    assert {len(part) for part in seen} == {computed} and all(len(part.unique()) == len(part) for part in seen)
+    assert len({tuple(part.tolist()) for part in seen}) == (20 if computed < 32 else 1)
 
 
 def test_initial_weights_follow_the_paper_of_vit():
@@ -206,29 +231,25 @@ def test_layer_depth_follows_the_data():
         (dict(arch={**NANO, "width": 3}), r"unknown \['width'\]"),
         (dict(arch={"embed_dims": 12}), r"missing \['feedforward_channels'"),
         (dict(img_size=18), r"multiples of the patch size 4.*\(18, 18\).*for example to \(16, 16\)"),
+        (dict(img_size=0), r"multiples of the patch size 4.*\(0, 0\)"),
         (dict(blocks=["full", "conv", "mlp"]), "full, attention, mlp"),
         (dict(blocks=["full"]), "each of 3 layers"),
-        (dict(drop_path_rate=[0.1]), "one drop_path_rate for each of 3 layers, got 1"),
-        (dict(drop_path_rate=1.0), "at least 0 and below 1, got 1.0"),
-        (dict(frozen_stages=4), r"frozen_stages from -1 to 3 \(all blocks\), got 4"),
-        (dict(out_indices=[2, -1]), r"each block's output once, got out_indices \[2, -1\]"),
+        (dict(drop_path_rate=[0.1]), r"each of 3 layers, got \[0.1\]"),
+        (dict(drop_path_rate=1.0), r"at least 0 and below 1, .*got \[0.0, 0.5, 1.0\]"),
+        (dict(frozen_stages=4), r"frozen_stages must be from -1 to 3 \(all blocks\), got 4"),
+        (dict(out_indices=[2, -1]), r"must name each block once, got \[2, -1\]"),
         (dict(out_type="tokens"), "'raw', 'featmap' or 'cls_token', got 'tokens'"),
         (dict(out_indices=[3]), "blocks 0 to 2"),
-        (dict(out_indices=[]), r"blocks 0 to 2, got out_indices \[\]"),
-        (dict(out_indices=[1.5]), r"blocks 0 to 2, got out_indices \[1.5\]"),
-        (dict(out_indices="last"), "blocks 0 to 2, got out_indices last"),
+        (dict(out_indices=[]), r"blocks 0 to 2, got \[\]"),
+        (dict(out_indices=[1.5]), r"blocks 0 to 2, got \[1.5\]"),
+        (dict(out_indices="last"), "blocks 0 to 2, got"),
         (dict(patch_size=5, img_size=20), "patch_size must be even"),
-        (dict(patch_size=0), "at least 1, got patch_size=0"),
-        (dict(patch_size=4.0), "at least 1, got patch_size=4.0"),
-        (dict(img_size=(16, 16, 16)), r"one side or \(H, W\), got img_size \(16, 16, 16\)"),
-        (dict(img_size=(16,)), r"one side or \(H, W\), got img_size \(16,\)"),
-        (dict(img_size=0), "at least 1, got H=0, W=0"),
-        (dict(head_dims=0), "at least 1, got head_dims=0"),
-        (dict(arch={**NANO, "num_heads": 0, "stem_channels": True}), "got num_heads=0, stem_channels=True"),
-        (dict(arch={**NANO, "residual_divisor": 0}), "residual_divisor .* above 0, got 0"),
-        (dict(arch={**NANO, "residual_divisor": None}), "residual_divisor .* above 0, got None"),
-        (dict(arch={**NANO, "residual_divisor": "2"}), "residual_divisor .* above 0, got '2'"),
-        (dict(arch={**NANO, "residual_divisor": float("nan")}), "residual_divisor .* above 0, got nan"),
+        (dict(arch={**NANO, "num_heads": 5}), "embed_dims must be a multiple of num_heads 5, got 12"),
+        (dict(arch={**NANO, "num_heads": 0, "stem_channels": True}), "num_heads=0, stem_channels=True"),
+        (dict(arch={**NANO, "residual_divisor": 0}), "residual_divisor .*0, got 0"),
+        (dict(arch={**NANO, "residual_divisor": None}), "residual_divisor .*0, got None"),
+        (dict(arch={**NANO, "residual_divisor": "2"}), "residual_divisor .*0, got '2'"),
+        (dict(arch={**NANO, "residual_divisor": float("nan")}), "residual_divisor .*0, got nan"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -236,8 +257,8 @@ def test_bad_options_are_named(options, message):
         nano(**options) if "arch" not in options else LVViT(**options)
 
 
-@pytest.mark.parametrize(("height", "width", "wanted"), [(16, 30, "16, 32"), (0, 16, "4, 16"), (1, 16, "4, 16")])
-def test_an_image_of_a_wrong_size_is_named(height, width, wanted):
-    message = rf"got \({height}, {width}\) \(H, W\): resize or pad the image, for example to \({wanted}\)"
+@pytest.mark.parametrize(("height", "width", "suggested"), [(16, 30, "16, 32"), (0, 16, "4, 16"), (1, 16, "4, 16")])
+def test_an_image_of_a_wrong_size_is_named(height, width, suggested):
+    message = rf"got \({height}, {width}\) \(H, W\). Resize or pad the image, for example to \({suggested}\)"
     with pytest.raises(ValueError, match=message):
         nano()(torch.zeros(1, 3, height, width))

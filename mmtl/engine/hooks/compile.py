@@ -1,0 +1,36 @@
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmtl.registry import HOOKS
+from mmtl.utils.model_parts import unwrap_model
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Let mmengine's ``compile`` option compile the model instead of the training step.
+
+    A training step contains data preparation with random draws, mixed-precision contexts and the optimizer, which
+    break it into many graphs that are compiled again and again. With this hook ``--cfg-options compile=True`` compiles
+    the losses of :class:`mmtl.TokenLabelClassifier` as one graph, also under distributed training; of any other model
+    backbone and neck.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_run(self, runner: Runner) -> None:
+        """Take the option from the config before the Runner applies it."""
+        options = runner.cfg.get("compile")
+        if not options:
+            return
+        runner.cfg.compile = False
+        options = {} if options is True else dict(options)
+        model = unwrap_model(runner.model)
+        if hasattr(model, "compile_training"):
+            model.compile_training(**options)
+        else:
+            for name in ("backbone", "neck"):
+                if getattr(model, name, None) is not None:
+                    getattr(model, name).compile(**options)
+        runner.logger.info(
+            "The model is compiled. The first iterations, and the first of each new input size, are slow."
+        )
