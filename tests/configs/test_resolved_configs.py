@@ -21,6 +21,7 @@ KEYS = {*inspect.signature(Runner.__init__).parameters, "tta_model", "tta_pipeli
 KEYS |= {"runner_type", "compile", "sync_bn", "model_wrapper_cfg", "find_unused_parameters"}
 # Pattern of config files -> pattern of dotted keys -> reason for the new value.
 DEPARTURES: dict[str, dict[str, str]] = {
+    "configs/*": {"default_hooks.compile.type": "compile=True compiles the model and not the training step"},
     "configs/*/lvvit-nano_upernet_*": {
         "test_pipeline.*": "MMSegmentation's inference_model reads it; these recipes lacked it",
     },
