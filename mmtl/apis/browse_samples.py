@@ -35,7 +35,7 @@ def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_
 
     Raises:
         OSError: A file cannot be read or written.
-        ValueError: The config has no training set or no token labels, or an image cannot be decoded.
+        ValueError: The config has no training set or no token labels, or its images cannot be read.
     """
     if out.suffix.lower() not in FORMATS:
         raise ValueError(f"{out}: the file name must end in one of {', '.join(FORMATS)} (-o).")
@@ -49,11 +49,10 @@ def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_
         raise ValueError(f"{config} trains without token labels: its data preprocessor is a {name}.")
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    indices = np.random.permutation(len(dataset))[:count]
     try:
-        packed = [dataset[int(index)] for index in indices]
-    except AssertionError as error:  # mmcv asserts that an image could be decoded
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+        packed = [dataset[int(index)] for index in np.random.permutation(len(dataset))[:count]]
+    except AssertionError as error:  # MMPretrain asserts that folders match the classes, mmcv that images decode
         raise ValueError(str(error)) from error
     figure = draw_samples(label_tokens(preprocessor, packed), dataset.metainfo.get("classes"))
     with atomic_file(out) as part:

@@ -5,14 +5,15 @@ from colorsys import hsv_to_rgb
 
 import numpy as np
 
-GOLDEN_RATIO = 0.618034  # hues at steps of it stay apart, however many there are
+GOLDEN_RATIO = 0.618034  # hues at steps of it stay apart, however many there are; the closest are 5, 8, 13 ... apart
+TONES = ((1.0, 1.0), (0.6, 1.0), (1.0, 0.7))  # saturation and value in turn: indices 5, 8 and 13 apart differ in it
 
 Color = tuple[float, float, float]
 
 
 def color_of(index: int) -> Color:
     """Return the RGB color, 0 to 1, at an index of an unlimited palette; neighbors differ most."""
-    return hsv_to_rgb(GOLDEN_RATIO * index % 1, 0.95 if index % 2 else 0.7, 1.0)
+    return hsv_to_rgb(GOLDEN_RATIO * index % 1, *TONES[index % 3])
 
 
 def class_palette(num_classes: int) -> np.ndarray:

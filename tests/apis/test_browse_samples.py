@@ -90,6 +90,7 @@ def test_user_errors_name_the_file_and_write_nothing(root, tmp_path):
     files = {
         "storeless.py": text.replace("/store", "/gone"),
         "labels.py": text.replace("data_preprocessor=dict(", preprocessor),
+        "folders.py": text.replace("data_prefix=", "metainfo=dict(classes=['a']), data_prefix="),
         "empty.py": "default_scope = 'mmpretrain'",
     }
     for name, content in files.items():
@@ -97,6 +98,7 @@ def test_user_errors_name_the_file_and_write_nothing(root, tmp_path):
     cases = [
         (tmp_path / "storeless.py", out, "gone' does not exist"),
         (tmp_path / "labels.py", out, "labels.py trains without token labels"),
+        (tmp_path / "folders.py", out, "number of subfolders"),
         (tmp_path / "empty.py", out, "empty.py has no train_dataloader"),
         (tmp_path / "absent.py", out, "absent.py is not a file"),
         (config, tmp_path / "figure.txt", "figure.txt: .* .png, .jpg"),

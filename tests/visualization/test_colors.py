@@ -6,7 +6,7 @@ from mmtl.visualization.colors import class_name, class_palette, color_of, color
 def test_neighboring_colors_are_far_apart_and_none_repeats():
     colors = np.array([color_of(index) for index in range(20)])
     distances = np.linalg.norm(colors[:, None] - colors, axis=-1) + 9 * np.eye(20)
-    assert distances.min() > 0.15 and np.linalg.norm(np.diff(colors, axis=0), axis=-1).min() > 0.5
+    assert distances.min() > 0.3 and np.linalg.norm(np.diff(colors, axis=0), axis=-1).min() > 0.5
     assert len(np.unique(class_palette(300), axis=0)) == 300
 
 
