@@ -140,10 +140,7 @@ def last_lines(text: str, count: int = 12) -> str:
 
 def remove(path: Path) -> None:
     """Remove a file or folder if it exists."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def clock(seconds: float) -> str:
