@@ -63,8 +63,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if self.unreadable == "stop":
             raise ValueError(
-                f"{path}: cannot read the image: {reason}. Restore it, remove it from the dataset, or skip such images "
-                "with LoadImageFromFile(unreadable='skip')."
+                f"{path}: cannot read the image: {reason}. Restore it, remove it from the dataset, or skip such "
+                "images with LoadImageFromFile(unreadable='skip')."
             ) from None
         worker = get_worker_info()
         self._skipped[worker.id % MAX_WORKERS if worker else 0] += 1

@@ -67,8 +67,8 @@ class LoadScoreMap(BaseTransform):
             return results
         if "img_path" not in results:
             raise ValueError(
-                "LoadScoreMap needs the key 'img_path' to find a score map, and this sample has none. Use a dataset of "
-                "image files, such as mmpretrain's CustomDataset or ImageNet."
+                "LoadScoreMap needs the key 'img_path' to find a score map, and this sample has none. Use a dataset "
+                "of image files, such as mmpretrain's CustomDataset or ImageNet."
             )
         key = score_map_key(results["img_path"], self.image_root)
         try:
