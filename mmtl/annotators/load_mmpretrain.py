@@ -33,18 +33,7 @@ class Preprocess(nn.Module):
 
 
 def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Inference) -> Annotator:
-    """Load an MMPretrain classifier and convert it to dense prediction.
-
-    Args:
-        config: config file, or the name of a model in MMPretrain's zoo.
-        checkpoint: weights file, or "random".
-        device: where it runs.
-        inference: how it is run.
-
-    Raises:
-        FileNotFoundError: Config or checkpoint does not exist.
-        ValueError: The checkpoint does not fit the config, or the classifier cannot be converted to dense prediction.
-    """
+    """Load an MMPretrain classifier and convert it to dense prediction; see `mmtl.annotators.load`."""
     cfg = _read_config(config)
     torch.manual_seed(0)  # random weights are the same on every rank
     classifier = _build(cfg)

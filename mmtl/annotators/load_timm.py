@@ -36,20 +36,7 @@ class NormalizeRgb(nn.Module):
 def load_timm(
     name: str, checkpoint: str, device: str, inference: Inference, input_hw: tuple[int, int] | None = None
 ) -> Annotator:
-    """Load a timm model with its own input size, interpolation and normalization.
-
-    Args:
-        name: "timm/" and the model's name.
-        checkpoint: "pretrained" (downloaded), "random", or a weights file.
-        device: where it runs.
-        inference: how it is run.
-        input_hw: input size for models with a settable one; None for the model's own test size.
-
-    Raises:
-        ImportError: timm is not installed.
-        FileNotFoundError: The checkpoint does not exist.
-        ValueError: timm has no such model, or the checkpoint does not fit it.
-    """
+    """Load a timm model with its own test size, interpolation and normalization; see `mmtl.annotators.load`."""
     try:
         import timm
     except ImportError:

@@ -79,14 +79,7 @@ class LocalQueue:
 
 
 class DistributedQueue:
-    """The queue of one of several ranks that ``torchrun`` or ``srun`` started; see `WorkQueue`.
-
-    Args:
-        store: torch.distributed key-value store shared by all ranks.
-        rank: number of this process.
-        world_size: number of processes.
-        local_rank: number of this process on its machine.
-    """
+    """The queue of one of several ranks, which share a key-value store of torch.distributed."""
 
     def __init__(self, store: Any, rank: int, world_size: int, local_rank: int) -> None:
         self.store, self.rank, self.world_size, self.local_rank = store, rank, world_size, local_rank

@@ -75,10 +75,7 @@ def file_problem(path: Path) -> str | None:
 
 
 def unwrap_weights(contents: Mapping[str, Any]) -> OrderedDict[str, Tensor]:
-    """Return the weights in a checkpoint's contents, without the prefix ``module.``.
-
-    Args:
-        contents: What `read_checkpoint` returns; see the module's docstring for where weights are found.
+    """Return the weights in what `read_checkpoint` returns, without the prefix ``module.``.
 
     Raises:
         ValueError: If there are no weights, or entries beside them.
@@ -122,12 +119,7 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
 
 
 def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights that must fit a model.
-
-    Args:
-        model: The model.
-        weights: Weights by name.
-        source: Name of the checkpoint in error messages.
+    """Load weights that must fit a model; errors name their source.
 
     Raises:
         ValueError: If a weight is missing, unexpected, of another shape, NaN or infinite.
@@ -147,17 +139,15 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
 
 
 def check_finite(weights: Mapping[str, Tensor], prefix: str = "") -> None:
-    """Raise an error for the first weight that is NaN or infinite.
-
-    Args:
-        weights: Weights by name; those on the meta device have no values to check.
-        prefix: Only names that begin with it are checked.
+    """Check that the weights whose names begin with a prefix are finite.
 
     Raises:
-        ValueError: With the name of the weight.
+        ValueError: With the name of the first weight that is not.
     """
     for name, value in weights.items():
-        if name.startswith(prefix) and value.is_floating_point() and not value.is_meta and not value.isfinite().all():
+        if value.is_meta or not value.is_floating_point():  # weights on the meta device have no values
+            continue
+        if name.startswith(prefix) and not value.isfinite().all():
             raise ValueError(
                 f"{name} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
                 "diverged. Use another checkpoint."
@@ -197,12 +187,8 @@ def unwrapped_init_cfg(init_cfg: dict | list[dict] | None) -> dict | list[dict] 
 def load_from_unwrapped(filename: str, map_location: str | Callable | None = None) -> dict[str, Any]:
     """Read a checkpoint for mmengine, which knows only ``state_dict`` and plain weights.
 
-    Args:
-        filename: The scheme and a local path, or whatever else mmengine's loader takes.
-        map_location: Where tensors go that are not read from a local path.
-
     Returns:
-        The contents with the unwrapped weights under ``state_dict``.
+        The contents of the file, or of whatever else mmengine's loader takes, with the weights in ``state_dict``.
     """
     source = filename.removeprefix(SCHEME)
     path = Path(source).expanduser()
