@@ -2,15 +2,15 @@
 
 python benchmarks/segmentation.py                                             # CPU, float32, two images, 2 threads
 python benchmarks/segmentation.py --device cuda --dtype bfloat16
-python benchmarks/segmentation.py --device meta                               # memory alone, from the shapes
+python benchmarks/segmentation.py --device meta                               # only memory, from the shapes
 
 A training step is forward, loss and backward, with activation checkpointing of the backbone's blocks (``with_cp``) off
 and on; inference is one window, to logits at the image's size. Memory is what a pass allocates at its peak beyond the
-weights: activations and, in training, gradients. AdamW holds twice the weights besides. The three passes of a model
-take turns in one process; ratios are to the training step without checkpointing. ``--clock cpu --threads 1`` counts
-processor time, for a machine that is busy with other work. ``--device meta`` computes nothing and counts the tensors
-that are alive after each operation, in float32; what a kernel holds for itself is not seen, and attention, which is
-not fused there, keeps its weights for the backward pass.
+weights: activations and, in training, gradients. AdamW needs twice the weights in addition. The three passes of a
+model alternate in one process; ratios are to the training step without checkpointing. ``--clock cpu --threads 1``
+measures processor time, for a machine that is busy with other work. ``--device meta`` computes nothing and counts the
+tensors that are alive after each operation, in float32; the internal memory of kernels does not count, and attention,
+which is not fused there, keeps its weights for the backward pass.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TRAIN, CHECKPOINTED, INFERENCE = "training step", "training step, with_cp", "inf
 
 
 def build_model(arch: str, image_size: int, device: str) -> nn.Module:
-    """The shipped segmentor of an architecture, with random weights."""
+    """Return the recipe's segmentor of an architecture, with random weights."""
     cfg = Config.fromfile(Path(__file__).parents[1] / CONFIG.format(arch))
     cfg.model.backbone.img_size = image_size
     with DefaultScope.overwrite_default_scope("mmseg"):
@@ -43,7 +43,7 @@ def build_model(arch: str, image_size: int, device: str) -> nn.Module:
 
 
 def passes(model: nn.Module, args: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """The three passes of a model over one batch of noise."""
+    """Return the three passes of a model over one batch of noise."""
     size = (args.image_size, args.image_size)
     images = torch.randn(args.batch, 3, *size, device=args.device)
     labels = torch.randint(150, (args.batch, 1, *size), device=args.device)
@@ -71,15 +71,15 @@ def measure(arch: str, args: argparse.Namespace) -> None:
     """Print the rows of one architecture."""
     model = build_model(arch, args.image_size, args.device)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    ways = passes(model, args)
+    runs = passes(model, args)
     known = [*model.parameters(), *model.buffers()]
-    memory = {name: peak_mib(run, args.device, known) for name, run in ways.items()}  # also the warm-up
+    memory = {name: peak_mib(run, args.device, known) for name, run in runs.items()}  # also the warm-up
     if args.device == "meta":
-        seconds = dict.fromkeys(ways, float("nan"))
+        seconds = dict.fromkeys(runs, float("nan"))
     else:
         clock = time.perf_counter if args.clock == "wall" else time.process_time
-        seconds = alternate(ways, args.rounds, args.device, clock, warm_up=False)
-    for name in ways:
+        seconds = alternate(runs, args.rounds, args.device, clock, warm_up=False)
+    for name in runs:
         ratios = f"{seconds[name] / seconds[TRAIN]:.2f} | {memory[name] / memory[TRAIN]:.2f}"
         row = (
             f"| {arch} | {weights / 1e6:.1f} | {name} | {seconds[name]:.3f} | {args.batch / seconds[name]:.2f} "
@@ -103,8 +103,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     if args.device == "meta":
         if args.dtype != "float32":
-            parser.error("--device meta knows float32 alone")
-        decode_head.accuracy = lambda *_, **__: torch.zeros(1, device="meta")  # it asks for values; there are none
+            parser.error("--device meta supports only float32")
+        decode_head.accuracy = lambda *_, **__: torch.zeros(1, device="meta")  # it reads values, which meta tensors lack
     print(f"{args.image_size} x {args.image_size}, batch {args.batch}, {args.dtype}, {args.device}, ", end="")
     print(f"{args.threads} threads, {args.clock} time, {args.rounds} rounds, torch {torch.__version__}")
     print("| model | weights, M | pass | seconds | images/s | peak MiB | time ratio | memory ratio |")

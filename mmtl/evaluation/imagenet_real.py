@@ -16,15 +16,15 @@ FILE_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
 class ImageNetReaL(BaseMetric):
     """Accuracy on the ImageNet validation images by their reassessed labels, of which an image may have several.
 
-    A prediction is right when it is one of the image's labels. Images without a label are left out. An image is
-    known by its file name (ILSVRC2012_val_00000001.JPEG and so on), whatever the order or folder.
+    A prediction is correct if it is one of the image's labels. Images without a label do not count. An image is
+    identified by its file name (ILSVRC2012_val_00000001.JPEG and so on), in any order or folder.
 
     Args:
         labels: path of the public ``real.json``, a list of 50,000 lists of class indices in the order of the file
             names.
-        topk: for each k, an image counts as right when one of its labels is among the k best predictions.
-        collect_device: see mmengine's BaseMetric.
-        prefix: see mmengine's BaseMetric.
+        topk: for each k, an image counts as correct if one of its labels is among the top-k predictions.
+        collect_device: as of mmengine's BaseMetric.
+        prefix: as of mmengine's BaseMetric.
 
     Raises:
         FileNotFoundError: ``labels`` does not exist.
@@ -47,31 +47,31 @@ class ImageNetReaL(BaseMetric):
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the number of each image and its best classes.
+        """Store the number of each image and its top-k classes.
 
         Args:
             data_batch: not used.
             data_samples: predictions with ``pred_score`` [K] and ``img_path``.
         """
         for sample in data_samples:
-            best = sample["pred_score"].topk(max(self.topk)).indices
-            self.results.append((image_number(sample["img_path"]), best.tolist()))
+            top = sample["pred_score"].topk(max(self.topk)).indices
+            self.results.append((image_number(sample["img_path"]), top.tolist()))
 
     def compute_metrics(self, results: list[tuple[int, list[int]]]) -> dict[str, float]:
-        """Accuracy in percent for each k, and the number of images that it was taken over.
+        """Return the accuracy in percent for each k, and the number of images that count.
 
         Args:
-            results: number (from 1) and best classes of each image.
+            results: number (from 1) and top-k classes of each image.
         """
-        judged = [(set(self.labels[number - 1]), best) for number, best in results if self.labels[number - 1]]
-        if not judged:
-            raise ValueError(f"none of the {len(results)} images has a label in real.json: nothing to measure")
-        right = {k: sum(not labels.isdisjoint(best[:k]) for labels, best in judged) for k in self.topk}
-        return {**{f"top{k}": 100 * right[k] / len(judged) for k in self.topk}, "images": len(judged)}
+        labeled = [(set(self.labels[number - 1]), top) for number, top in results if self.labels[number - 1]]
+        if not labeled:
+            raise ValueError(f"None of the {len(results)} images has a label in real.json: nothing to measure.")
+        correct = {k: sum(not labels.isdisjoint(top[:k]) for labels, top in labeled) for k in self.topk}
+        return {**{f"top{k}": 100 * correct[k] / len(labeled) for k in self.topk}, "images": len(labeled)}
 
 
 def image_number(img_path: str) -> int:
-    """The number, from 1, in the name of a validation image.
+    """Return the number, from 1, in the name of a validation image.
 
     Raises:
         ValueError: The name is not one of the ImageNet validation set.
@@ -79,32 +79,33 @@ def image_number(img_path: str) -> int:
     match = FILE_NAME.fullmatch(Path(img_path).name)
     if not match or not 1 <= int(match[1]) <= NUM_IMAGES:
         raise ValueError(
-            f"{img_path!r} is no ImageNet validation image: ImageNetReaL wants files named "
-            f"ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_{NUM_IMAGES:08d}.JPEG"
+            f"{img_path}: the file name must be one of the ImageNet validation set, ILSVRC2012_val_00000001.JPEG to "
+            f"ILSVRC2012_val_{NUM_IMAGES:08d}.JPEG, for ImageNetReaL."
         )
     return int(match[1])
 
 
 def read_real_labels(path: Path) -> list[list[int]]:
-    """The label lists of the validation images, in the order of their numbers.
+    """Return the label lists of the validation images, in the order of their numbers.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file holds anything but 50,000 lists of classes 0 to 999.
+        ValueError: The file is not a list of 50,000 lists of classes 0 to 999.
     """
-    wanted = f"the public real.json, {NUM_IMAGES} lists of class indices, is wanted"
+    expected = f"must be the public real.json, {NUM_IMAGES} lists of class indices"
     if not path.is_file():
-        raise FileNotFoundError(f"labels={str(path)!r} does not exist: {wanted}")
+        raise FileNotFoundError(f"{path} does not exist: labels {expected}.")
     try:
         labels = json.loads(path.read_bytes())
-    except ValueError as error:  # broken text as well as broken JSON
-        raise ValueError(f"{path} is no JSON file ({error}): {wanted}") from None
+    except ValueError as error:  # invalid UTF-8 as well as invalid JSON
+        raise ValueError(f"{path} {expected}, got invalid JSON ({error}).") from None
     if not isinstance(labels, list) or len(labels) != NUM_IMAGES:
         found = f"a list of {len(labels)}" if isinstance(labels, list) else f"a {type(labels).__name__}"
-        raise ValueError(f"{path} holds {found}: {wanted}")
+        raise ValueError(f"{path} {expected}, got {found}.")
     for number, classes in enumerate(labels, 1):
-        # bool is an int to Python, but no class index
-        good = isinstance(classes, list) and all(type(c) is int and 0 <= c < NUM_CLASSES for c in classes)
-        if not good:
-            raise ValueError(f"{path}: entry {number} is {classes!r}, no list of classes 0 to {NUM_CLASSES - 1}")
+        # bool is a subclass of int, but not a class index
+        if not isinstance(classes, list) or not all(type(c) is int and 0 <= c < NUM_CLASSES for c in classes):
+            raise ValueError(
+                f"{path}: entry {number} must be a list of classes 0 to {NUM_CLASSES - 1}, got {classes!r}."
+            )
     return labels

@@ -10,9 +10,9 @@ from mmtl.registry import METRICS
 
 @METRICS.register_module()
 class SubsetAccuracy(Accuracy):
-    """MMPretrain's Accuracy of a classifier whose choice is restricted to the classes that the data set has.
+    """MMPretrain's Accuracy of a classifier whose choice is restricted to the classes of the dataset.
 
-    ImageNet-A and -R have 200 of the 1000 classes and are measured so. The data set names its classes in
+    ImageNet-A and -R have 200 of the 1000 classes and are measured so. The dataset lists its classes in
     ``metainfo['class_subset']``, as :class:`mmtl.ImageNetFolders` does.
 
     Args:
@@ -20,13 +20,13 @@ class SubsetAccuracy(Accuracy):
         **kwargs: of the parent.
 
     Raises:
-        ValueError: The data set names no classes, or classes that the model does not have.
+        ValueError: The dataset lists no classes, or classes that the model does not have.
     """
 
     default_prefix = "accuracy"
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the scores within the subset.
+        """Store the scores within the subset.
 
         Args:
             data_batch: not used.
@@ -35,23 +35,23 @@ class SubsetAccuracy(Accuracy):
         subset = (self.dataset_meta or {}).get("class_subset")
         if not subset:
             raise ValueError(
-                "SubsetAccuracy wants a data set that names its classes in metainfo['class_subset']; use "
-                "test_dataloader.dataset.type=mmtl.ImageNetFolders"
+                f"metainfo['class_subset'] of the dataset must list its classes for SubsetAccuracy, got {subset}. Use "
+                "test_dataloader.dataset.type=mmtl.ImageNetFolders."
             )
         restricted = [{**sample, "pred_score": within_subset(sample["pred_score"], subset)} for sample in data_samples]
         super().process(data_batch, restricted)
 
 
 def within_subset(scores: Tensor, subset: Sequence[int]) -> Tensor:
-    """Scores [K] with those outside the subset at minus infinity.
+    """Return scores [K] with those outside the subset at minus infinity.
 
     Raises:
-        ValueError: The subset names a class that has no score.
+        ValueError: The subset contains a class that has no score.
     """
     if max(subset) >= len(scores):
         raise ValueError(
-            f"the data set names class {max(subset)}, the model has {len(scores)} classes; the subset is of "
-            "another class list than the model's"
+            f"class_subset of the dataset must be below {len(scores)}, the model's number of classes, got "
+            f"{max(subset)}. Use a model of the same class list."
         )
     index = torch.as_tensor(subset, device=scores.device)
     return torch.full_like(scores, -torch.inf).index_copy(0, index, scores[index])

@@ -5,14 +5,14 @@ from mmtl.registry import VISBACKENDS
 
 @VISBACKENDS.register_module()
 class NoVisBackend(BaseVisBackend):
-    """Writes nothing: keeps a place in a config's list for a backend that is chosen on the command line.
+    """Writes nothing: an entry in a config's list that the command line can replace.
 
-    ``--cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend`` puts TensorBoard there.
+    ``--cfg-options visualizer.vis_backends.1.type=TensorboardVisBackend`` enables TensorBoard.
     """
 
     @property
     def experiment(self) -> None:
-        """Nothing to write to."""
+        """None: there is nothing to write to."""
 
     def _init_env(self) -> None:
-        """Nothing to prepare."""
+        """Prepare nothing."""

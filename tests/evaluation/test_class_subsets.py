@@ -1,4 +1,4 @@
-"""ImageNet-A, -R, -V2: folders say which of the 1000 classes they hold, and the choice is among those alone."""
+"""ImageNet-A, -R, -V2: folders name their classes among the 1000, and the choice is among only those."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS
 from mmtl.datasets.imagenet_folders import class_labels, wnid_labels
 
 
-def data_set(root, *folders: str):
+def make_dataset(root, *folders: str):
     for folder in folders:
         (root / folder).mkdir()
         cv2.imwrite(str(root / folder / "a.jpg"), np.zeros((4, 4, 3), np.uint8))
@@ -34,19 +34,19 @@ def test_wnids_agree_with_timm():
 
 
 def test_folders_of_some_wnids_keep_their_class(tmp_path):
-    dataset = data_set(tmp_path, "n15075141", "n01443537")
+    dataset = make_dataset(tmp_path, "n15075141", "n01443537")
     assert labels_of(dataset) == {"n01443537": 1, "n15075141": 999}
     assert dataset.metainfo["class_subset"] == (1, 999) and len(dataset.metainfo["classes"]) == 1000
 
 
-def test_folders_named_by_index_are_numbers_and_not_words(tmp_path):
-    """Sorted as words, "10" comes before "2"."""
-    dataset = data_set(tmp_path, "0", "2", "10", "100")
+def test_folders_named_by_index_are_sorted_as_numbers(tmp_path):
+    """As strings, "10" comes before "2"."""
+    dataset = make_dataset(tmp_path, "0", "2", "10", "100")
     assert labels_of(dataset) == {"0": 0, "2": 2, "10": 10, "100": 100}
 
 
 @pytest.mark.parametrize("folders", [["cat", "dog"], ["0", "1000"], ["n01440764", "5"], ["n00000001"]])
-def test_folder_that_names_no_class_is_named(folders):
+def test_folder_that_names_no_class_is_reported(folders):
     with pytest.raises(ValueError, match="wnid .*class index .*such as"):
         class_labels(folders)
 
@@ -54,7 +54,7 @@ def test_folder_that_names_no_class_is_named(folders):
 def test_folders_without_images_are_refused(tmp_path):
     (tmp_path / "n01440764").mkdir()
     with pytest.raises(ValueError, match="must contain images"):
-        data_set(tmp_path)
+        make_dataset(tmp_path)
 
 
 def accuracy(subset, scores: list[list[float]], labels: list[int], topk=(1,)) -> dict:
@@ -67,13 +67,13 @@ def accuracy(subset, scores: list[list[float]], labels: list[int], topk=(1,)) ->
     return metric.evaluate(len(labels))
 
 
-def test_choice_is_among_the_classes_that_the_data_set_has():
+def test_choice_is_among_the_classes_of_the_dataset():
     scores = [[0.1, 0.6, 0.3], [0.5, 0.1, 0.4]]
     assert accuracy((0, 2), scores, [2, 0])["accuracy/top1"] == 100
     assert accuracy((0, 1, 2), scores, [2, 0])["accuracy/top1"] == 50
 
 
-def test_classes_outside_the_subset_fill_no_place_among_the_best():
+def test_classes_outside_the_subset_are_not_among_the_top_k():
     assert accuracy((0, 2), [[0.1, 0.6, 0.3]], [0], topk=(2,))["accuracy/top2"] == 100
 
 
@@ -85,8 +85,8 @@ def test_subset_of_all_classes_is_plain_accuracy():
     assert accuracy(range(4), scores.tolist(), labels.tolist()) == plain.evaluate(50)
 
 
-def test_data_set_without_a_subset_and_model_of_other_classes_are_refused():
+def test_dataset_without_a_subset_and_model_of_other_classes_are_refused():
     with pytest.raises(ValueError, match="mmtl.ImageNetFolders"):
         accuracy((), [[1.0]], [0])
-    with pytest.raises(ValueError, match="names class 5, the model has 2 classes"):
+    with pytest.raises(ValueError, match="below 2, .*got 5"):
         accuracy((0, 5), [[1.0, 0.0]], [0])

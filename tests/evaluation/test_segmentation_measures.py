@@ -1,4 +1,4 @@
-"""What a segmentation test measures: mIoU, and sliding windows and views beside one pass over the whole image."""
+"""What a segmentation test measures: mIoU, and sliding windows and views compared with one pass over the image."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_miou_equals_a_plain_reference_with_ignored_pixels(absent):
         predictions.append(prediction)
         truths.append(truth)
     measured = metric.evaluate(size=3)["x/mIoU"]
-    assert measured == pytest.approx(reference_miou(predictions, truths), abs=0.006)  # mmseg rounds to two places
+    assert measured == pytest.approx(reference_miou(predictions, truths), abs=0.006)  # mmseg rounds to two decimals
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def logits(model: EncoderDecoder, mode: str, images: torch.Tensor) -> torch.Tens
         return model.inference(images, metas)
 
 
-def test_a_window_that_covers_the_image_equals_the_whole_image(small):
+def test_a_window_that_covers_the_image_equals_one_pass_over_it(small):
     model = build(small)
     for height, width in ((64, 64), (48, 64), (16, 32)):  # as large as the window, and smaller
         images = torch.randn(2, 3, height, width)
@@ -110,7 +110,7 @@ def test_views_mirror_their_prediction_with_the_image(small, tmp_path):
 
 
 def without_annotations(step: dict) -> dict:
-    """The views of a picture that has no truth beside it."""
+    """The views of an image without annotation."""
     return dict(step, transforms=[group for group in step["transforms"] if group[0]["type"] != "LoadAnnotations"])
 
 
