@@ -139,6 +139,7 @@ def mix_token_section(work: Path, names: list[str], palette: np.ndarray) -> str:
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     batch = [dataset[index] for index in spread(list(range(len(dataset))), 4)]
     inputs, samples = ([each[name] for each in batch] for name in ("inputs", "data_samples"))
+    cfg.model.data_preprocessor.batch_augments.probs = None  # mix every batch
     preprocessor = MODELS.build(cfg.model).data_preprocessor
     share = 1.0
     while not 0.3 < share < 0.7:  # most boxes are too small, or too large, to show the effect
