@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -156,36 +156,29 @@ def import_archive(
             f"--num-classes must be at most {EXACT_IN_FLOAT16}, the range of exact float16 indices, got {num_classes}."
         )
     entries = archive_entries(source)
-    decode = partial(read_entry, read_tensor=read_tensor, num_classes=num_classes, transposed=transposed)
-    writer, found, before = None, 0, set()
-    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
-        run = partial(pool.map, chunksize=32) if pool else map
-        try:
-            while chunk := list(islice(entries, ENTRIES_PER_CHUNK)):
-                if writer is None:
-                    height, width, topk = decode(chunk[0])[1].scores.shape
-                    writer = ScoreMapWriter(
-                        target,
-                        num_classes=num_classes,
-                        grid_hw=(height, width),
-                        topk=topk,
-                        log_norm=False,
-                        score_bits=score_bits,
-                        annotator={"name": "imported archive"},
-                        shard_bytes=shard_bytes,
-                    )
-                    found, before = len(writer), set(writer)
-                new = [entry for entry in chunk if not _imported_before(entry[0], key_of, before)]
-                for stem, score_map in run(decode, new):
-                    _add(writer, f"{stem}{SUFFIX}", key_of(stem), score_map)
-                on_batch(len(chunk))
-        except BaseException:
-            if writer is not None:
-                writer.abort()
-            raise
-    if writer is None:
+    if (first := next(entries, None)) is None:
         raise FileNotFoundError(f"{source} contains no {SUFFIX} file.")
-    writer.close()
+    entries = chain([first], entries)
+    decode = partial(read_entry, read_tensor=read_tensor, num_classes=num_classes, transposed=transposed)
+    height, width, topk = decode(first)[1].scores.shape
+    writer = ScoreMapWriter(
+        target,
+        num_classes=num_classes,
+        grid_hw=(height, width),
+        topk=topk,
+        log_norm=False,
+        score_bits=score_bits,
+        annotator={"name": "imported archive"},
+        shard_bytes=shard_bytes,
+    )
+    with writer, ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+        found, before = len(writer), set(writer)
+        run = partial(pool.map, chunksize=32) if pool else map
+        while chunk := list(islice(entries, ENTRIES_PER_CHUNK)):
+            new = [entry for entry in chunk if not _imported_before(entry[0], key_of, before)]
+            for stem, score_map in run(decode, new):
+                _add(writer, f"{stem}{SUFFIX}", key_of(stem), score_map)
+            on_batch(len(chunk))
     return found
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -62,15 +61,18 @@ def finish_store(folder: Path) -> None:
     opened = [Shard(path, layout) for path, _ in shards]
     _check_unique(opened)
     index = build_index(shard.all_key_bytes() for shard in opened)
-    with atomic_file(folder / INDEX_NAME, durable=True) as temporary:
-        temporary.write_bytes(index)
+    _write(folder / INDEX_NAME, index)
     entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
     undecodable = [key for _, footer in shards for key in footer["undecodable"]]
     if undecodable:
-        with atomic_file(folder / UNDECODABLE_NAME, durable=True) as temporary:
-            temporary.write_bytes("".join(f"{key}\n" for key in undecodable).encode())
+        _write(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
     write_manifest(folder, Manifest(settings, entries, hashlib.sha256(index).hexdigest(), undecodable))
     remove_temporaries(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_file(path, durable=True) as temporary:
+        temporary.write_bytes(content)
 
 
 def _check_unique(shards: list[Shard]) -> None:
@@ -168,13 +170,8 @@ class ScoreMapWriter:
     def __enter__(self) -> "ScoreMapWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close() if kind is None else self.abort()
 
     def add(self, key: str, score_map: ScoreMap) -> None:
         """Add one map.
