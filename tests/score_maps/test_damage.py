@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from helpers.score_map_makers import write_store
+from helpers.score_map_makers import random_map, write_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, ScoreMapWriter
+from mmtl.score_maps.layout import RecordLayout
 from mmtl.score_maps.shard import read_footer
 
 FILES = ("shard-00000.bin", "shard-00001.bin", "index.bin", "manifest.json")
@@ -158,6 +160,34 @@ def test_a_manifest_that_differs_from_its_shards_is_found(copy, name, value):
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {name: value}))
     assert name in " ".join(ScoreMapStore(path).verify())
+
+
+@pytest.mark.parametrize("num_maps", [0, 11, 13, None])
+def test_a_manifest_with_another_number_of_maps_than_its_shards_is_refused(copy, num_maps):
+    path = copy() / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_maps": num_maps}))
+    with pytest.raises(ScoreMapStoreError, match=r"manifest.json is corrupt.*num_maps must be 12"):
+        ScoreMapStore(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("field", "cell", "problem"),
+    [
+        ("scores", [1.0, 2.0], "scores are not sorted"),
+        ("scores", [np.inf, 1.0], "a score is NaN or infinite"),
+        ("classes", [10, 0], "a class is out of range"),
+        ("log_norm", np.nan, "a log_norm is NaN or infinite"),
+    ],
+)
+def test_verify_finds_wrong_values_under_correct_checksums(tmp_path, monkeypatch, field, cell, problem):
+    monkeypatch.setattr(RecordLayout, "_checked", lambda self, *parts: parts)  # a writer with a bug
+    rng = np.random.default_rng(0)
+    with ScoreMapWriter(tmp_path / "s", num_classes=10, grid_hw=(3, 5), topk=2) as writer:
+        writer.add("good.png", random_map(rng))
+        bad = random_map(rng)
+        getattr(bad, field)[2, 4] = cell
+        writer.add("bad.png", bad)
+    assert ScoreMapStore(tmp_path / "s").verify() == [f"{tmp_path / 's' / 'shard-00000.bin'}: record 1: {problem}."]
 
 
 @pytest.mark.parametrize("change", [{"num_classes": 5}, {"grid_hw": [4, 1]}, {"grid_hw": [2, 1], "topk": 4}])

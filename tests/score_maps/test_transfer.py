@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
-from helpers.score_map_makers import contents, write_store
+from helpers.score_map_makers import contents, random_map, write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps.layout import RecordLayout
+from mmtl.score_maps.manifest import make_settings
+from mmtl.score_maps.shard import ShardWriter, shard_name
 from mmtl.score_maps.transfer import merge_stores, split_store
+from mmtl.score_maps.writer import finish_store
 
 
 def test_merging_undoes_splitting(tmp_path):
@@ -60,3 +64,21 @@ def test_more_parts_than_shards_are_refused(tmp_path):
     for parts in (2, 10**18):
         with pytest.raises(ScoreMapStoreError, match=f"at most 1, .*got {parts}"):
             split_store(tmp_path / "s", tmp_path / "p", parts)
+
+
+def test_repacking_keeps_each_undecodable_image_once(tmp_path, monkeypatch):
+    layout = RecordLayout(10, (3, 5), 2)
+    for name in ("s", "t"):
+        rng = np.random.default_rng(0)
+        (tmp_path / name).mkdir()
+        for unit in range(2):
+            writer = ShardWriter(tmp_path / name / shard_name(unit), layout)
+            scores, classes, log_norm = random_map(rng)
+            writer.add([f"{name}/{unit}.png"], layout.encode(scores[None], classes[None], log_norm[None]))
+            writer.finish(make_settings(layout, None, None), unit, [f"{name}/bad_{unit}.png"])
+        finish_store(tmp_path / name)
+    monkeypatch.setattr("mmtl.score_maps.transfer.SHARD_BYTES", 1)
+    merge_stores([tmp_path / "s", tmp_path / "t"], tmp_path / "m")
+    store = ScoreMapStore(tmp_path / "m")
+    assert len(list((tmp_path / "m").glob("shard-*"))) == 4 and store.verify() == []
+    assert store.undecodable == [f"{name}/bad_{unit}.png" for name in ("s", "t") for unit in range(2)]
