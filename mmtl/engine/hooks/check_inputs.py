@@ -82,7 +82,7 @@ def check_held_out(loader: DataLoader, num_classes: int | None) -> None:
         if any(getattr(step, "unreadable", "stop") == "skip" for step in transforms_of(dataset)):
             raise ValueError(
                 "LoadImageFromFile must not have unreadable='skip' in the pipeline of a validation or test set: "
-                "the result would count other images in place of unreadable ones. Remove the option there."
+                "the result would count other images instead of unreadable ones. Remove the option there."
             )
 
 

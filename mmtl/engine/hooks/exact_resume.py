@@ -74,7 +74,7 @@ class ExactResumeHook(Hook):
 
     All generators are seeded again before every iteration, from seed, rank and iteration, and before every sample,
     from its position in the run. So no state of generators or data-loader workers has to be saved, and the samples
-    do not depend on the number of workers. When a run resumes inside an epoch, the samples already seen are skipped
+    do not depend on the number of workers. When a run resumes inside an epoch, the samples already read are skipped
     without reading them. Works with epoch- and iteration-based loops, and with checkpoints of either kind.
 
     Gradients of an unfinished accumulation are saved in the checkpoint, in a run of one rank.

@@ -10,7 +10,7 @@ from mmtl.utils.model_parts import head_of
 
 @HOOKS.register_module()
 class WithoutScoreMapsHook(Hook):
-    """Train on class labels only when the config says ``score_maps=None``.
+    """Train on class labels only if the config sets ``score_maps=None``.
 
     ``--cfg-options score_maps=None`` changes only this variable, after the pipeline was built from it. This hook
     applies the change to the pipeline.
