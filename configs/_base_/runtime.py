@@ -12,6 +12,7 @@ log_level = "INFO"
 load_from = None
 resume = False
 default_hooks = dict(
+    runtime_info=dict(type="mmtl.RuntimeInfoHook"),  # fetches logged values once per logging interval
     timer=dict(type="mmtl.IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),

@@ -21,7 +21,18 @@ KEYS = {*inspect.signature(Runner.__init__).parameters, "tta_model", "tta_pipeli
 KEYS |= {"runner_type", "compile", "sync_bn", "model_wrapper_cfg", "find_unused_parameters"}
 # Pattern of config files -> pattern of dotted keys -> reason for the new value.
 DEPARTURES: dict[str, dict[str, str]] = {
-    "configs/*": {"default_hooks.compile.type": "compile=True compiles the model and not the training step"},
+    "configs/*": {
+        "default_hooks.compile.type": "compile=True compiles the model and not the training step",
+        "default_hooks.runtime_info.type": "logged values are fetched once per logging interval",
+    },
+    "configs/*/lvvit-*": {
+        "optim_wrapper.constructor": "parameters of equal settings share a group",
+        "optim_wrapper.optimizer.fused": "one fused update per group",
+    },
+    "configs/token_labeling/*": {
+        "optim_wrapper.constructor": "parameters of equal settings share a group",
+        "optim_wrapper.optimizer.fused": "one fused update per group",
+    },
     "configs/*/lvvit-nano_upernet_*": {
         "test_pipeline.*": "MMSegmentation's inference_model reads it; these recipes lacked it",
     },

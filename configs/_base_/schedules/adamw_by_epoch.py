@@ -1,7 +1,12 @@
 # AdamW without weight decay for norms, biases and embeddings, and a validation after every epoch. A recipe adds the
 # learning rate and the length.
+#
+# `--amp` trains in float16 with a gradient scaler. bfloat16 needs no scaler; in place of --amp:
+# --cfg-options optim_wrapper.type=AmpOptimWrapper optim_wrapper.dtype=bfloat16 optim_wrapper.loss_scale.enabled=False
 optim_wrapper = dict(
-    optimizer=dict(type="AdamW", weight_decay=0.05),
+    # Two parameter groups, with decay and without, and one fused update of all their parameters.
+    constructor="mmtl.MergedOptimWrapperConstructor",
+    optimizer=dict(type="AdamW", weight_decay=0.05, fused=True),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

@@ -1,8 +1,9 @@
 # AdamW without weight decay for norms and embeddings, a warm-up and a linear decay to 0. A recipe adds the learning
-# rate and the length.
+# rate and the length. For bfloat16 see adamw_by_epoch.py.
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", weight_decay=0.01),
+    constructor="mmtl.MergedOptimWrapperConstructor",
+    optimizer=dict(type="AdamW", weight_decay=0.01, fused=True),
     paramwise_cfg=dict(
         custom_keys={
             "pos_embed": dict(decay_mult=0.0),
