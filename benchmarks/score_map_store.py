@@ -1,8 +1,8 @@
-"""Random reads from a score map store against one `.pt` file per map, and what opening a store costs.
+"""Measure random reads from a score map store against one `.pt` file per map, and the overhead of opening a store.
 
 python benchmarks/score_map_store.py --maps 100000 --lookups 1280000 --folder DIR
 
-Prints one table: ours, the plain way, the ratio. DIR takes about 15 kB per map (100,000 maps: 1.5 GB) and is
+Prints one table: store, `.pt` files, ratio. DIR takes about 15 kB per map (100,000 maps: 1.5 GB) and is
 emptied again.
 """
 
@@ -24,7 +24,7 @@ BATCH = 64
 
 
 def draw_maps(count: int, seed: int) -> ScoreMap:
-    """Synthetic maps stacked along the first axis."""
+    """Return synthetic maps stacked along the first axis."""
     rng = np.random.default_rng(seed)
     shape = (count, *GRID, TOPK)
     scores = -np.sort(-rng.normal(5, 3, shape).astype(np.float16), axis=-1)
@@ -32,17 +32,17 @@ def draw_maps(count: int, seed: int) -> ScoreMap:
 
 
 def key_of(number: int) -> str:
-    """A key like those of ImageNet."""
+    """Return a key like those of ImageNet."""
     return f"n{number // 1300:08d}/n{number // 1300:08d}_{number % 1300}.JPEG"
 
 
 def write_both(folder: Path, count: int, files: int) -> None:
-    """The maps as a store, and the first `files` of them in the released one-file-per-image form."""
+    """Write the maps as a store, and the first `files` of them in the released format with one file per image."""
     chunk = 1000
     with ScoreMapWriter(folder / "store", num_classes=NUM_CLASSES, grid_hw=GRID, topk=TOPK) as writer:
         for start in range(0, count, chunk):
             maps = draw_maps(min(chunk, count - start), seed=start)
-            keys = [key_of(start + place) for place in range(len(maps.scores))]
+            keys = [key_of(start + offset) for offset in range(len(maps.scores))]
             writer.add_batch(keys, *maps)
             for key, scores, classes in zip(keys, maps.scores, maps.classes, strict=True):
                 if start < files:
@@ -56,7 +56,7 @@ def _save_released_form(path: Path, scores: np.ndarray, classes: np.ndarray) -> 
 
 
 def reads_per_second(reads: dict[str, Callable], keys: list[str], rounds: int = 5) -> dict[str, float]:
-    """Best of some rounds over all keys, by turns; the first round warms the cache."""
+    """Return the best of several alternating rounds over all keys; the first round warms the cache."""
     best = dict.fromkeys(reads, 0.0)
     for _ in range(rounds):
         for name, read in reads.items():
@@ -68,13 +68,13 @@ def reads_per_second(reads: dict[str, Callable], keys: list[str], rounds: int = 
 
 
 def private_megabytes() -> float:
-    """Memory of this process that no file backs (Linux); mapped pages of the store are shared by all."""
+    """Return the memory of this process without file-backed pages (Linux); all processes share the mapped pages."""
     fields = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in fields if line.startswith("Private_Dirty")) / 1024
 
 
 def opening_cost(path: Path, keys: list[str], results: object = None) -> tuple[float, float]:
-    """Seconds to open and private megabytes gained, including a first read of every key in `keys`."""
+    """Return seconds to open and private megabytes added by opening and a first read of `keys`."""
     for key in keys:  # a forked process copies the pages of the keys that it touches: not the store's cost
         key.encode()
     before = private_megabytes()
@@ -90,7 +90,7 @@ def opening_cost(path: Path, keys: list[str], results: object = None) -> tuple[f
 
 
 def opening_cost_in_workers(path: Path, keys: list[str], workers: int) -> tuple[float, float]:
-    """The worst of several processes that open the store and read at once."""
+    """Return the maximum over several processes that open the store and read at once."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     processes = [context.Process(target=opening_cost, args=(path, keys, results)) for _ in range(workers)]
@@ -103,7 +103,7 @@ def opening_cost_in_workers(path: Path, keys: list[str], workers: int) -> tuple[
 
 
 def lookup_cost(folder: Path, count: int) -> tuple[float, float, float]:
-    """Microseconds per lookup, seconds to open and private megabytes of a store of many tiny maps."""
+    """Return microseconds per lookup, seconds to open and private megabytes of a store of many tiny maps."""
     writer = ScoreMapWriter(folder, num_classes=10, grid_hw=(1, 1), topk=1)
     for start in range(0, count, 10_000):
         numbers = range(start, min(start + 10_000, count))

@@ -1,8 +1,8 @@
-"""What top-k, encoding and writing add to the annotator's plain inference.
+"""Measure the overhead of top-k, encoding and writing over the annotator's inference.
 
 python benchmarks/score_map_writing.py IMAGES --annotator timm/resnet18 --folder DIR
 
-Prints one table: plain inference (decoding and logits), making score maps, the ratio; best of some rounds by turns.
+Prints one table: plain inference (decoding and logits), making score maps, ratio; best of alternating rounds.
 """
 
 import argparse
@@ -22,20 +22,20 @@ from mmtl.annotators.make_store import Options, prepare_job
 
 
 def plain_inference(job: Job) -> None:
-    """Logits of every image, kept nowhere."""
+    """Compute and discard the logits of every image."""
     for _, _, images in DataLoader(job.images, job.batch_size, num_workers=job.workers, collate_fn=collate):
         job.annotator.logits(images)
 
 
 def make_maps(job: Job) -> None:
-    """The same with top-k, encoding and writing."""
+    """Do the same with top-k, encoding and writing."""
     job.folder.mkdir()
     run_job(job, range(job.plan.num_units), lambda count: count)
     shutil.rmtree(job.folder)
 
 
 def seconds(run: Callable[[Job], None], job: Job) -> tuple[float, float]:
-    """Wall clock and processor seconds."""
+    """Return wall clock and processor seconds."""
     wall, processor = time.perf_counter(), time.process_time()
     run(job)
     return time.perf_counter() - wall, time.process_time() - processor

@@ -32,13 +32,13 @@ def test_without_log_norm_absent_classes_have_logit_zero():
 def test_stats_compare_with_the_class_folders(tmp_path):
     maps = {}
     with ScoreMapWriter(tmp_path / "s", num_classes=2, grid_hw=(1, 4), topk=2, log_norm=False) as writer:
-        for key, firsts in {"ant/0.png": [0, 0, 0, 1], "ant/1.png": [1, 1, 1, 1], "bee/0.png": [1, 1, 1, 0]}.items():
+        for key, firsts in {"ant/0.png": [0, 0, 0, 1], "ant/1.png": [1, 1, 1, 0], "bee/0.png": [1, 1, 1, 0]}.items():
             top1 = np.array(firsts).reshape(1, 4, 1)
             maps[key] = ScoreMap(np.full((1, 4, 2), [3.0, 1.0]), np.concatenate([top1, 1 - top1], axis=-1))
             writer.add(key, maps[key])
     store = ScoreMapStore(tmp_path / "s")
     numbers = store_stats(store, list(store))
-    assert numbers.top1 == pytest.approx(2 / 3) and numbers.agreeing_cells == pytest.approx(0.5)
+    assert numbers.top1 == pytest.approx(2 / 3) and numbers.agreeing_cells == pytest.approx(7 / 12)
     assert numbers.confidence == pytest.approx(np.exp(3) / (np.exp(3) + np.exp(1)))
 
 
