@@ -196,7 +196,7 @@ def commands_section(work: Path, seed: int) -> str:
         "Every step by hand",
         table(["command", "seconds"], rows, code=True),
         paragraph(
-            f"{time.strftime('%Y-%m-%d')}, {machine}, {versions}. Seed {seed}. Other machines round differently and "
-            "can differ by a few tenths of a percent."
+            f"{time.strftime('%Y-%m-%d')}, {machine}, {versions}. Seed {seed}. Other machines and numbers of "
+            "threads round differently, which can change the results by a few points."
         ),
     )
