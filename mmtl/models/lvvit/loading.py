@@ -11,7 +11,7 @@ CONVERT_FIRST = "These are released names: convert them first with `mim run mmtl
 
 
 def nothing_to_load(found: Iterable[str], example: str, remedy: str) -> ValueError:
-    """Return the error for a checkpoint without any weight of a backbone; released names have a remedy of their own."""
+    """Return the error for a checkpoint without any weight of a backbone; released names have their own remedy."""
     found = list(found)
     if any(name.startswith("blocks.") for name in found):
         remedy = CONVERT_FIRST
