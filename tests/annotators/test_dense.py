@@ -1,3 +1,5 @@
+import cv2
+import numpy as np
 import pytest
 import timm
 import torch
@@ -196,3 +198,14 @@ def test_mixed_precision_and_channels_last_reach_the_convolutions():
     assert seen[0][0].is_contiguous(memory_format=torch.channels_last)
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
     assert seen[0][1].dtype == torch.bfloat16 and logits.dtype == torch.float32
+
+
+def test_an_image_is_resized_to_height_and_width_times_the_crops(tmp_path):
+    resize = tiny_annotator(crops=3).resize((8, 16))
+    assert resize.size_hw == (24, 48)
+    cv2.imwrite(str(tmp_path / "square.png"), np.zeros((10, 10, 3), np.uint8))
+    assert resize(tmp_path / "square.png").shape == (24, 48, 3)
+
+
+def test_by_default_an_image_is_annotated_once_in_full_precision():
+    assert Inference().describe() == {"crops": 1, "flip": False, "amp": None}

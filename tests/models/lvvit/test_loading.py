@@ -7,6 +7,7 @@ from mmengine.runner.checkpoint import load_checkpoint, load_state_dict
 from mmpretrain.models.utils import resize_pos_embed
 
 from mmtl.models import LVViT, TokenLabelClassifier, TokenLabelHead
+from mmtl.models.lvvit.arch import arch_of_weights
 from mmtl.models.lvvit.released_weights import convert_to_released
 
 NANO = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48, stem_channels=16, residual_divisor=2)
@@ -140,3 +141,10 @@ def test_heads_without_a_backbone_load():
     weights = {f"head.{k}": v for k, v in torch.nn.Linear(2, 2).state_dict().items()}
     model.load_state_dict(weights, strict=False)
     torch.testing.assert_close(model["head"].state_dict(prefix="head."), weights)
+
+
+@pytest.mark.parametrize("missing", ["pos_embed", "blocks."])
+def test_without_blocks_or_position_embedding_the_arch_is_unknown(missing):
+    weights = LVViT(NANO, img_size=32).state_dict()
+    assert arch_of_weights(weights)["num_layers"] == 2
+    assert arch_of_weights({name: value for name, value in weights.items() if not name.startswith(missing)}) == {}
