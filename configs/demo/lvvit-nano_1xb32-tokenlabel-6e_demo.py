@@ -28,7 +28,10 @@ train_steps = dict(
     pack=dict(type="mmtl.PackTokenLabelInputs"),
 )
 train_pipeline = list(train_steps.values())
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    collate_fn=dict(type="mmtl.collate_training_batch", num_classes=_base_.num_classes),
+    dataset=dict(pipeline=train_pipeline),
+)
 
 model = dict(
     type="mmtl.TokenLabelClassifier",

@@ -24,6 +24,10 @@ train_steps = _base_.train_steps
 train_steps.load_score_map.update(store=None, image_root=f"{data_root}/train", num_classes=None)
 train_pipeline = list(train_steps.values())
 folders = dict(_delete_=True, type="CustomDataset", data_root=data_root)
-train_dataloader = dict(batch_size=64, dataset=dict(folders, data_prefix="train", pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=64,
+    collate_fn=dict(num_classes=None),  # of any dataset
+    dataset=dict(folders, data_prefix="train", pipeline=train_pipeline),
+)
 val_dataloader = dict(dataset=dict(folders, data_prefix="val", pipeline=_base_.test_pipeline))
 test_dataloader = val_dataloader

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
-from mmtl.models.collate import collate_labels
+from mmtl.models.batch_augments.device_augment import augment_images
+from mmtl.models.collate import collate_training_batch
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import read_config
 from mmtl.visualization.samples import Sample, draw_samples
@@ -62,9 +62,11 @@ def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_
 
 def label_tokens(preprocessor: torch.nn.Module, packed: Sequence[dict]) -> list[Sample]:
     """Return packed samples with the token targets that training builds from them."""
-    batch = pseudo_collate(packed)
-    images, data_samples = torch.stack(batch["inputs"]), batch["data_samples"]
-    targets = preprocessor.build_targets(collate_labels(data_samples), tuple(images.shape[-2:])).patch_tokens
+    batch = collate_training_batch(packed)
+    images, data_samples = batch.pop("inputs"), [sample["data_samples"] for sample in packed]
+    if "augment" in batch:
+        images = augment_images(images, batch["augment"])
+    targets = preprocessor.build_targets(batch, tuple(images.shape[-2:])).patch_tokens
     rgb = images.flip(1) if preprocessor.to_rgb else images
     rgb = rgb.permute(0, 2, 3, 1).numpy()
     samples = [Sample(image, data) for image, data in zip(rgb, data_samples, strict=True)]

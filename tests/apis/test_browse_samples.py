@@ -118,3 +118,17 @@ def test_undecodable_image_is_named(root, tmp_path):
             browse_samples(root / "config.py", tmp_path / "figure.png")
     finally:
         path.write_bytes(content)
+
+
+def test_images_augmented_on_the_device_are_drawn_as_training_sees_them(root, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "mmtl.apis.browse_samples.draw_samples", lambda samples, names: drawn.append(samples) or Figure()
+    )
+    config = tmp_path / "on_device.py"
+    config.write_text((root / "config.py").read_text().replace("prob=1.0", "prob=1.0, on_device=True"))
+    for path in (root / "config.py", config):
+        browse_samples(path, tmp_path / "figure.png", 6)
+    for in_worker, on_device in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(in_worker.image, on_device.image)
+        np.testing.assert_array_equal(in_worker.top_class, on_device.top_class)

@@ -33,6 +33,17 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "optim_wrapper.constructor": "parameters of equal settings share a group",
         "optim_wrapper.optimizer.fused": "one fused update per group",
     },
+    "configs/*in1k*": {
+        "train_dataloader.dataset.pipeline.2.backend": "resize in uint8 by PyTorch, five times as fast",
+        "train_dataloader.dataset.pipeline.*.on_device": "flip, RandAugment and erasing run on the device",
+    },
+    "configs/lvvit/lvvit-small_8xb64-classlabel-100e_cifar100.py": {
+        "train_dataloader.dataset.pipeline.2.backend": "as on ImageNet",
+        "train_dataloader.dataset.pipeline.*.on_device": "as on ImageNet",
+    },
+    "configs/*-*label-*e_*": {
+        "train_dataloader.collate_fn.*": "workers send a batch as a flat dict of tensors",
+    },
     "configs/*/lvvit-nano_upernet_*": {
         "test_pipeline.*": "MMSegmentation's inference_model reads it; these recipes lacked it",
     },

@@ -7,11 +7,13 @@ score_maps = "data/imagenet_score_maps"
 img_size = 224
 bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 
+# Steps with on_device=True make their draws in the worker and change the pixels of the full batch in the data
+# preprocessor.
 train_steps = dict(
     load_image=dict(type="mmtl.LoadImageFromFile"),  # unreadable="skip" leaves out images that cannot be decoded
     load_score_map=dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{data_root}/train", num_classes=1000),
-    crop=dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="pillow", interpolation="random"),
-    flip=dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal"),
+    crop=dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="torch", interpolation="random"),
+    flip=dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal", on_device=True),
     rand_augment=dict(
         type="mmtl.RandAugment",  # rand-m9-mstd0.5-inc1
         policies="timm_increasing",
@@ -20,6 +22,7 @@ train_steps = dict(
         magnitude_level=9,
         magnitude_std=0.5,
         hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation="bicubic"),
+        on_device=True,
     ),
     erasing=dict(
         type="mmtl.RandomErasing",
@@ -29,6 +32,7 @@ train_steps = dict(
         max_area_ratio=1 / 3,
         fill_color=bgr_mean,
         fill_std=bgr_std,
+        on_device=True,
     ),
     pack=dict(type="mmtl.PackTokenLabelInputs"),
 )
@@ -45,6 +49,7 @@ loader = dict(batch_size=128, num_workers=8, persistent_workers=True)
 train_dataloader = dict(
     loader,
     sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="mmtl.collate_training_batch", num_classes=1000),
     dataset=dict(type="ImageNet", data_root=data_root, split="train", pipeline=train_pipeline),
 )
 val_dataloader = dict(
