@@ -104,7 +104,7 @@ def main() -> None:
     if args.device == "meta":
         if args.dtype != "float32":
             parser.error("--device meta supports only float32")
-        decode_head.accuracy = lambda *_, **__: torch.zeros(1, device="meta")  # it reads values, which meta tensors lack
+        decode_head.accuracy = lambda *_, **__: torch.zeros(1, device="meta")  # it reads values
     print(f"{args.image_size} x {args.image_size}, batch {args.batch}, {args.dtype}, {args.device}, ", end="")
     print(f"{args.threads} threads, {args.clock} time, {args.rounds} rounds, torch {torch.__version__}")
     print("| model | weights, M | pass | seconds | images/s | peak MiB | time ratio | memory ratio |")

@@ -62,6 +62,14 @@ def test_figure_is_written_and_nothing_else(root, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["figure.png"]
 
 
+def test_seed_determines_the_samples(root, tmp_path):
+    figures = []
+    for seed in (0, 0, 1):
+        browse_samples(root / "config.py", tmp_path / "figure.png", 2, seed)
+        figures.append((tmp_path / "figure.png").read_bytes())
+    assert figures[0] == figures[1] != figures[2]
+
+
 def test_small_dataset_is_drawn_completely(root, tmp_path):
     assert browse_samples(root / "config.py", tmp_path / "figure.pdf", 20) == 6
 

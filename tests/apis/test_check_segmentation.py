@@ -152,6 +152,14 @@ def test_label_numbers_are_those_in_the_file_under_reduce_zero_label(tmp_path, c
     assert "labels must be 1 to 3, 0 or 255, got 9 (6 pixels)" in run(tmp_path, capsys)[1]
 
 
+def test_label_that_dataset_and_head_ignore_is_not_a_problem(root):
+    label_beyond(root)
+    text = (root / "tiny.py").read_text().replace("num_classes=3,", "num_classes=3, ignore_index=9,")
+    (root / "tiny.py").write_text(text.replace("reduce_zero_label=False", "reduce_zero_label=False, ignore_index=9"))
+    train, val = check_segmentation(root / "tiny.py", jobs=1)
+    assert not train.problems and not val.problems and train.pixels[9] == 6
+
+
 def test_problems_of_a_kind_are_limited_unless_all_are_requested(root, capsys):
     for index in range(12):
         cv2.imwrite(str(root / f"annotations/val/extra{index}.png"), np.zeros((40, 56), np.uint8))

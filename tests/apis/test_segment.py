@@ -210,6 +210,15 @@ def test_user_errors_name_the_file_and_write_nothing(root, prepare, message):
     assert not (root / "nothing").exists()
 
 
+def test_table_and_mask_have_the_checkpoints_names_and_palette(root):
+    contents = torch.load(root / "weights.pth", weights_only=True)
+    contents["meta"]["dataset_meta"] = dict(classes=("x", "y", "z"), palette=[[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    torch.save(contents, root / "renamed.pth")
+    run(root, "images/plain.png", "renamed.pth", out="renamed")
+    assert (root / "renamed/areas.csv").read_text().startswith("image,width,height,x,y,z\n")
+    assert Image.open(root / "renamed/masks/plain.png").getpalette()[:9] == list(range(1, 10))
+
+
 def test_images_in_the_output_folder_are_not_segmented(root, segmented):
     before = set(root.rglob("*"))
     found = api.find_images([root], segmented)

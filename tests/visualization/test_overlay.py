@@ -1,7 +1,7 @@
 import numpy as np
 from helpers import tiny_segmentation as tiny
 
-from mmtl.visualization.overlay import draw_overlay
+from mmtl.visualization.overlay import draw_overlay, percent
 
 
 def test_overlay_is_the_image_at_opacity_0_and_the_palette_at_opacity_1():
@@ -20,3 +20,7 @@ def test_legend_lists_the_largest_class_first_and_counts_those_that_do_not_fit()
     lines = [int(label) for label in range(31) if (legend == palette[label]).all(-1).any()]
     first = np.argwhere((legend == palette[0]).all(-1)).min(0)
     assert len(lines) == 7 and 0 in lines and first[0] < 10  # the eighth line counts the others
+
+
+def test_share_of_a_class_that_occurs_is_not_shown_as_zero():
+    assert [percent(share) for share in (1, 0.5, 0.0012, 0.0004)] == ["100.0%", "50.0%", "0.1%", "< 0.1%"]

@@ -25,7 +25,10 @@ def test_color_is_the_class_and_opacity_its_probability():
 def test_legend_counts_tokens_of_the_loss_and_a_sample_without_a_map_has_none():
     figure = draw_samples([SAMPLE, Sample(SAMPLE.image, DataSample().set_gt_label(2))], ["a", "b", "c", "d"])
     _, labels, image, plain = figure.axes[:4]
-    texts = [text.get_text() for text in labels.get_legend().texts]
+    legend = labels.get_legend()
+    texts = [text.get_text() for text in legend.texts]
     assert texts == ["3 d: 1 tokens, p 0.50", "class 7: 1 tokens, p 1.00"]
+    colors = class_colors([SAMPLE])
+    assert [patch.get_facecolor()[:3] for patch in legend.get_patches()] == [colors[3], colors[7]]
     assert image.get_title() == "2 c\n" and plain.get_title() == "no score map: class label only"
     assert plain.get_legend() is None
