@@ -1,4 +1,4 @@
-"""The model and its heads are found whatever wraps them."""
+"""The model and its heads are found inside any wrappers."""
 
 import pytest
 from mmengine.model import BaseModel
@@ -23,7 +23,7 @@ class TwoHeads(BaseModel):
         self.head, self.decode_head = nn.Linear(1, 2), nn.Linear(1, 3)
 
     def forward(self) -> None:
-        """Computes nothing."""
+        """Return nothing."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_wrappers_hide_neither_a_model_nor_its_heads(model, wrap):
     assert decode_head_of(wrap(model)) is model.decode_head
 
 
-def test_the_last_head_of_a_cascade_counts_and_other_models_have_none(model):
+def test_the_decode_head_of_a_cascade_is_its_last_and_other_models_have_no_head(model):
     first, last = nn.Linear(1, 4), nn.Linear(1, 5)
     model.decode_head = nn.ModuleList([first, last])
     assert decode_head_of(model) is last

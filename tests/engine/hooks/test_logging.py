@@ -9,7 +9,7 @@ from mmengine.visualization import Visualizer
 RUNTIME = ROOT / "configs/_base_/pretrain_runtime.py"
 
 
-def test_images_per_second_are_the_batchs_images_by_the_iterations_time():
+def test_images_per_second_are_the_images_of_a_batch_divided_by_its_time():
     hub = MessageHub.get_instance("test_images_per_second")
     runner = SimpleNamespace(message_hub=hub, iter=0, max_iters=10)
     hook = HOOKS.build(dict(type="mmtl.IterTimerHook"))
@@ -20,7 +20,7 @@ def test_images_per_second_are_the_batchs_images_by_the_iterations_time():
     assert time > 0 and abs(rate * time - 12) < 1e-6
 
 
-def test_training_values_are_averaged_and_every_validation_stands_alone():
+def test_training_values_are_averaged_and_validation_values_are_not():
     hub = MessageHub.get_instance("test_means")
     values = dict(
         train=("loss", "accuracy_class_token", "images_per_s"), val=("accuracy/top1", "accuracy/patch_tokens")
@@ -37,7 +37,7 @@ def test_training_values_are_averaged_and_every_validation_stands_alone():
         assert {key: logged[key] for key in values[mode]} == dict.fromkeys(values[mode], expected)
 
 
-def test_one_flag_adds_tensorboard(tmp_path):
+def test_one_option_adds_tensorboard(tmp_path):
     cfg = Config.fromfile(RUNTIME)
     plain = [backend["type"] for backend in cfg.visualizer.vis_backends]
     assert plain == ["LocalVisBackend", "mmtl.NoVisBackend"]
@@ -48,7 +48,7 @@ def test_one_flag_adds_tensorboard(tmp_path):
     assert list(tmp_path.rglob("events.out.tfevents*")) and list(tmp_path.rglob("*.json"))
 
 
-def test_without_the_flag_its_place_writes_nothing(tmp_path):
+def test_the_placeholder_backend_writes_nothing(tmp_path):
     cfg = Config.fromfile(RUNTIME)
     visualizer = Visualizer(vis_backends=cfg.visualizer.vis_backends[1:], save_dir=str(tmp_path))
     visualizer.add_config(cfg)
