@@ -3,8 +3,8 @@
 A row of :data:`DRAW` is one operation on one image. A sample has float32 [L, D], in order, and a batch [B, L, D].
 """
 
-from collections.abc import Sequence
 from enum import IntEnum, auto
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +48,25 @@ DRAW = np.dtype(
     ]
 )
 DRAW_SIZE = DRAW.itemsize // 4  # D
+IDENTITY_DRAW = np.zeros(DRAW_SIZE, np.float32)
 NUM_SEEDS = 2**24  # integers that float32 holds exactly
 
 
-def pack_draws(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Return L rows of :data:`DRAW` as float32 [L, D]."""
-    return np.stack(rows).view(np.float32).reshape(-1, DRAW_SIZE)
+def make_draw(operation: Operation, **fields: Any) -> np.ndarray:
+    """Return one row, float32 [D].
+
+    Args:
+        operation: what the device does.
+        **fields: values of the fields of :data:`DRAW` that the operation reads; others are zero.
+    """
+    if operation == Operation.IDENTITY:
+        return IDENTITY_DRAW
+    values = np.zeros(DRAW_SIZE, np.float32)
+    row = values.view(DRAW)
+    row["operation"] = operation
+    for name, value in fields.items():
+        row[name] = value
+    return values
 
 
 def unpack_draws(packed: np.ndarray) -> np.ndarray:

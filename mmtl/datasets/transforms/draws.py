@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtl.utils.augment_draws import DRAW, Operation, pack_draws
+from mmtl.utils.augment_draws import Operation, make_draw
 
 
 @dataclass
@@ -21,7 +21,7 @@ class PendingDraws:
         image: the image that they are for.
         seen: a read-only view of it, the sample's ``img`` while draws are pending. A later step that writes to the
             image fails, and one that replaces the image is noticed.
-        rows: one structured scalar of :data:`DRAW` per operation, in order.
+        rows: float32 [D] per operation, in order.
     """
 
     image: np.ndarray
@@ -34,8 +34,8 @@ def record_draw(results: dict[str, Any], operation: Operation, **fields: Any) ->
 
     Args:
         results: the sample.
-        operation: what the device does.
-        **fields: values of the fields of :data:`DRAW` that the operation reads.
+        operation: see :func:`make_draw`.
+        **fields: see :func:`make_draw`.
     """
     if "pending_draws" not in results:
         image = results["img"]
@@ -43,11 +43,7 @@ def record_draw(results: dict[str, Any], operation: Operation, **fields: Any) ->
         results["img"].flags.writeable = False
         results["pending_draws"] = PendingDraws(image, results["img"])
     check_order(results)
-    row = np.zeros((), DRAW)
-    row["operation"] = operation
-    for name, value in fields.items():
-        row[name] = value
-    results["pending_draws"].rows.append(row)
+    results["pending_draws"].rows.append(make_draw(operation, **fields))
 
 
 def check_order(results: dict[str, Any], worker_step: str | None = None) -> None:
@@ -73,4 +69,4 @@ def take_draws(results: dict[str, Any]) -> np.ndarray | None:
     if pending is None:
         return None
     results["img"] = pending.image
-    return pack_draws(pending.rows)
+    return np.stack(pending.rows)

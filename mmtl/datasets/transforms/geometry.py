@@ -31,9 +31,9 @@ def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     Returns:
         [..., 2, 3].
     """
-    linear = outer[..., :2] @ inner[..., :2]
-    offset = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
-    return np.concatenate([linear, offset], axis=-1)
+    chained = outer[..., :2] @ inner
+    chained[..., 2] += outer[..., 2]
+    return chained
 
 
 def invert(affine: np.ndarray) -> np.ndarray:
@@ -121,6 +121,7 @@ def translate_affine(magnitude: float, direction: str) -> np.ndarray:
 
 def box_bounds(affines: np.ndarray) -> np.ndarray:
     """Return the upright boxes (x1, y1, x2, y2) around the images of the unit square under ``affines`` [n, 2, 3]."""
-    corners_xy1 = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
-    corners = affines @ corners_xy1  # [n, 2, 4]
-    return np.concatenate([corners.min(axis=-1), corners.max(axis=-1)], axis=-1)
+    # A coordinate a x + b y + c is smallest where x is 1 for a negative a, else 0, and likewise y.
+    linear, offset = affines[..., :2], affines[..., 2]
+    low, high = (clip(linear, 0).sum(axis=-1) + offset for clip in (np.minimum, np.maximum))
+    return np.concatenate([low, high], axis=-1)

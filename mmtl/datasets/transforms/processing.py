@@ -3,6 +3,8 @@
 Every class inherits its draw and its pixel operation. Arguments are those of the parent class unless listed.
 """
 
+import bisect
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,9 +120,22 @@ class RandomFlip(mmcv.transforms.RandomFlip):
         on_device: record the draw for the data preprocessor in place of flipping the image here.
     """
 
+    _methods_with_randomness = ["_choose_direction"]  # see RandomResizedCrop
+
     def __init__(self, *args: Any, on_device: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_device = on_device
+        self._directions = [self.direction] if isinstance(self.direction, str) else list(self.direction)
+        prob = (
+            self.prob if isinstance(self.prob, list) else [self.prob / len(self._directions)] * len(self._directions)
+        )
+        self._cumulative_prob = list(itertools.accumulate(prob))
+
+    @cache_randomness
+    def _choose_direction(self) -> str | None:
+        """Return the parent's draw for the same random number, without ``numpy.random.choice``, which is slow."""
+        index = bisect.bisect_right(self._cumulative_prob, np.random.random_sample())
+        return self._directions[index] if index < len(self._directions) else None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Flip or not, and record which, so that :func:`check_view` finds flips by other transforms."""

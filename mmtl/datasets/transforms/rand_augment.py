@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from mmcv.transforms.utils import cache_randomness
 from mmpretrain.datasets.transforms import auto_augment
 
 from mmtl.datasets.transforms.device_policies import check_device_form, draw_policy
@@ -83,6 +84,8 @@ class RandAugment(auto_augment.RandAugment):
         ValueError: There is no preset of that name, or a policy has no form on the device.
     """
 
+    _methods_with_randomness = ["random_policy_indices"]  # a list of its own, as mmcv's decorator extends it
+
     def __init__(
         self, policies: str | Sequence[dict[str, Any]], *args: Any, on_device: bool = False, **kwargs: Any
     ) -> None:
@@ -96,6 +99,11 @@ class RandAugment(auto_augment.RandAugment):
         if on_device:
             for policy in self.transforms:
                 check_device_form(policy)
+
+    @cache_randomness
+    def random_policy_indices(self) -> list[int]:
+        """Return the parent's draw for the same random numbers, without ``numpy.random.choice``, which is slow."""
+        return np.random.randint(len(self.transforms), size=self.num_policies).tolist()
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Apply randomly chosen policies, or record them for the device."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmtl.datasets.transforms.geometry import box_bounds, compose, identity_affine, invert
+from mmtl.datasets.transforms.geometry import compose, identity_affine, invert
 
 REMEDY = (
     "Use the transforms of mmtl for everything that moves pixels (mmtl.RandomResizedCrop, mmtl.RandomFlip, "
@@ -27,11 +27,15 @@ REMEDY = (
 )
 
 
+NO_FRAMES = np.zeros((0, 2, 3))
+
+
 def image_hw(results: dict[str, Any]) -> tuple[int, int]:
     """Return height and width of the current image: an array HWC or HW, a PIL image, or a tensor CHW."""
     image = results["img"]
-    shape = image.shape[-2:] if isinstance(image, torch.Tensor) else np.shape(image)[:2]
-    return int(shape[0]), int(shape[1])
+    if isinstance(image, torch.Tensor):
+        return tuple(image.shape[-2:])
+    return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
 
 
 def move_view(results: dict[str, Any], input_hw: tuple[int, int], local: np.ndarray) -> None:
@@ -45,8 +49,11 @@ def move_view(results: dict[str, Any], input_hw: tuple[int, int], local: np.ndar
     _note_untracked_size(results, input_hw)
     results["view_affine"] = compose(view_affine(results), local)
     results["view_hw"] = image_hw(results)
-    frames = compose(np.stack([*results.get("frame_affines", ()), identity_affine()]), local)
-    results["frame_affines"] = frames[_reach_outside(frames)]
+    frames = local[None] if _reaches_outside(local) else NO_FRAMES
+    if len(results.get("frame_affines", ())):
+        frames = np.concatenate([compose(results["frame_affines"], local), frames])
+        frames = frames[[_reaches_outside(frame) for frame in frames]]
+    results["frame_affines"] = frames
     if "erased_affines" in results:  # these map in the other direction
         results["erased_affines"] = compose(invert(local), results["erased_affines"])
 
@@ -70,10 +77,12 @@ def check_view(results: dict[str, Any]) -> None:
         raise ValueError(f"{results.get('img_path')}: {results['view_problem']}. {REMEDY}")
 
 
-def _reach_outside(affines: np.ndarray) -> np.ndarray:
-    """Return whether each of [n, 2, 3] maps part of the unit square outside of it, bool [n]."""
-    bounds = box_bounds(affines)
-    return ((bounds < -1e-6) | (bounds > 1 + 1e-6)).any(axis=-1)
+def _reaches_outside(affine: np.ndarray) -> bool:
+    """Return whether a map [2, 3] takes part of the unit square outside of it."""
+    for a, b, c in affine.tolist():  # plain numbers: NumPy's overhead would be several times the work
+        if c + min(a, 0.0) + min(b, 0.0) < -1e-6 or c + max(a, 0.0) + max(b, 0.0) > 1 + 1e-6:
+            return True
+    return False
 
 
 def _note_untracked_size(results: dict[str, Any], found_hw: tuple[int, int]) -> None:

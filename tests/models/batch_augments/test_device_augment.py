@@ -10,7 +10,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtl.models.batch_augments.device_augment import augment_images
-from mmtl.utils.augment_draws import DRAW, DRAW_SIZE, Operation, pack_draws
+from mmtl.utils.augment_draws import DRAW_SIZE, Operation, make_draw
 
 BGR_MEAN, BGR_STD = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 FLIP = dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal")
@@ -95,14 +95,6 @@ def single_policy(name: str, magnitude: float | None, **options: object) -> dict
     return dict(type="mmtl.RandAugment", policies=[policy], num_policies=1, magnitude_level=9)
 
 
-def random_row(operation: Operation, **fields: object) -> np.ndarray:
-    row = np.zeros((), DRAW)
-    row["operation"] = operation
-    for name, value in fields.items():
-        row[name] = value
-    return row
-
-
 @pytest.mark.parametrize(("name", "magnitude"), [(name, m) for name, values in MAGNITUDES.items() for m in values])
 def test_color_operations_equal_those_of_the_worker_to_the_bit(name, magnitude):
     step, seeds = single_policy(name, magnitude), list(range(6))  # magnitudes of both signs
@@ -140,11 +132,11 @@ def test_flips_equal_those_of_the_worker(direction):
 def test_every_image_has_its_own_operations_in_the_drawn_order():
     """Invert after Solarize differs from Solarize after Invert, and fill colors show which warp came first."""
     image = natural_image(3)
-    first = random_row(Operation.SOLARIZE, threshold=100)
-    second = random_row(Operation.WARP_BILINEAR, affine=[[1, 0, 0.5], [0, 1, 0]], fill=[5, 6, 7])
-    third = random_row(Operation.INVERT)
+    first = make_draw(Operation.SOLARIZE, threshold=100)
+    second = make_draw(Operation.WARP_BILINEAR, affine=[[1, 0, 0.5], [0, 1, 0]], fill=[5, 6, 7])
+    third = make_draw(Operation.INVERT)
     orders = [[first, second, third], [third, second, first], [second, first, third], [third, first, second]]
-    draws = torch.from_numpy(np.stack([pack_draws(order) for order in orders]))
+    draws = torch.from_numpy(np.stack([np.stack(order) for order in orders]))
     together = augment_images(torch.from_numpy(image).permute(2, 0, 1).expand(4, -1, -1, -1), draws)
     for result, order in zip(together.permute(0, 2, 3, 1).numpy(), orders, strict=True):
         expected = image.astype(int)
@@ -177,7 +169,7 @@ def test_recipe_equals_the_worker_except_for_the_noise():
 def test_images_are_left_as_they_were():
     images = torch.from_numpy(natural_image(0)).permute(2, 0, 1)[None].clone()
     before = images.clone()
-    augment_images(images, torch.from_numpy(pack_draws([random_row(Operation.INVERT)]))[None])
+    augment_images(images, torch.from_numpy(np.stack([make_draw(Operation.INVERT)]))[None])
     torch.testing.assert_close(images, before, rtol=0, atol=0)
 
 
@@ -215,9 +207,9 @@ def test_a_batch_of_the_recipe_takes_few_operators_and_never_waits_for_the_devic
 def erased(seed: int, operation: Operation = Operation.ERASE_NORMAL, box=(0, 0, 200, 150), **fields) -> np.ndarray:
     """A black image [H, W, 3] after erasing."""
     fields = dict(fill=BGR_MEAN, std=BGR_STD) | fields
-    row = random_row(operation, box_xyxy=box, seed=seed, **fields)
+    row = make_draw(operation, box_xyxy=box, seed=seed, **fields)
     images = torch.zeros(1, 3, 150, 200, dtype=torch.uint8)
-    return augment_images(images, torch.from_numpy(pack_draws([row]))[None])[0].permute(1, 2, 0).numpy()
+    return augment_images(images, torch.from_numpy(np.stack([row]))[None])[0].permute(1, 2, 0).numpy()
 
 
 def test_erasing_changes_the_box_only():
@@ -259,9 +251,9 @@ def test_noise_is_independent_between_seeds_channels_and_neighbors():
 
 
 def test_noise_follows_from_the_seed_whatever_the_batch():
-    rows = [random_row(Operation.ERASE_NORMAL, box_xyxy=(0, 0, 72, 64), seed=s, fill=128, std=50) for s in (3, 4, 5)]
+    rows = [make_draw(Operation.ERASE_NORMAL, box_xyxy=(0, 0, 72, 64), seed=s, fill=128, std=50) for s in (3, 4, 5)]
     images = torch.from_numpy(np.stack([natural_image(seed) for seed in range(3)])).permute(0, 3, 1, 2)
-    together = augment_images(images, torch.from_numpy(np.stack([pack_draws([row]) for row in rows])))
-    single = augment_images(images[2:], torch.from_numpy(pack_draws(rows[2:]))[None])
+    together = augment_images(images, torch.from_numpy(np.stack([np.stack([row]) for row in rows])))
+    single = augment_images(images[2:], torch.from_numpy(np.stack(rows[2:]))[None])
     torch.testing.assert_close(together[2:], single, rtol=0, atol=0)
     assert (together[0] != together[1]).float().mean() > 0.9
