@@ -21,14 +21,7 @@ FORMATS = (".png", ".jpg", ".pdf", ".svg")
 
 
 def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_options: dict | None = None) -> int:
-    """Draw samples of the training set of a config into an image file, which is written atomically.
-
-    Args:
-        config: pretraining config.
-        out: image file to write.
-        count: number of samples.
-        seed: of the choice of samples and of their augmentation.
-        cfg_options: config values to override, by dotted key.
+    """Draw ``count`` samples of the training set of a config into the image file ``out``, written atomically.
 
     Returns:
         Number of samples drawn, fewer than ``count`` for a smaller dataset.

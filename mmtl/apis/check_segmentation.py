@@ -42,12 +42,7 @@ class PairReport(NamedTuple):
 
 
 def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None) -> list[Split]:
-    """Check all pairs of the datasets of a config.
-
-    Args:
-        config: segmentation config.
-        jobs: number of processes that read files.
-        cfg_options: config values to override, by dotted key.
+    """Check all pairs of the datasets of a config, reading files in ``jobs`` processes.
 
     Raises:
         OSError: The config cannot be read.
@@ -81,22 +76,19 @@ class PairCheck:
 
     def __call__(self, pair: Mapping) -> PairReport:
         """Check one entry of a dataset's list."""
-        path, labels = pair.get("seg_map_path"), None
-        image_hw, problem = self._image_hw(pair)
-        problems = [problem]
+        path, pixels = pair.get("seg_map_path"), None
+        image_hw, *problems = self._image_hw(pair)
         if self.load_labels is not None and path is not None:
             labels, problem = self._labels(pair)
             problems.append(problem)
-        if labels is None:
-            return PairReport(None, [each for each in problems if each])
-        labels = restore_sides(labels, image_hw)
-        reduced = bool(pair.get("reduce_zero_label"))
-        rules = (
-            image_hw and size_problem(labels.shape, image_hw),
-            label_problem(labels, self.num_classes, self.ignore_index, reduced),
-        )
-        problems += [Problem(rule.kind, f"{path}: {rule.text}") for rule in rules if rule]
-        return PairReport(np.bincount(labels.ravel(), minlength=NUM_LABELS), [each for each in problems if each])
+            if labels is not None:
+                labels = restore_sides(labels, image_hw)
+                pixels = np.bincount(labels.ravel(), minlength=NUM_LABELS)
+                reduced = bool(pair.get("reduce_zero_label"))
+                rules = [label_problem(labels, self.num_classes, self.ignore_index, reduced)]
+                rules += [size_problem(labels.shape, image_hw)] if image_hw else []
+                problems += [Problem(rule.kind, f"{path}: {rule.text}") for rule in rules if rule]
+        return PairReport(pixels, [problem for problem in problems if problem])
 
     def _image_hw(self, pair: Mapping) -> tuple[tuple[int, int] | None, Problem | None]:
         path = Path(pair["img_path"])
@@ -249,15 +241,7 @@ def pair_reports(splits: Sequence[Split], jobs: int) -> Iterator[Iterator[tuple[
 
 
 def print_report(splits: Sequence[Split], shown: int | None) -> int:
-    """Print class statistics and problems.
-
-    Args:
-        splits: result of :func:`check_segmentation`.
-        shown: number of problems of a kind to print; None prints all.
-
-    Returns:
-        Number of problems.
-    """
+    """Print class statistics and at most ``shown`` problems of a kind (None: all); return the number of problems."""
     Console().print(class_table(splits))
     for split in splits:
         print_absent(split, shown)
@@ -311,7 +295,6 @@ def print_problems(split: Split, shown: int | None) -> None:
     for kind, count in sorted(Counter(problem.kind for problem in split.problems).items()):
         print(f"\n{split.name}: {kind} ({count})")
         texts = [problem.text for problem in split.problems if problem.kind == kind]
-        for text in texts[:shown]:
-            print(f"  {text}")
+        print("".join(f"  {text}\n" for text in texts[:shown]), end="")
         if shown is not None and count > shown:
             print(f"  and {count - shown} more (--all)")

@@ -75,11 +75,7 @@ def build_model(config: Config, checkpoint: Path | None) -> nn.Module:
 
 
 class SegmentorLogits(nn.Module):
-    """A segmentor's logits at the size of its input.
-
-    Args:
-        segmentor: MMSegmentation's ``EncoderDecoder``.
-    """
+    """The logits of MMSegmentation's ``EncoderDecoder`` at the size of its input."""
 
     def __init__(self, segmentor: nn.Module) -> None:
         super().__init__()

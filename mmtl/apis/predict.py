@@ -35,18 +35,7 @@ def predict(
     workers: int = 2,
     device: str = "cpu",
 ) -> tuple[int, list[str]]:
-    """Classify images and write the table atomically.
-
-    Args:
-        config: classification config.
-        checkpoint: its weights.
-        images: folder of images, searched with its subfolders.
-        out: CSV file to write.
-        topk: number of classes per image.
-        wrong_only: whether to write only images whose top-1 class is not that of their folder.
-        batch_size: images per batch.
-        workers: processes that decode images.
-        device: of the model.
+    """Classify images and write the table atomically; the arguments are the options of ``tools/predict.py``.
 
     Returns:
         Number of rows, and the images that could not be decoded.

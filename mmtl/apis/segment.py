@@ -48,16 +48,7 @@ def segment(
     device: str = "cpu",
     cfg_options: dict | None = None,
 ) -> tuple[int, dict[Path, str]]:
-    """Segment images into ``out``: ``masks``, ``overlays`` and ``areas.csv``.
-
-    Args:
-        config: segmentation config.
-        checkpoint: its weights, or ``random``.
-        images: image files and folders of them.
-        out: folder to write.
-        opacity: of the colors in the overlays, 0 to 1.
-        device: of the model.
-        cfg_options: config values to override, by dotted key.
+    """Segment images into the files of ``out``; the arguments are the options of ``tools/segment.py``.
 
     Returns:
         Number of images segmented, and the reason for each image that could not be.

@@ -1,4 +1,4 @@
-"""Which class is predicted in place of which: counts, shares and the largest confusions."""
+"""Which class is predicted as which: counts, shares and the largest confusions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -38,14 +38,14 @@ def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, na
         FileNotFoundError: An image is missing or cannot be decoded.
         KeyError: The store has no map of a key.
     """
-    pictures = [None if images is None else _read_rgb(images / key) for key in keys]
+    photos = [None if images is None else _read_rgb(images / key) for key in keys]
     score_maps = [store[key] for key in keys]
     colors = colors_by_frequency(np.concatenate([score_map.classes[..., 0].ravel() for score_map in score_maps]))
-    heights = [row_inches(picture) for picture in pictures]
+    heights = [row_inches(photo) for photo in photos]
     figure = Figure((2.6 * PANEL_INCHES, sum(heights)), layout="constrained")
     ratios = {"width_ratios": [1, 1, 0.6], "height_ratios": heights}
     panels = figure.subplots(len(keys), 3, squeeze=False, gridspec_kw=ratios)
-    for (left, middle, right), key, image, score_map in zip(panels, keys, pictures, score_maps, strict=True):
+    for (left, middle, right), key, image, score_map in zip(panels, keys, photos, score_maps, strict=True):
         if image is not None:
             left.imshow(image)
         left.set_title(key, fontsize=8)

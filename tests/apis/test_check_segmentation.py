@@ -34,9 +34,9 @@ def test_counts_are_those_of_the_files(tmp_path, jobs, reduce_zero_label):
     for split, name in ((train, "train"), (val, "val")):
         labels = annotations(tmp_path, name)
         for index in range(3):
-            wanted = [(each == index + reduce_zero_label).sum() for each in labels]
-            assert split.pixels[index] == sum(wanted)
-            assert split.images[index] == sum(count > 0 for count in wanted)
+            expected = [(each == index + reduce_zero_label).sum() for each in labels]
+            assert split.pixels[index] == sum(expected)
+            assert split.images[index] == sum(count > 0 for count in expected)
         ignored = sum((each == 0).sum() for each in labels) if reduce_zero_label else 0
         assert split.pixels[255] == ignored and split.pixels.sum() == sum(each.size for each in labels)
 

@@ -103,7 +103,7 @@ def test_views_mirror_their_prediction_with_the_image(small, tmp_path):
         ("single", single, [load, dict(type="PackSegInputs")]),
         ("views", views, [load, without_annotations(find_step(small.tta_pipeline, "TestTimeAug"))]),
     ):
-        found = [predict(model, pipeline, picture, tmp_path) for picture in (image, image[:, ::-1])]
+        found = [predict(model, pipeline, view, tmp_path) for view in (image, image[:, ::-1])]
         assert found[0].shape == (64, 80) and found[0].unique().numel() > 2
         agreement[name] = (found[0] == found[1].flip(1)).float().mean()
     assert agreement["views"] > 0.97 > agreement["single"]
