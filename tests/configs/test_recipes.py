@@ -1,11 +1,13 @@
 """Recipes without training: data pipelines on synthetic images, learning rates and weight averages over a run."""
 
+import random
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.paths import ROOT
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.optim import _ParamScheduler
@@ -196,6 +198,23 @@ def test_every_token_of_the_model_gets_a_label(path, tmp_path):
     targets = preprocessor.build_targets(collate_labels([packed["data_samples"]]), hw)
     tokens = model.backbone.pos_embed.shape[1] - 1  # without the class token
     assert targets.patch_tokens.dense().shape[1:] == (tokens, model.head.num_classes)
+
+
+def test_augmentation_in_the_workers_makes_the_same_draws_and_labels(tmp_path):
+    packed = []
+    for tag in ("workeraugment-", ""):
+        config = load(ROOT / f"configs/lvvit/lvvit-small_8xb128-tokenlabel-{tag}300e_in1k.py")
+        seeded = []
+        for seed in range(8):
+            random.seed(seed)
+            np.random.seed(seed)
+            seeded.append(run_pipeline(config, "train_dataloader", tmp_path, (60, 80))["data_samples"])
+        packed.append(seeded)
+    for in_worker, on_device in zip(*packed, strict=True):
+        assert "augment" in on_device and "augment" not in in_worker
+        for name in ("view_affine", "score_map_scores", "score_map_classes", "gt_label"):
+            assert torch.equal(in_worker.get(name), on_device.get(name))
+    assert len({str(sample.view_affine) for sample in packed[0]}) == 8
 
 
 def test_runner_scales_the_rate_of_a_recipe_with_its_batch(tmp_path):

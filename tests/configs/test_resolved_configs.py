@@ -37,6 +37,9 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "train_dataloader.dataset.pipeline.2.backend": "resize in uint8 by PyTorch, five times as fast",
         "train_dataloader.dataset.pipeline.*.on_device": "flip, RandAugment and erasing run on the device",
     },
+    "configs/lvvit/lvvit-small_8xb128-tokenlabel-workeraugment-300e_in1k.py": {
+        "": "new: the augmentation of OpenMMLab, in the workers",
+    },
     "configs/lvvit/lvvit-small_8xb64-classlabel-100e_cifar100.py": {
         "train_dataloader.dataset.pipeline.2.backend": "as on ImageNet",
         "train_dataloader.dataset.pipeline.*.on_device": "as on ImageNet",
