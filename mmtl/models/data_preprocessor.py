@@ -15,7 +15,8 @@ from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
 from mmtl.models.token_labels.targets import TokenTargets, token_targets
 from mmtl.registry import MODELS
 
-ON_HOST = ("view_affine", "frame_affines", "augment")  # read on the host, so they stay there
+# Read on the host, or perhaps not at all, so they stay there.
+ON_HOST = ("view_affine", "frame_affines", "augment", "log_norm")
 
 
 @MODELS.register_module()
@@ -94,7 +95,12 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         images = send(batch["inputs"], self.device)
         if "augment" in batch:
             images = augment_images(images, batch["augment"])
-        return super().forward({"inputs": images}, training=False)["inputs"]
+        if self.pad_size_divisor > 1 or not self._enable_normalize:
+            return super().forward({"inputs": images}, training=False)["inputs"]
+        images = images.flip(1) if self.to_rgb else images
+        return (images - self.mean.float()).div_(
+            self.std
+        )  # as the parent does, without a copy in floating point before
 
     def _check_augments(self) -> None:
         for augment in self.token_augments.augments:

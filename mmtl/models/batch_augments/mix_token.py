@@ -74,10 +74,10 @@ def box_mask(grid_hw: tuple[int, int], box_rcrc: tuple[int, int, int, int]) -> T
     Returns:
         Tensor: bool [N], N = h * w, row by row.
     """
-    mask = torch.ones(grid_hw, dtype=torch.bool)
+    mask = np.ones(grid_hw, dtype=bool)
     row0, column0, row1, column1 = box_rcrc
     mask[row0:row1, column0:column1] = False
-    return mask.flatten()
+    return torch.from_numpy(mask.ravel())
 
 
 @BATCH_AUGMENTS.register_module()

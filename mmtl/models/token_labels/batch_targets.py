@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from mmtl.models.token_labels.targets import TokenTargets
@@ -79,6 +80,6 @@ class BatchTargets:
 
         Source: paper, section 3.2.
         """
-        share = mask.float().mean(-1, keepdim=True)
+        share = mask.mean(-1, keepdim=True, dtype=torch.float32)
         patches = None if self.patch_tokens is None else self.patch_tokens.mix_rows(mask, partner)
         return replace(self, class_token=self.class_token.blend_rows(share, partner), patch_tokens=patches)

@@ -1,7 +1,7 @@
 """Which cells of a score map each token reads: RoIAlign's bins, samples and bilinear weights, through an affine.
 
-Everything that depends on the image but not on the token (a few numbers per image) is computed by NumPy on the host,
-from affines that are still on the CPU. It determines every shape, so that neither host nor device waits for the other.
+Everything that depends on the image but not on the token is computed by NumPy on the host, from affines that are still
+on the CPU. It determines every shape, so that neither host nor device waits for the other.
 """
 
 from typing import NamedTuple
@@ -12,25 +12,29 @@ from torch import Tensor
 
 
 class MapWindows(NamedTuple):
-    """The cells of a score map that each token reads, with the weight of each cell.
+    """The cells of the score maps that each token reads, with the weight of each cell.
 
     Args:
-        cells: int64 [B, N, W], indices into the h * w cells of the map, row by row.
-        weights: float32 [B, N, W], zero where a cell of the window is not touched. They sum to 1 for a token inside
-            the image, otherwise to the share of its samples that are inside.
+        cells: int64 [B, grid h, grid w, window h, window w], indices into the B * h * w cells of all maps, image by
+            image, row by row.
+        weights: float32 of the same shape, zero where a cell of the window is not touched. They sum to 1 for a token
+            inside the image, otherwise to the share of its samples that are inside.
     """
 
     cells: Tensor
     weights: Tensor
 
 
-class _Bins(NamedTuple):
-    """Sizes shared by a batch; u, v are the axes of the token grid, x, y those of the score map."""
+class _Samples(NamedTuple):
+    """Samples of all bins as sums over the grid's axes u and v: position = along_u + along_v.
 
-    cells_xy: np.ndarray  # cells of the map
-    bins_uv: np.ndarray  # tokens of the grid
-    samples_uv: tuple[int, int]  # samples of a bin, at least the largest count of the batch
-    window_xy: tuple[int, int]  # cells that hold all samples of any bin of the batch
+    Row 0 is the position in cells. The others, one for the map and one per frame, are inside if at most 0.5 from 0.
+    """
+
+    along_u: np.ndarray  # float64 [B, 2 + F, 2, grid w, Su], last but two: axes x, y of the map
+    along_v: np.ndarray  # float64 [B, 2 + F, 2, grid h, Sv]
+    share_u: np.ndarray  # float64 [B, Su], share of each sample in its bin; 0 for samples that an image does not use
+    share_v: np.ndarray  # float64 [B, Sv]
 
 
 def map_windows(
@@ -55,35 +59,27 @@ def map_windows(
         frame_affines: [B, F, 2, 3], from the unit square of the network's input to unit squares that a sample must be
             inside to count, as :class:`mmtl.PackTokenLabelInputs` packs them. Read on the host as well.
 
-    Returns:
-        MapWindows: with N = product of ``grid_hw``.
-
     Convention:
         xy_order: the affine acts on (x, y), x to the right, y down.
-        row_major: token n is at row n // w and column n % w of the grid.
         cell_centers: cell (row i, column j) of the map has its center at ((j + 0.5) / w, (i + 0.5) / h).
     """
     device = view_affine.device if device is None else device
-    affines = (
-        [_to_numpy(view_affine)[:, None]]
-        if frame_affines is None
-        else [
-            _to_numpy(view_affine)[:, None],
-            _to_numpy(frame_affines),
-        ]
-    )
-    affines = np.concatenate((affines[0], *affines), axis=1)  # [B, 2 + F, 2, 3]: position, inside the map, frames
+    affines = _to_numpy(view_affine)[:, None].repeat(2, axis=1)  # position, inside the map
+    if frame_affines is not None:
+        affines = np.concatenate((affines, _to_numpy(frame_affines)), axis=1)
     cells_xy, bins_uv = np.array(map_hw[::-1], dtype=float), np.array(grid_hw[::-1], dtype=float)
     sides = affines[:, 0, :, :2] * cells_xy[:, None] / bins_uv  # [B, xy, uv], the sides of a bin in cells
     # A side of 1 cell that arithmetic made 1 + 1e-9 still takes one sample.
     counts = np.ceil(np.linalg.norm(sides, axis=1) - 1e-6).clip(1)  # [B, uv]
-    bins = _Bins(cells_xy, bins_uv, *_static_sizes(sides, counts, cells_xy, bins_uv))
-    along_u, along_v, shares = _separable_samples(_move_origin(affines, cells_xy), counts, bins)
-    return _combine(*(send(torch.from_numpy(part), device) for part in (along_u, along_v, shares)), bins)
+    samples_uv, window_xy = _static_sizes(sides, counts, cells_xy, bins_uv)
+    samples = _separable_samples(_scale(affines, cells_xy), counts, samples_uv, grid_hw)
+    tilted = affines[..., 0, 1].any() or affines[..., 1, 0].any()
+    return (_turned_windows if tilted else _upright_windows)(samples, map_hw, window_xy, device)
 
 
-def send(tensor: Tensor, device: torch.device | str) -> Tensor:
+def send(tensor: Tensor | np.ndarray, device: torch.device | str) -> Tensor:
     """Copy a tensor to a device without waiting where that is safe: the CPU would read it too early."""
+    tensor = torch.from_numpy(tensor) if isinstance(tensor, np.ndarray) else tensor
     return tensor.to(device, non_blocking=torch.device(device).type != "cpu")
 
 
@@ -117,71 +113,78 @@ def _round_up(sizes: np.ndarray, least: np.ndarray) -> tuple[int, int]:
     )
 
 
-def _move_origin(affines: np.ndarray, cells_xy: np.ndarray) -> np.ndarray:
+def _scale(affines: np.ndarray, cells_xy: np.ndarray) -> np.ndarray:
     """Scale affines [B, 2 + F, 2, 3]: the first to cells, the others so that inside means at most 0.5 from 0."""
     scale, shift = np.ones((affines.shape[1], 2)), np.full((affines.shape[1], 2), -0.5)
     scale[0] = cells_xy  # the first cell's center is at 0
     # Inside the map: at most half a cell beyond its border; a sample on that edge is inside, whatever the rounding.
     scale[1] = cells_xy / (cells_xy + 1 + 2e-6)
     shift[1] = -scale[1] / 2
-    moved = affines * scale[..., None]
-    moved[..., 2] += shift
-    return moved
+    scaled = affines * scale[..., None]
+    scaled[..., 2] += shift
+    return scaled
 
 
-def _separable_samples(affines: np.ndarray, counts: np.ndarray, bins: _Bins) -> tuple[np.ndarray, ...]:
-    """Samples of all bins as sums: position = along_u [.., grid w, Su] + along_v [.., grid h, Sv].
-
-    Returns:
-        tuple: along_u [B, 2 + F, 2, grid w, Su], along_v [B, 2 + F, 2, grid h, Sv] and the share of each sample in its
-        bin, float32 [B, Sv * Su]. Samples that an image does not use repeat its last one and have share 0.
-    """
+def _separable_samples(
+    affines: np.ndarray, counts: np.ndarray, samples_uv: tuple[int, int], grid_hw: tuple[int, int]
+) -> _Samples:
+    """Place the samples of all bins; those that an image does not use repeat its last one."""
     places, shares = [], []
-    for axis, num_samples in enumerate(bins.samples_uv):
-        steps, count = np.arange(num_samples), counts[:, axis, None]
+    for num_samples, num_bins, count in zip(samples_uv, grid_hw[::-1], counts.T[..., None], strict=True):
+        steps = np.arange(num_samples)
         within_bin = (np.minimum(steps, count - 1) + 0.5) / count  # [B, S]
-        num_bins = int(bins.bins_uv[axis])
         places.append((np.arange(num_bins)[:, None] + within_bin[:, None]) / num_bins)  # [B, bins, S]
         shares.append((steps < count) / count)
     linear = affines[..., None, None]
     along_u = linear[:, :, :, 0] * places[0][:, None, None]
     along_v = linear[:, :, :, 1] * places[1][:, None, None] + linear[:, :, :, 2]
-    share = (shares[1][:, :, None] * shares[0][:, None, :]).astype(np.float32)
-    return along_u, along_v, share.reshape(len(share), share.shape[1] * share.shape[2])
+    return _Samples(along_u, along_v, *shares)
 
 
-def _combine(along_u: Tensor, along_v: Tensor, shares: Tensor, bins: _Bins) -> MapWindows:
-    """Windows of all tokens, from the samples of :func:`_separable_samples`."""
-    samples = (along_u[:, :, :, None, :, None] + along_v[:, :, :, :, None, :, None]).flatten(
-        5
-    )  # [.., grid h, grid w, S]
-    inside = (samples[:, 1:].abs() <= 0.5).flatten(1, 2).all(1)
-    shares = shares[:, None, None] * inside  # [B, grid h, grid w, S]
-    (map_w, map_h), (window_w, window_h) = (int(size) for size in bins.cells_xy), bins.window_xy
-    first_x, weights_x = _axis_weights(samples[:, 0, 0], map_w, window_w)
-    first_y, weights_y = _axis_weights(samples[:, 0, 1], map_h, window_h)
-    # Sum over the samples. Not a matrix product, which autocast and TF32 would round.
-    weights_y = weights_y * shares.unsqueeze(-1)
-    weights = (weights_y.unsqueeze(-1) * weights_x.unsqueeze(-2)).sum(-3)
-    steps = torch.arange(window_h * map_w, device=shares.device).view(window_h, map_w)[:, :window_w].flatten()
-    cells = (first_y * map_w + first_x).unsqueeze(-1) + steps  # [B, grid h, grid w, W]
-    return MapWindows(cells.flatten(1, 2), weights.flatten(3).flatten(1, 2))
+def _upright_windows(
+    samples: _Samples, map_hw: tuple[int, int], window_xy: tuple[int, int], device: torch.device | str
+) -> MapWindows:
+    """Compute windows if x depends on u only and y on v only: products of an interval of columns and one of rows."""
+    # The offset of x is in along_v, where it is the same for all rows.
+    x = samples.along_u[:, :, 0] + samples.along_v[:, :, 0, :1, :1]
+    axes = []
+    for positions, share, size, window in (
+        (x, samples.share_u, map_hw[1], window_xy[0]),
+        (samples.along_v[:, :, 1], samples.share_v, map_hw[0], window_xy[1]),
+    ):
+        share = share[:, None] * (np.abs(positions[:, 1:]) <= 0.5).all(1)  # [B, bins, S]
+        clipped = positions[:, 0].clip(0, size - 1)
+        first = np.floor(clipped.min(-1)).clip(max=size - window)[..., None]  # [B, bins, 1]
+        cells = first + np.arange(window)
+        weights = (1 - np.abs(clipped[..., None] - cells[:, :, None])).clip(0)  # [B, bins, S, window]
+        axes.append((cells.astype(np.int64), (weights * share[..., None]).sum(-2).astype(np.float32)))
+    (columns, weights_x), (rows, weights_y) = axes
+    rows = (rows + map_hw[0] * np.arange(len(rows))[:, None, None]) * map_hw[1]  # of all images
+    columns, weights_x = (send(part[:, None, :, None, :], device) for part in (columns, weights_x))
+    rows, weights_y = (send(part[:, :, None, :, None], device) for part in (rows, weights_y))
+    return MapWindows(rows + columns, weights_y * weights_x)
 
 
-def _axis_weights(positions: Tensor, size: int, window: int) -> tuple[Tensor, Tensor]:
-    """Interpolate linearly along an axis of ``size`` cells.
-
-    Args:
-        positions: float64 [B, h, w, S], of the samples, in cells.
-        size: cells of the map.
-        window: cells of the window.
-
-    Returns:
-        tuple: first cell of each window, int64 [B, h, w], and weights float32 [B, h, w, S, window].
-    """
-    positions = positions.clamp(0, size - 1)
-    first = positions.amin(-1).floor_().clamp_(max=size - window)
+def _turned_windows(
+    samples: _Samples, map_hw: tuple[int, int], window_xy: tuple[int, int], device: torch.device | str
+) -> MapWindows:
+    """Compute windows of a batch with turned or sheared images."""
+    along_u, along_v = samples.along_u[:, :, :, None, :, None], samples.along_v[:, :, :, :, None, :, None]
+    share = (samples.share_v[:, None, None, :, None] * samples.share_u[:, None, None, None]).astype(np.float32)
+    positions = send(along_u, device) + send(along_v, device)  # [B, 2 + F, 2, grid h, grid w, Sv, Su]
+    share = send(share, device) * (positions[:, 1:].abs() <= 0.5).all(dim=(1, 2))
+    sizes = np.array(map_hw[::-1], dtype=float).reshape(1, 2, 1, 1, 1, 1)
+    last, last_first = (send(limit, device) for limit in (sizes - 1, sizes - np.reshape(window_xy, sizes.shape)))
+    positions = positions[:, 0].clamp(min=0).minimum(last)
+    first = positions.amin((-2, -1), keepdim=True).floor_().minimum(last_first)  # [B, 2, grid h, grid w, 1, 1]
     # Measured from the window's first cell, positions are small numbers, which float32 holds exactly enough.
-    offsets = (positions - first.unsqueeze(-1)).float()
-    steps = torch.arange(window, device=positions.device)
-    return first.long(), (offsets.unsqueeze(-1) - steps).abs_().neg_().add_(1).clamp_(min=0)
+    offsets = (positions - first).float().flatten(-2).unsqueeze(-1)  # [B, 2, grid h, grid w, S, 1]
+    steps = torch.arange(max(window_xy), device=device)
+    along_x, along_y = (1 - (offsets - steps).abs_()).clamp_(min=0).unbind(1)  # [B, grid h, grid w, S, window]
+    along_x, along_y = along_x[..., : window_xy[0]], along_y[..., : window_xy[1]] * share.flatten(-2).unsqueeze(-1)
+    # Sum over the samples. Not a matrix product, which autocast and TF32 would round.
+    weights = (along_y.unsqueeze(-1) * along_x.unsqueeze(-2)).sum(-3)
+    columns, rows = first.long().unbind(1)
+    images = map_hw[0] * np.arange(len(samples.share_u)).reshape(-1, 1, 1, 1, 1)
+    window = (images + np.arange(window_xy[1])[:, None]) * map_hw[1] + np.arange(window_xy[0])
+    return MapWindows(rows * map_hw[1] + columns + send(window, device), weights)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmtl.models.token_labels import checks
 from mmtl.models.token_labels.map_windows import map_windows, send
 from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
-from mmtl.models.token_labels.sparse_softmax import pack_entries, scale_entries, softmax_of_entries, unpack_entries
+from mmtl.models.token_labels.sparse_softmax import sparse_softmax
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,7 +140,8 @@ class TokenTargets:
         checks.check_smoothing(smoothing)
         share = smoothing / self.num_classes
         factor = 1 - smoothing + share
-        return replace(self, weights=self.weights * factor, tail=self.tail * factor + share * self.row_weights)
+        tail = torch.add(self.tail * factor, self.row_weights, alpha=share)
+        return replace(self, weights=self.weights * factor, tail=tail)
 
     def weighted(self, factor: float | Tensor) -> TokenTargets:
         """Multiply the tokens' weights in the loss by a number, [B, N] or [B, 1]."""
@@ -159,15 +161,13 @@ class TokenTargets:
         """
         other = self[partner]
 
-        def pick(own: Tensor, others: Tensor) -> Tensor:
-            return torch.where(mask.unsqueeze(-1) if own.ndim == 3 else mask, own, others)
-
+        entry_mask = mask.unsqueeze(-1)
         return replace(
             self,
-            classes=pick(self.classes, other.classes),
-            weights=pick(self.weights, other.weights),
-            tail=pick(self.tail, other.tail),
-            row_weights=pick(self.row_weights, other.row_weights),
+            classes=torch.where(entry_mask, self.classes, other.classes),
+            weights=torch.where(entry_mask, self.weights, other.weights),
+            tail=torch.where(mask, self.tail, other.tail),
+            row_weights=torch.where(mask, self.row_weights, other.row_weights),
         )
 
     def blend_rows(self, share: Tensor, partner: Tensor) -> TokenTargets:
@@ -177,7 +177,14 @@ class TokenTargets:
             share: float32 [N] or [B, N], share of the token that shows the image itself.
             partner: int64 [B], the image that the rest of it shows.
         """
-        return self.weighted(share) + self[partner].weighted(1 - share)
+        other, own_share = self[partner], share.unsqueeze(-1)
+        return replace(
+            self,
+            classes=torch.cat((self.classes, other.classes), dim=-1),
+            weights=torch.cat((self.weights * own_share, other.weights * (1 - own_share)), dim=-1),
+            tail=torch.lerp(other.tail, self.tail, share),
+            row_weights=torch.lerp(other.row_weights, self.row_weights, share),
+        )
 
     def ground_truth(self, labels: Tensor, blend: str = "label", check_values: bool = True) -> TokenTargets:
         """Make the target of the class token from the class label, from this target (the pooled map), or from both.
@@ -273,28 +280,29 @@ def token_targets(
         checks.check_values(maps, num_classes)
     device = scores.device if device is None else device
     windows = map_windows(view_affine, tuple(scores.shape[1:3]), grid_hw, device, frame_affines)
-    values = send(scores, device).float()
+    values, window_weights = send(scores, device), windows.weights.unsqueeze(-1)
     if tail == "probability":
-        values, cell_tail = _cell_probabilities(values, send(log_norm, device).float(), num_classes)
-    cells = pack_entries(values, send(classes, device)).flatten(1, 2)
-    entries = scale_entries(_read(cells, windows.cells), windows.weights.unsqueeze(-1)).flatten(2)
+        values, cell_tail = _cell_probabilities(values.float(), send(log_norm, device).float(), num_classes)
+    # Entries of a token: W cells of its window, k classes each.
+    shape = len(scores), grid_hw[0] * grid_hw[1], windows.cells.shape[3:].numel() * scores.shape[3]  # [B, N, W * k]
+    values = (_read(values, windows.cells) * window_weights).view(shape)
+    read_classes = _read(send(classes, device), windows.cells).view(shape)
     if tail == "zero_logit":
-        read_classes, weights, tails = softmax_of_entries(entries, num_classes)
+        read_classes, weights, tails = sparse_softmax(values, read_classes, num_classes)
     else:
-        read_classes, weights = unpack_entries(entries)
-        cell_tails = _read(cell_tail.flatten(1), windows.cells)
-        tails = (cell_tails * windows.weights).sum(-1) + (1 - windows.weights.sum(-1)) / num_classes
+        read_classes, weights = read_classes.long(), values
+        outside_share = 1 - windows.weights.sum((-2, -1))
+        cell_tails = (_read(cell_tail.unsqueeze(-1), windows.cells) * window_weights).sum((-3, -2, -1))
+        tails = (cell_tails + outside_share / num_classes).view(shape[:2])
     targets = TokenTargets(read_classes, weights, tails, torch.ones_like(tails), num_classes, tuple(grid_hw))
     if outside == "ignore":
-        targets = targets.weighted((windows.weights.sum(-1) > 0).to(tails))
+        targets = targets.weighted((windows.weights.sum((-2, -1)) > 0).view(shape[:2]))
     return targets.smoothed(smoothing) if smoothing else targets
 
 
 def _read(cell_values: Tensor, cells: Tensor) -> Tensor:
-    """Read values [B, h * w, ...] at the cells [B, N, W], giving [B, N, W, ...]."""
-    batch, num_cells = cell_values.shape[:2]
-    offsets = torch.arange(0, batch * num_cells, num_cells, device=cells.device).view(-1, 1, 1)
-    return cell_values.flatten(0, 1).index_select(0, (cells + offsets).flatten()).unflatten(0, cells.shape)
+    """Read values [B, h, w, k] at cells [..., W] of all images, giving [..., W, k]."""
+    return F.embedding(cells, cell_values.flatten(0, 2))
 
 
 def _cell_probabilities(scores: Tensor, log_norm: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
