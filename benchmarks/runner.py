@@ -29,7 +29,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
-from pipeline import draw_score_maps
+from pipeline import write_score_maps
 from torch.utils.data import Dataset
 
 from mmtl.utils.model_parts import unwrap_model
@@ -73,7 +73,7 @@ def make_config(args: argparse.Namespace, folder: Path) -> Config:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     images = args.images or draw_images(folder / "images")
-    draw_score_maps(images, folder / "store")
+    write_score_maps(images, folder / "store")
     pipeline = cfg.train_dataloader.dataset.pipeline
     for step in pipeline:
         if step.type == "mmtl.LoadScoreMap":
