@@ -69,4 +69,4 @@ def take_draws(results: dict[str, Any]) -> np.ndarray | None:
     if pending is None:
         return None
     results["img"] = pending.image
-    return np.stack(pending.rows)
+    return np.concatenate(pending.rows).reshape(len(pending.rows), -1)

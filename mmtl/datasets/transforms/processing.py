@@ -107,8 +107,10 @@ def resized_crop(
     box = np.atleast_3d(image[top : top + height, left : left + width])
     if min(box.strides) < 0:  # a view of a flipped image, which no tensor can share
         box = box.copy()
-    resized = F.interpolate(torch.from_numpy(box).permute(2, 0, 1)[None], size_hw, mode=interpolation, antialias=True)
-    return resized[0].contiguous().permute(1, 2, 0).numpy().reshape(*size_hw, *image.shape[2:])
+    # Views are made in NumPy, which takes a fraction of PyTorch's time for them.
+    box = torch.from_numpy(box.transpose(2, 0, 1)[None])
+    resized = F.interpolate(box, size_hw, mode=interpolation, antialias=True).numpy()[0]
+    return np.ascontiguousarray(resized).transpose(1, 2, 0).reshape(*size_hw, *image.shape[2:])
 
 
 @TRANSFORMS.register_module()
