@@ -11,10 +11,12 @@ randomness = dict(seed=0)
 log_level = "INFO"
 load_from = None
 resume = False
+log_interval = 50  # iterations; times are right only as means over an interval: iterations do not wait for the GPU
+log_processor = dict(window_size=log_interval)
 default_hooks = dict(
     runtime_info=dict(type="mmtl.RuntimeInfoHook"),  # fetches logged values once per logging interval
     timer=dict(type="mmtl.IterTimerHook"),
-    logger=dict(type="LoggerHook", interval=50),
+    logger=dict(type="LoggerHook", interval=log_interval),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="mmtl.CheckpointHook", max_keep_ckpts=2),
     compile=dict(type="mmtl.CompileHook"),  # --cfg-options compile=True compiles the model

@@ -9,11 +9,14 @@ from mmtl.registry import HOOKS
 
 @HOOKS.register_module()
 class IterTimerHook(hooks.IterTimerHook):
-    """Log mmengine's iteration times (time, data_time, eta) and the images per second of all ranks."""
+    """Log mmengine's iteration times (time, data_time, eta) and the images per second of all ranks.
+
+    Most iterations do not wait for the GPU and end before it has finished, so the rate is that of the log's window.
+    """
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Log the iteration's time and the rate that follows from it."""
+        """Log the iteration's time, and the rate over the window of the log."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         images = len(data_batch["inputs"]) * get_world_size()
-        seconds = runner.message_hub.get_scalar("train/time").current()
+        seconds = runner.message_hub.get_scalar("train/time").mean(runner.log_processor.window_size)
         runner.message_hub.update_scalar("train/images_per_s", images / seconds)

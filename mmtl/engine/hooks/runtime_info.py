@@ -1,13 +1,12 @@
 """Keep logged values on the device until somebody reads them: mmengine waits for the device in every iteration."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections import OrderedDict, defaultdict
+from collections.abc import ItemsView, ValuesView
+from typing import Any
 
-import numpy as np
 import torch
 from mmengine import hooks
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -16,90 +15,58 @@ from mmtl.registry import HOOKS
 MAX_PENDING = 1000  # fetch after this many iterations even if nobody reads, to bound memory
 
 
-class Pending(NamedTuple):
-    """Values [n] of one iteration on the device, and the histories that they belong to."""
+class LazyScalars(OrderedDict):
+    """The histories of a message hub by key; reading one of late values fetches them from the device first."""
 
-    histories: Sequence["LazyHistoryBuffer"]
-    values: Tensor
+    def __init__(self, histories: dict[str, HistoryBuffer]) -> None:
+        super().__init__(histories)
+        self.late: set[str] = set()  # keys with values on the device
+        # by dtype and device, for each iteration the keys and their values [n]
+        self.pending: dict[tuple, list[tuple[list[str], Tensor]]] = defaultdict(list)
 
-
-class PendingScalars:
-    """Logged values of a run that have not been fetched from the device."""
-
-    def __init__(self) -> None:
-        self.pending: list[Pending] = []
-
-    def add(self, histories: Sequence["LazyHistoryBuffer"], values: Sequence[Tensor]) -> None:
-        """Add one value to each history."""
-        by_kind = defaultdict(list)
-        for history, value in zip(histories, values, strict=True):
-            by_kind[value.dtype, value.device].append((history, value.detach().reshape(())))
-        for pairs in by_kind.values():  # a copy, as a compiled step may reuse the memory of its outputs
-            self.pending.append(Pending([history for history, _ in pairs], torch.stack([value for _, value in pairs])))
-        if len(self.pending) > MAX_PENDING:
-            self.fetch()
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Add one value to the history of each key, which must exist."""
+        by_kind = defaultdict(dict)
+        for key, value in values.items():
+            by_kind[value.dtype, value.device][key] = value.detach().reshape(())
+        self.late.update(values)
+        for kind, same in by_kind.items():  # a copy, as a compiled step may reuse the memory of its outputs
+            self.pending[kind].append((list(same), torch.stack(list(same.values()))))
+            if len(self.pending[kind]) > MAX_PENDING:
+                self.fetch()
 
     def fetch(self) -> None:
         """Move all values to their histories, with one transfer for each dtype and device."""
-        pending, self.pending = self.pending, []
-        by_kind = defaultdict(list)
-        for entry in pending:
-            by_kind[entry.values.dtype, entry.values.device].append(entry.values)
-        numbers = {kind: iter(torch.cat(values).tolist()) for kind, values in by_kind.items()}
-        fetched = defaultdict(list)
-        for entry in pending:
-            for history in entry.histories:
-                fetched[history].append(next(numbers[entry.values.dtype, entry.values.device]))
-        for history, values in fetched.items():
-            history.extend(values)
+        pending = list(self.pending.values())
+        self.pending.clear()
+        self.late.clear()
+        for entries in pending:
+            numbers = iter(torch.cat([values for _, values in entries]).tolist())
+            for keys, _ in entries:
+                for key in keys:
+                    self[key].update(next(numbers))
 
+    def __getitem__(self, key: str) -> HistoryBuffer:
+        if key in self.late:
+            self.fetch()
+        return super().__getitem__(key)
 
-class LazyHistoryBuffer(HistoryBuffer):
-    """A history whose latest values are fetched from the device when it is read.
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the history of a key."""
+        return self[key] if key in self else default
 
-    Copies and pickles are plain HistoryBuffers, so checkpoints do not change.
+    def items(self) -> ItemsView[str, HistoryBuffer]:
+        """Return all keys and histories."""
+        self.fetch()
+        return super().items()
 
-    Args:
-        scalars: pending values of this and other histories.
-        start: history to continue.
-    """
-
-    def __init__(self, scalars: PendingScalars, start: HistoryBuffer) -> None:
-        self.scalars = scalars
-        super().__init__(*start.data, max_length=start.max_length)
-
-    @property
-    def _log_history(self) -> np.ndarray:
-        self.scalars.fetch()
-        return self._logs
-
-    @_log_history.setter
-    def _log_history(self, logs: np.ndarray) -> None:
-        self._logs = logs
-
-    @property
-    def _count_history(self) -> np.ndarray:
-        self.scalars.fetch()
-        return self._counts
-
-    @_count_history.setter
-    def _count_history(self, counts: np.ndarray) -> None:
-        self._counts = counts
-
-    def extend(self, values: Sequence[float]) -> None:
-        """Append values, each with count 1."""
-        self._logs = np.append(self._logs, values)[-self.max_length :]
-        self._counts = np.append(self._counts, np.ones(len(values), self._counts.dtype))[-self.max_length :]
-
-    def plain(self) -> HistoryBuffer:
-        """Return a HistoryBuffer of the same values."""
-        return HistoryBuffer(self._log_history, self._count_history, self.max_length)
-
-    def __deepcopy__(self, memo: dict) -> HistoryBuffer:
-        return self.plain()
+    def values(self) -> ValuesView[HistoryBuffer]:
+        """Return all histories."""
+        self.fetch()
+        return super().values()
 
     def __reduce__(self) -> tuple:
-        return HistoryBuffer, (*self.data, self.max_length)
+        return OrderedDict, (list(self.items()),)
 
 
 @HOOKS.register_module()
@@ -111,27 +78,19 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
     those of all iterations at once. The logged numbers are the same.
     """
 
-    def before_run(self, runner: Runner) -> None:
-        """Record the run's settings."""
-        super().before_run(runner)
-        self.scalars = PendingScalars()
-
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Record the values that the model logs; tensors are fetched later."""
-        tensors = {}
+        hub, tensors = runner.message_hub, {}
+        if not isinstance(hub.log_scalars, LazyScalars):
+            hub._log_scalars = LazyScalars(hub.log_scalars)
         for key, value in (outputs or {}).items():
             if isinstance(value, Tensor):
-                tensors[self._history(runner.message_hub, f"train/{key}")] = value
+                tensors[f"train/{key}"] = value
+                if f"train/{key}" not in hub.log_scalars:  # as update_scalar does
+                    hub.log_scalars[f"train/{key}"] = HistoryBuffer()
+                    hub._set_resumed_keys(f"train/{key}", True)
             else:
-                runner.message_hub.update_scalar(f"train/{key}", value)
-        self.scalars.add(list(tensors), list(tensors.values()))
-
-    def _history(self, hub: MessageHub, key: str) -> LazyHistoryBuffer:
-        """Return the history of a key in the message hub; those of a resumed run are replaced by lazy ones."""
-        history = hub.log_scalars.get(key)
-        if not isinstance(history, LazyHistoryBuffer) or history.scalars is not self.scalars:
-            hub._set_resumed_keys(key, True)  # as update_scalar does
-            history = hub.log_scalars[key] = LazyHistoryBuffer(self.scalars, history or HistoryBuffer())
-        return history
+                hub.update_scalar(f"train/{key}", value)
+        hub.log_scalars.add(tensors)

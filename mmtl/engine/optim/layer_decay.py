@@ -25,14 +25,9 @@ class LayerDecayOptimWrapperConstructor(MergedGroupsMixin, LearningRateDecayOpti
         get_layer_depth: Callable[[str], tuple[int, int]] | None = None,
         **kwargs: object,
     ) -> None:
-        """Add a module's parameters with the learning rate of their depth.
+        """Add a module's parameters to ``params`` with the learning rate of their depth.
 
-        Args:
-            params: groups, extended in place.
-            module: the model, then its parts.
-            prefix: name of the part in the model.
-            get_layer_depth: depth and number of depths of a parameter's name; None asks the model's backbone.
-            **kwargs: arguments of the parent class.
+        ``get_layer_depth`` returns depth and number of depths of a parameter's name; None asks the model's backbone.
         """
         if get_layer_depth is None and not hasattr(module, "get_layer_depth"):
 

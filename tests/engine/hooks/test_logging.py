@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import pytest
 from helpers.paths import ROOT
 from mmengine.config import Config
 from mmengine.logging import MessageHub
@@ -9,22 +10,30 @@ from mmengine.visualization import Visualizer
 RUNTIME = ROOT / "configs/_base_/pretrain_runtime.py"
 
 
-def test_images_per_second_are_the_images_of_a_batch_divided_by_its_time():
+def test_images_per_second_count_the_time_of_all_iterations_of_a_logging_interval(monkeypatch):
+    """Iterations that do not wait for a GPU end early, and the one that waits takes longer."""
+    clock = iter([0, 0, 9, 9, 9, 10, 10, 10, 13, 13])
+    monkeypatch.setattr("mmengine.hooks.iter_timer_hook.time", SimpleNamespace(time=lambda: next(clock)))
     hub = MessageHub.get_instance("test_images_per_second")
-    runner = SimpleNamespace(message_hub=hub, iter=0, max_iters=10)
+    runner = SimpleNamespace(message_hub=hub, iter=0, max_iters=10, log_processor=SimpleNamespace(window_size=2))
     hook = HOOKS.build(dict(type="mmtl.IterTimerHook"))
     hook.before_train_epoch(runner)
-    hook.before_train_iter(runner, 0)
-    hook.after_train_iter(runner, 0, dict(inputs=[0] * 12))
-    time, rate = (hub.get_scalar(f"train/{name}").current() for name in ("time", "images_per_s"))
-    assert time > 0 and abs(rate * time - 12) < 1e-6
+    for runner.iter in range(3):
+        hook.before_train_iter(runner, runner.iter)
+        hook.after_train_iter(runner, runner.iter, dict(inputs=[0] * 12))
+    assert hub.get_scalar("train/time").data[0].tolist() == [9, 1, 3]
+    assert hub.get_scalar("train/images_per_s").current() == 2 * 12 / (1 + 3)
+
+
+@pytest.mark.parametrize("name", ["pretrain_runtime", "segment_runtime"])
+def test_the_log_averages_over_its_interval(name):
+    cfg = Config.fromfile(RUNTIME.with_stem(name))
+    assert cfg.log_processor.window_size == cfg.default_hooks.logger.interval
 
 
 def test_training_values_are_averaged_and_validation_values_are_not():
     hub = MessageHub.get_instance("test_means")
-    values = dict(
-        train=("loss", "accuracy_class_token", "images_per_s"), val=("accuracy/top1", "accuracy/patch_tokens")
-    )
+    values = dict(train=("loss", "accuracy_class_token", "time"), val=("accuracy/top1", "accuracy/patch_tokens"))
     for mode, keys in values.items():
         for key in keys:
             hub.update_scalar(f"{mode}/{key}", 1.0)

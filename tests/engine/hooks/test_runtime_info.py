@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtl.engine.hooks.runtime_info import LazyHistoryBuffer, PendingScalars
+from mmtl.engine.hooks.runtime_info import LazyScalars
 
 ITERATIONS, INTERVAL = 10, 4
 
@@ -135,21 +135,35 @@ def test_iterations_between_logs_read_no_value_and_a_log_reads_all_at_once(tmp_p
     assert hub.get_scalar("train/loss").data[0].tolist() == [0, 1, 2, 3] and len(transfers) == 1
 
 
-def test_copies_and_pickles_are_plain_buffers_with_all_values():
-    scalars = PendingScalars()
-    history = LazyHistoryBuffer(scalars, HistoryBuffer([1.0], [1]))
-    for copied in (copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))):
-        scalars.add([history], [torch.tensor(2.0, requires_grad=True)])
-        plain = copied(history)
-        assert type(plain) is HistoryBuffer and plain.data[0].tolist() == history.data[0].tolist()
-    assert history.data[0].tolist() == [1, 2, 2] and history.data[1].tolist() == [1, 1, 1]
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda scalars: pickle.loads(pickle.dumps(scalars)), dict])
+def test_copies_and_pickles_have_all_values(copied):
+    scalars = LazyScalars(dict(loss=HistoryBuffer([1.0], [1])))
+    scalars.add(dict(loss=torch.tensor(2.0, requires_grad=True)))
+    history = copied(scalars)["loss"]
+    assert type(history) is HistoryBuffer and [each.tolist() for each in history.data] == [[1, 2], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda scalars: scalars["loss"],
+        lambda scalars: scalars.get("loss"),
+        lambda scalars: dict(scalars.items())["loss"],
+        lambda scalars: list(scalars.values())[0],
+    ],
+)
+def test_every_way_to_read_gives_the_latest_value(read):
+    scalars = LazyScalars(dict(loss=HistoryBuffer(), count=HistoryBuffer()))
+    scalars.add(dict(loss=torch.tensor(2.0), count=torch.tensor(3)))
+    assert read(scalars).current() == 2 and scalars["count"].current() == 3
+    scalars.add(dict(loss=torch.tensor(4.0)))
+    assert read(scalars).data[0].tolist() == [2, 4] and scalars.get("other", 5) == 5
 
 
 def test_values_that_nobody_reads_are_fetched_eventually(monkeypatch):
     monkeypatch.setattr("mmtl.engine.hooks.runtime_info.MAX_PENDING", 5)
-    scalars = PendingScalars()
-    history = LazyHistoryBuffer(scalars, HistoryBuffer(max_length=8))
+    scalars = LazyScalars(dict(loss=HistoryBuffer(max_length=8)))
     for step in range(20):
-        scalars.add([history], [torch.tensor(step)])
-        assert len(scalars.pending) <= 5
-    assert history.data[0].tolist() == list(range(12, 20))
+        scalars.add(dict(loss=torch.tensor(step)))
+        assert all(len(entries) <= 5 for entries in scalars.pending.values())
+    assert scalars["loss"].data[0].tolist() == list(range(12, 20))
