@@ -1,14 +1,14 @@
 """The rate of a complete training run, where its main thread spends the time, and the bare step beside it.
 
     python benchmarks/runner.py --device cuda --compile             # samples that are ready in memory
-    python benchmarks/runner.py --device cuda --compile --jpeg      # synthetic JPEGs of ImageNet's size, or --images FOLDER
+    python benchmarks/runner.py --device cuda --compile --jpeg      # synthetic JPEGs of ImageNet's size
     python benchmarks/runner.py --batch 4 --steps 8 --workers 0     # dry run on a CPU
     python benchmarks/runner.py --device cuda --released CHECKOUT   # the authors' code, which needs timm 0.4.5
 
-The run is the recipe's: its data loader, data preprocessor, optimizer wrapper and hooks under mmengine's Runner, without
-validation and checkpoints. Ready samples are 64 packed outputs of the recipe's own pipeline, so the run includes
-everything but decoding and cropping. The bare step repeats forward, backward and optimizer on one batch whose targets
-are ready, compiled if the run is. The authors' step takes the same number of images and score maps of the same size.
+The run is the recipe's: its data loader, data preprocessor, optimizer wrapper and hooks under mmengine's Runner,
+without validation and checkpoints. Ready samples are 64 packed outputs of the recipe's own pipeline, so the run
+includes everything but decoding and cropping. The bare step repeats forward, backward and optimizer on one batch whose
+targets are ready, compiled if the run is. The authors' step takes as many images and score maps of the same size.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def make_config(args: argparse.Namespace, folder: Path) -> Config:
     cfg.default_hooks.checkpoint.update(interval=-1, save_last=False)
     cfg.work_dir, cfg.log_level = str(folder / "run"), "WARNING"
     if args.device == "cuda":
-        cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="bfloat16", loss_scale=dict(enabled=False))
+        cfg.optim_wrapper.type = "mmtl.BFloat16OptimWrapper"
     cfg.compile = args.compile
     return cfg
 

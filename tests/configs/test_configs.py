@@ -100,17 +100,6 @@ def test_optimizer_updates_few_groups_at_once(path):
     assert optimizer.defaults["fused"]
 
 
-@pytest.mark.parametrize("task", ["tokenlabel-300e_in1k", "upernet_8xb2-160k_ade20k"])
-def test_documented_options_train_in_bfloat16_without_a_gradient_scaler(task, monkeypatch):
-    monkeypatch.setattr("mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available", lambda: True)
-    config = load(next(path for path in CONFIGS if path.stem.startswith("lvvit-small") and task in path.stem))
-    options = {"type": "AmpOptimWrapper", "dtype": "bfloat16", "loss_scale.enabled": False}
-    config.merge_from_dict({f"optim_wrapper.{key}": value for key, value in options.items()})
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        wrapper = build_optim_wrapper(build_model(config), config.optim_wrapper)
-    assert wrapper.cast_dtype == torch.bfloat16 and not wrapper.loss_scaler.is_enabled()
-
-
 METAFILES = sorted((ROOT / "configs").rglob("metafile.yml"))
 ENTRIES = [entry for path in METAFILES for entry in yaml.safe_load(path.read_text())["Models"]]
 

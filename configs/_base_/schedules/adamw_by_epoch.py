@@ -1,8 +1,8 @@
 # AdamW without weight decay for norms, biases and embeddings, and a validation after every epoch. A recipe adds the
 # learning rate and the length.
 #
-# `--amp` trains in float16 with a gradient scaler. bfloat16 needs no scaler; in place of --amp:
-# --cfg-options optim_wrapper.type=AmpOptimWrapper optim_wrapper.dtype=bfloat16 optim_wrapper.loss_scale.enabled=False
+# Mixed precision: `--cfg-options optim_wrapper.type=mmtl.BFloat16OptimWrapper`, or `--amp` for float16 with a gradient
+# scaler, which waits for the device in every iteration.
 optim_wrapper = dict(
     # Two parameter groups, with decay and without, and one fused update of all their parameters.
     constructor="mmtl.MergedOptimWrapperConstructor",
