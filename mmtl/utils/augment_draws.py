@@ -16,13 +16,13 @@ class Operation(IntEnum):
     FLIP_HORIZONTAL = auto()
     FLIP_VERTICAL = auto()
     FLIP_DIAGONAL = auto()
-    AUTO_CONTRAST = auto()
-    EQUALIZE = auto()
     INVERT = auto()
     POSTERIZE = auto()  # value: bits kept
     SOLARIZE = auto()  # threshold
     SOLARIZE_ADD = auto()  # value: gray levels added below threshold
     BRIGHTNESS = auto()  # value: factor, rest: 1 - factor
+    AUTO_CONTRAST = auto()
+    EQUALIZE = auto()
     CONTRAST = auto()  # value, rest
     COLOR = auto()  # value, rest
     SHARPNESS = auto()  # value, rest

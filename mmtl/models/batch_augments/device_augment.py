@@ -26,13 +26,13 @@ GROUPS: tuple[tuple[tuple[Operation, ...], Apply], ...] = (
     ((Operation.FLIP_DIAGONAL,), partial(_flip, dims=(2, 3))),
     (
         (
-            Operation.AUTO_CONTRAST,
-            Operation.EQUALIZE,
             Operation.INVERT,
             Operation.POSTERIZE,
             Operation.SOLARIZE,
             Operation.SOLARIZE_ADD,
             Operation.BRIGHTNESS,
+            Operation.AUTO_CONTRAST,
+            Operation.EQUALIZE,
             Operation.CONTRAST,
         ),
         look_up,
@@ -71,9 +71,14 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _schedule(rows: np.ndarray) -> Iterator[tuple[Apply, np.ndarray, np.ndarray]]:
-    """Yield what to apply, with which draws [n], to which images, int64 [n]; ``rows`` are :data:`DRAW` [B, L]."""
+    """Yield what to apply, with which draws [n], to which images, int64 [n], sorted by operation.
+
+    Args:
+        rows: :data:`DRAW` [B, L].
+    """
     for step in rows.T:
         for operations, apply in GROUPS:
             (concerned,) = np.nonzero(np.isin(step["operation"], operations))
+            concerned = concerned[step["operation"][concerned].argsort(kind="stable")]
             if concerned.size:
                 yield apply, step[concerned], concerned

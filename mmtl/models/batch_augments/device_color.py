@@ -18,22 +18,24 @@ def look_up(images: Tensor, draws: np.ndarray) -> Tensor:
 
     Args:
         images: uint8 [n, 3, H, W].
-        draws: :data:`DRAW` [n].
+        draws: :data:`DRAW` [n], sorted by operation.
 
     Returns:
         Tensor: uint8 [n, 3, H, W].
     """
-    tables = to_device(fixed_tables(draws)[:, None].repeat(3, axis=1), images)
-    for operation, make in TABLES_OF_IMAGES.items():
-        rows = np.flatnonzero(draws["operation"] == operation)
-        if rows.size:
-            index = to_device(rows, images)
-            tables.index_copy_(0, index, make(images.index_select(0, index), draws[rows]))
-    return tables.gather(2, images.flatten(2).long()).view_as(images)
+    levels = torch.arange(256, device=images.device)
+    counts = [int((draws["operation"] == operation).sum()) for operation in TABLES_OF_IMAGES]
+    counts = [len(draws) - sum(counts), *counts]  # operations with fixed tables have the lower numbers
+    rows, parts = np.split(draws, np.cumsum(counts[:-1])), images.split(counts)
+    tables = [to_device(fixed_tables(rows[0])[:, None].repeat(3, axis=1), images)]
+    for make, row, part in zip(TABLES_OF_IMAGES.values(), rows[1:], parts[1:], strict=True):
+        if len(part):
+            tables.append(make(part, row, levels))
+    return torch.cat(tables).gather(2, images.flatten(2).long()).view_as(images)
 
 
 def fixed_tables(draws: np.ndarray) -> np.ndarray:
-    """Return the tables that do not depend on the image, uint8 [n, 256], on the host; others are the identity."""
+    """Return the tables that do not depend on the image, uint8 [n, 256], on the host."""
     levels = np.arange(256, dtype=np.float32)
     operation, value, threshold = (draws[name][:, None] for name in ("operation", "value", "threshold"))
     step = 2 ** (8 - value)
@@ -58,16 +60,15 @@ def fixed_tables(draws: np.ndarray) -> np.ndarray:
     return tables.clip(0, 255).astype(np.uint8)
 
 
-def auto_contrast_tables(images: Tensor, draws: np.ndarray) -> Tensor:
+def auto_contrast_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that stretch each channel to the full range, uint8 [n, 3, 256]."""
     low, high = images.flatten(2).aminmax(dim=2, keepdim=True)
-    levels = _levels(images, torch.float64)
     scale = levels[-1] / (high.double() - low)  # ``255 / tensor`` would multiply by the reciprocal
     stretched = (levels * scale - low * scale).clamp(0, 255)
     return torch.where(high > low, stretched, levels).to(torch.uint8)
 
 
-def equalize_tables(images: Tensor, draws: np.ndarray) -> Tensor:
+def equalize_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that flatten each channel's histogram, uint8 [n, 3, 256]."""
     pixels = images.flatten(2).long()
     histogram = pixels.new_zeros((*pixels.shape[:2], 256))
@@ -76,17 +77,17 @@ def equalize_tables(images: Tensor, draws: np.ndarray) -> Tensor:
     step = (pixels.shape[2] - brightest) // 255
     darker = histogram.cumsum(2) - histogram
     flattened = ((darker + step // 2) // step.clamp(min=1)).clamp(max=255)
-    return torch.where(step > 0, flattened, _levels(images, torch.int64)).to(torch.uint8)
+    return torch.where(step > 0, flattened, levels).to(torch.uint8)
 
 
-def contrast_tables(images: Tensor, draws: np.ndarray) -> Tensor:
+def contrast_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that blend with the mean gray level, uint8 [n, 3, 256]."""
     mean = gray(images).mean((1, 2, 3), dtype=torch.float64).round()  # of integers: the order of summation is free
-    blended = blend(_levels(images, torch.int64), mean.float().view(-1, 1, 1), draws)
+    blended = blend(levels, mean.float().view(-1, 1, 1), draws)
     return blended.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1)
 
 
-TABLES_OF_IMAGES: dict[Operation, Callable[[Tensor, np.ndarray], Tensor]] = {
+TABLES_OF_IMAGES: dict[Operation, Callable[[Tensor, np.ndarray, Tensor], Tensor]] = {
     Operation.AUTO_CONTRAST: auto_contrast_tables,
     Operation.EQUALIZE: equalize_tables,
     Operation.CONTRAST: contrast_tables,
@@ -102,7 +103,7 @@ def sharpness(images: Tensor, draws: np.ndarray) -> Tensor:
     """Blend each image with itself smoothed by the kernel (1 1 1, 1 5 1, 1 1 1) / 13."""
     pixels = images.float()
     box = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="reflect"), 3, stride=1, divisor_override=1)
-    smooth = ((box + 4 * pixels) / 13).round()
+    smooth = (box.add(pixels, alpha=4) / 13).round()
     return blend(images, smooth, draws).clamp(0, 255).to(torch.uint8)
 
 
@@ -132,7 +133,3 @@ def blend(first: Tensor, second: Tensor, draws: np.ndarray) -> Tensor:
 def to_device(array: np.ndarray, like: Tensor) -> Tensor:
     """Copy a host array to a tensor's device without waiting for it."""
     return torch.from_numpy(array).to(like.device, non_blocking=True)
-
-
-def _levels(images: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.arange(256, dtype=dtype, device=images.device)

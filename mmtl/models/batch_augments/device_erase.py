@@ -25,7 +25,7 @@ def erase(images: Tensor, draws: np.ndarray, uniform: bool) -> Tensor:
         noise = bits >> 24
     else:
         fill, std = to_device(np.stack([draws["fill"], draws["std"]])[..., None, None], images).unbind()
-        noise = (standard_normal(bits) * std + fill).clamp(0, 255)
+        noise = fill.addcmul(standard_normal(bits), std).clamp(0, 255)
     return torch.where(_in_box(draws["box_xyxy"], images), noise.to(torch.uint8), images)
 
 
@@ -52,7 +52,7 @@ def mix_bits(words: Tensor | np.ndarray) -> Tensor | np.ndarray:
 def standard_normal(bits: Tensor) -> Tensor:
     """Turn 32 random bits into a normal number, by the inverse of the distribution function; float32."""
     # Odd multiples of 2 ** -23 between -1 and 1, exact in float32.
-    symmetric = ((bits >> 9) * 2 + (1 - 2**23)).float() * 2**-23
+    symmetric = (bits >> 9).float() * 2**-22 - (1 - 2**-23)
     return symmetric.erfinv() * 2**0.5
 
 
