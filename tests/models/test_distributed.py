@@ -1,4 +1,4 @@
-"""Two processes learn what one process learns from the same samples; gradients summed over steps do too."""
+"""Two ranks learn what one process learns from the same samples; gradients summed over steps do too."""
 
 import os
 from pathlib import Path
@@ -16,11 +16,11 @@ from mmtl.models.batch_augments import TokenMix
 from mmtl.models.token_labels import BatchTargets, TokenTargets
 from mmtl.models.token_labels.targets import token_targets
 
-NUM_CLASSES, PER_PROCESS = 5, 3
+NUM_CLASSES, PER_RANK = 5, 3
 NANO = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
 SWIN = dict(arch=dict(embed_dims=6, depths=[1, 1, 1], num_heads=[1, 2, 2]), img_size=64, window_size=2)
 BACKBONES = dict(
-    # The stem's BatchNorm keeps its statistics: in training they are those of each process's own images.
+    # The stem's BatchNorm keeps its statistics: in training they are those of each rank's own images.
     lvvit=dict(type="mmtl.LVViT", arch=NANO, img_size=64, patch_size=16, norm_eval=True),
     swin=dict(SWIN, type="mmpretrain.SwinTransformer", out_indices=(2,), drop_path_rate=0.0),
 )
@@ -34,27 +34,27 @@ def build_model(name: str) -> nn.Module:
     return model.train()
 
 
-def whole_batch(weights: str) -> dict:
-    """The samples of both processes, mixed within each: own pairs and an own mask, as each process draws them."""
-    batch = 2 * PER_PROCESS
+def full_batch(weights: str) -> dict:
+    """The samples of both ranks, mixed within each: own pairs and an own mask, as each rank draws them."""
+    batch = 2 * PER_RANK
     scores, classes, _ = random_maps(1, batch, (4, 4), 2, NUM_CLASSES)
     patches = token_targets(scores, classes, torch.eye(3)[:2].expand(batch, 2, 3), (4, 4), NUM_CLASSES)
-    if weights == "unequal":  # five images' tokens count in one process, a few tokens in the other
+    if weights == "unequal":  # all tokens of one rank count and a few of the other
         patches = patches.weighted((torch.arange(batch * 16).view(batch, 16) < 60).float())
     labels = TokenTargets.from_labels(torch.arange(batch) % NUM_CLASSES, NUM_CLASSES)
     targets = BatchTargets(labels, None if weights == "none" else patches, (4, 4))
     mask = torch.ones(batch, 16, dtype=torch.bool)
-    mask[:PER_PROCESS, 5:7], mask[PER_PROCESS:, 0:9] = False, False
+    mask[:PER_RANK, 5:7], mask[PER_RANK:, 0:9] = False, False
     partner = torch.tensor([2, 1, 0, 5, 4, 3])
     images = torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     return dict(inputs=images, targets=targets.mix_tokens(mask, partner), token_mix=TokenMix(mask, partner))
 
 
-def part(batch: dict, process: int) -> dict:
-    """The samples of one process."""
-    own = slice(process * PER_PROCESS, (process + 1) * PER_PROCESS)
+def part(batch: dict, rank: int) -> dict:
+    """The samples of one rank."""
+    own = slice(rank * PER_RANK, (rank + 1) * PER_RANK)
     mask, partner = batch["token_mix"]
-    token_mix = TokenMix(mask[own], partner[own] - process * PER_PROCESS)
+    token_mix = TokenMix(mask[own], partner[own] - rank * PER_RANK)
     return dict(inputs=batch["inputs"][own], targets=batch["targets"][own], token_mix=token_mix)
 
 
@@ -69,46 +69,49 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in named}
 
 
-def train_in_process(process: int, folder: Path, name: str, weights: str, sharded: bool) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=process, world_size=2)
+def train_rank(rank: int, folder: Path, name: str, weights: str, wrapper: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     try:
-        model, batch = build_model(name), part(whole_batch(weights), process)
-        if sharded:
+        model, batch = build_model(name), part(full_batch(weights), rank)
+        if wrapper == "sharded":
             model = MMFullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
             backward(model, batch)
             with model.summon_full_params(model, with_grads=True):
                 found = gradients(model)
         else:
+            if wrapper == "compiled":
+                model.compile_training(backend="aot_eager", fullgraph=True)
             model = MMDistributedDataParallel(model, device_ids=None)
             backward(model, batch)
             found = gradients(model)
-        torch.save(found, folder / f"gradients_{process}.pt")
+        torch.save(found, folder / f"gradients_{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no fork server")
 @pytest.mark.parametrize(
-    "name, weights, sharded",
+    "name, weights, wrapper",
     [
-        ("lvvit", "equal", False),
-        ("lvvit", "equal", True),
-        ("lvvit", "unequal", False),
-        ("lvvit", "none", False),
-        ("swin", "equal", False),
+        ("lvvit", "equal", "replicated"),
+        ("lvvit", "equal", "sharded"),
+        ("lvvit", "unequal", "replicated"),
+        ("lvvit", "unequal", "compiled"),
+        ("lvvit", "none", "replicated"),
+        ("swin", "equal", "replicated"),
     ],
 )
-def test_two_processes_give_the_gradients_of_one_with_the_same_samples(tmp_path, processes, name, weights, sharded):
-    arguments = tmp_path, name, weights, sharded
-    pair = [processes.Process(target=train_in_process, args=(rank, *arguments)) for rank in range(2)]
+def test_two_ranks_give_the_gradients_of_one_with_the_same_samples(tmp_path, processes, name, weights, wrapper):
+    arguments = tmp_path, name, weights, wrapper
+    pair = [processes.Process(target=train_rank, args=(rank, *arguments)) for rank in range(2)]
     for process in pair:
         process.start()
     for process in pair:
         process.join(240)
         assert process.exitcode == 0
-    alone = build_model(name)
-    backward(alone, whole_batch(weights))
-    expected = gradients(alone)
+    single = build_model(name)
+    backward(single, full_batch(weights))
+    expected = gradients(single)
     for rank in range(2):
         found = torch.load(tmp_path / f"gradients_{rank}.pt", weights_only=True)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -122,9 +125,9 @@ class PreparedBatches(nn.Module):
         return data
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch():
+def test_accumulated_gradients_are_those_of_the_full_batch():
     results = []
-    for steps in ([whole_batch("equal")], [part(whole_batch("equal"), 0), part(whole_batch("equal"), 1)]):
+    for steps in ([full_batch("equal")], [part(full_batch("equal"), 0), part(full_batch("equal"), 1)]):
         model = build_model("lvvit")
         model.data_preprocessor = PreparedBatches()
         before = {key: value.clone() for key, value in model.state_dict().items()}
