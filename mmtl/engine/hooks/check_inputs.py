@@ -11,11 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders, transforms_of
-from mmtl.datasets.transforms import LoadScoreMap
+from mmtl.datasets.transforms import LoadScoreMap, PackTokenLabelInputs
 from mmtl.datasets.transforms.untracked import untracked
 from mmtl.datasets.transforms.view import REMEDY
+from mmtl.models import TokenLabelDataPreprocessor
 from mmtl.registry import HOOKS
-from mmtl.utils.model_parts import head_of
+from mmtl.utils.model_parts import head_of, unwrap_model
 
 MAX_LOOKUPS = 10_000  # keys, looked up in well under a second
 
@@ -26,8 +27,8 @@ class CheckInputsHook(Hook):
 
     The hook raises an error for: fewer training images than one batch, annotation files that list missing images or
     unknown classes, different class counts of head, score maps and dataset, score maps that match no image,
-    transforms that do not update ``view_affine``, and a validation set that would skip images. It logs whether
-    training uses score maps.
+    transforms that do not update ``view_affine``, steps with ``on_device=True`` whose draws nobody applies, and a
+    validation set that would skip images. It logs whether training uses score maps.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -43,6 +44,7 @@ class CheckInputsHook(Hook):
         for dataset in leaf_datasets(runner.train_dataloader.dataset):
             check_annotations(dataset, num_classes)
             check_score_maps(dataset)
+            check_device_steps(dataset, runner.model)
             if num_classes is not None:
                 check_class_counts(dataset, head)
         if runner.val_loop:
@@ -79,6 +81,7 @@ def check_held_out(loader: DataLoader, num_classes: int | None) -> None:
     """
     for dataset in leaf_datasets(loader.dataset):
         check_annotations(dataset, num_classes)
+        check_device_steps(dataset, model=None)
         if any(getattr(step, "unreadable", "stop") == "skip" for step in transforms_of(dataset)):
             raise ValueError(
                 "LoadImageFromFile must not have unreadable='skip' in the pipeline of a validation or test set: "
@@ -164,6 +167,28 @@ def check_score_maps(dataset: Dataset) -> None:
     for load in loads:
         if load.missing == "label_only":
             report_coverage(load, dataset)
+
+
+def check_device_steps(dataset: Dataset, model: nn.Module | None) -> None:
+    """Check that the draws of steps with ``on_device=True`` are packed, and applied by the data preprocessor.
+
+    Args:
+        dataset: an unwrapped dataset.
+        model: the model to train; None for a validation or test set, which no data preprocessor augments.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    steps = transforms_of(dataset)
+    names = [type(step).__name__ for step in steps if getattr(step, "on_device", False)]
+    preprocessor = getattr(unwrap_model(model), "data_preprocessor", None) if model else None
+    is_packed = any(isinstance(step, PackTokenLabelInputs) for step in steps)
+    if names and not (is_packed and isinstance(preprocessor, TokenLabelDataPreprocessor)):
+        raise ValueError(
+            f"{', '.join(names)} with on_device=True must be in a training pipeline that ends in "
+            "mmtl.PackTokenLabelInputs, with mmtl.TokenLabelDataPreprocessor as model.data_preprocessor: nothing else "
+            "applies the draws. Use these, or set on_device=False."
+        )
 
 
 def report_coverage(load: LoadScoreMap, dataset: Dataset) -> None:

@@ -12,6 +12,7 @@ from mmpretrain.registry import DATASETS
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader
 
+from mmtl.models import TokenLabelDataPreprocessor
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
 
 
@@ -165,6 +166,20 @@ def test_a_validation_or_test_set_must_not_skip_images(root):
     for before in (hook.before_train, hook.before_test):
         with pytest.raises(ValueError, match="unreadable='skip' in the pipeline of a validation or test set"):
             before(run_of(make_dataset(root), val=skipping))
+
+
+def test_draws_for_the_device_must_be_packed_and_applied(root):
+    flip, pack = dict(type="mmtl.RandomFlip", prob=0.5, on_device=True), dict(type="mmtl.PackTokenLabelInputs")
+    packed, dropped = (make_dataset(root, steps=[flip, step]) for step in (pack, dict(type="PackInputs")))
+    hook = HOOKS.build(dict(type="mmtl.CheckInputsHook"))
+    runs = {name: run_of(dataset) for name, dataset in (("packed", packed), ("dropped", dropped))}
+    for run in runs.values():
+        run.model.data_preprocessor = TokenLabelDataPreprocessor(num_classes=2)
+    hook.before_train(runs["packed"])
+    for run in (runs["dropped"], run_of(packed), run_of(make_dataset(root), val=packed)):
+        with pytest.raises(ValueError, match="RandomFlip with on_device=True must be in a training pipeline"):
+            hook.before_train(run)
+    check(make_dataset(root, steps=[dict(flip, on_device=False), pack]))
 
 
 def test_score_maps_none_reads_no_store_and_zeroes_the_patch_classifier(root, monkeypatch):
