@@ -24,7 +24,7 @@ class TokenLabelHead(ClsHead):
     Args:
         num_classes: K.
         in_channels: C.
-        beta: weight of the patch tokens' loss. 0 trains on the class token alone.
+        beta: weight of the patch tokens' loss. 0 trains on the class token only.
         predict_weight: weight w of the patch tokens in the prediction, class logits + w * max over patches of the
             patch logits. None means 0.5, or 0 when ``beta`` is 0, as the patch classifier is not trained then.
         channels_first: whether three-dimensional features are patch tokens [B, C, N], as mmpretrain's MlpMixer gives.

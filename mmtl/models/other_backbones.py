@@ -1,4 +1,4 @@
-"""What mmpretrain's backbones need to be trained with token labels: MixToken inside them, and their token stride."""
+"""MixToken inside mmpretrain's backbones, and their token stride."""
 
 import inspect
 import math
@@ -11,40 +11,40 @@ from torch import Tensor, nn
 
 from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
 
-PATCH_EMBEDDINGS = ("patch_embed", "tokens_to_token")  # the names that mmpretrain's backbones give it
+PATCH_EMBEDDINGS = ("patch_embed", "tokens_to_token")  # attribute names in mmpretrain's backbones
 
 
 def takes_token_mix(backbone: nn.Module) -> bool:
-    """Whether the backbone mixes tokens itself, as ``forward(images, token_mix)``."""
+    """Return whether the backbone mixes tokens itself, as ``forward(images, token_mix)``."""
     return "token_mix" in inspect.signature(backbone.forward).parameters
 
 
 def patch_embedding(backbone: nn.Module) -> nn.Module:
-    """The module of a backbone that turns images into tokens.
+    """Return the module of a backbone that turns images into tokens.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if it has no such module.
     """
     modules = (getattr(backbone, name, None) for name in PATCH_EMBEDDINGS)
     found = next((module for module in modules if isinstance(module, nn.Module)), None)
     if found is None:
         raise ValueError(
             "MixToken mixes tokens after patch embedding, and "
-            f"{type(backbone).__name__} has none (no {' or '.join(PATCH_EMBEDDINGS)}): "
-            "use batch_augments=dict(augments=[dict(type='mmtl.CutMix')]) with this backbone"
+            f"{type(backbone).__name__} has none (no {' or '.join(PATCH_EMBEDDINGS)}). "
+            "Use batch_augments=dict(augments=[dict(type='mmtl.CutMix')]) with this backbone."
         )
     return found
 
 
 @contextmanager
 def mixed_after_patch_embedding(backbone: nn.Module, token_mix: TokenMix) -> Iterator[None]:
-    """While it lasts, the tokens that leave the backbone's patch embedding are mixed.
+    """Mix the output tokens of the backbone's patch embedding within this context.
 
-    The hook lives no longer than the forward pass: a lasting one would be copied with the model (by EMA) and still
-    belong to the first.
+    The hook exists only during the forward pass: a permanent one would be copied with the model (by EMA) and still
+    refer to the original.
 
     Args:
-        backbone: with a patch embedding that gives (tokens [B, N, C], grid (h, w)) or a map [B, C, h, w].
+        backbone: its patch embedding returns (tokens [B, N, C], grid (h, w)) or a map [B, C, h, w].
         token_mix: the mask is for the grid of the output tokens; see :func:`mask_on_grid`.
 
     Raises:
@@ -67,27 +67,27 @@ def _mixed(output: Tensor | tuple[Tensor, tuple[int, int]], token_mix: TokenMix)
 
 
 def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-    """The mask of the output tokens for a finer grid, each of its cells repeated.
+    """Expand the mask of the output tokens to a finer grid by repeating its cells.
 
-    A hierarchical backbone embeds fine patches and merges them, f x f of them into one output token. With the box
-    drawn on the output grid, every merged token stays of one image, and so does its label.
+    A hierarchical backbone embeds fine patches and merges f x f of them into one output token. With the box drawn on
+    the output grid, every merged token shows one image only, and so does its label.
 
     Args:
         mask: bool [N] or [B, N], over the output tokens.
-        grid_hw: finer grid (h, w), by the same whole factor f in both directions (1: the same grid).
+        grid_hw: finer grid (h, w), by the same integer factor f in both directions (1: the same grid).
 
     Returns:
         Tensor: bool [h * w] or [B, h * w].
 
     Raises:
-        ValueError: if the finer grid is no such multiple.
+        ValueError: if the finer grid is not such a multiple.
     """
     h, w = grid_hw
     factor = max(1, math.isqrt(h * w // mask.shape[-1]))
     if h % factor or w % factor or h * w != mask.shape[-1] * factor**2:
         raise ValueError(
-            f"MixToken's mask of {mask.shape[-1]} output tokens does not fit the {h}x{w} patches of the backbone: "
-            "take images whose sides are multiples of the token stride, and check token_stride"
+            f"MixToken's mask of {mask.shape[-1]} output tokens does not fit the {h}x{w} patches of the backbone. "
+            "Use images whose sides are multiples of the token stride, and check token_stride."
         )
     if factor == 1:
         return mask
@@ -97,15 +97,15 @@ def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def measure_token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module) -> int:
-    """Pixels of the input per output token, found by running the backbone on an empty image.
+    """Measure the pixels of the input per output token by running the backbone on an empty image.
 
     Args:
         backbone: run at its ``img_size``, or at 224 pixels if it has none.
-        neck: what stands between backbone and head, or None.
-        head: :class:`mmtl.TokenLabelHead`, which tells patch tokens from other features.
+        neck: module between backbone and head, or None.
+        head: :class:`mmtl.TokenLabelHead`, which separates patch tokens from other features.
 
     Raises:
-        ValueError: if an image is not made of square patches, one per token.
+        ValueError: if the tokens are not square patches of the image.
     """
     size_hw = to_2tuple(getattr(backbone, "img_size", 224))
     device = next(backbone.parameters()).device
@@ -116,8 +116,8 @@ def measure_token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.M
     stride = math.isqrt(size_hw[0] * size_hw[1] // num_tokens)
     if stride**2 * num_tokens != size_hw[0] * size_hw[1]:
         raise ValueError(
-            f"{type(backbone).__name__} gives {num_tokens} patch tokens for an image of {size_hw} pixels (H, W), "
-            "which are no square patches: set data_preprocessor=dict(token_stride=...), and with out_type='raw' the "
-            "backbone needs its class token"
+            f"The patch tokens of {type(backbone).__name__} must be square patches, got {num_tokens} tokens for an "
+            f"image of {size_hw} pixels (H, W). Set data_preprocessor=dict(token_stride=...). With out_type='raw' the "
+            "backbone needs its class token."
         )
     return stride

@@ -159,7 +159,7 @@ def test_mmtl_cutmix_trains_with_score_maps_and_mmpretrains_is_refused():
         losses_of(theirs, data)
 
 
-def test_images_without_a_map_train_on_their_class_label_alone():
+def test_images_without_a_map_train_on_their_class_label_only():
     model, data = build(), batch_of(maps=[True, False, True, False])
     targets = model.data_preprocessor(data, training=True)["targets"]
     assert targets.patch_tokens.row_weights[:, 0].tolist() == [1, 0, 1, 0]

@@ -1,4 +1,4 @@
-"""MixToken in mmpretrain's backbones equals mixing by hand, and their tokens meet the labels of their place."""
+"""MixToken in mmpretrain's backbones equals mixing by hand, and tokens have the labels of their position."""
 
 import copy
 
@@ -169,7 +169,7 @@ def test_the_hook_goes_with_the_forward_pass_also_when_it_fails():
     assert not backbone.patch_embed._forward_hooks
 
 
-def test_every_patch_that_swin_merges_into_a_token_is_of_the_image_that_the_label_tells():
+def test_all_patches_that_swin_merges_into_a_token_show_the_image_of_its_label():
     """Merging by hand, as an average: no output token has parts of both images."""
     mask = some_mix(16).mask  # a 4 x 4 output grid
     fine = mask_on_grid(mask, (16, 16))
@@ -187,7 +187,7 @@ def test_each_image_may_have_its_own_mask_on_a_finer_grid():
 
 
 @pytest.mark.parametrize("num_tokens, grid_hw", [(4, (2, 3)), (6, (4, 4)), (16, (2, 2)), (4, (3, 3))])
-def test_a_grid_that_is_no_multiple_is_refused(num_tokens, grid_hw):
+def test_a_grid_that_is_not_a_multiple_is_refused(num_tokens, grid_hw):
     with pytest.raises(ValueError, match="does not fit"):
         mask_on_grid(torch.ones(num_tokens, dtype=torch.bool), grid_hw)
 
@@ -198,7 +198,7 @@ def test_mixtoken_without_patch_embedding_is_refused_when_the_model_is_built():
 
 
 @pytest.mark.parametrize("out_type", ["cls_token", "avg_featmap"])
-def test_a_backbone_that_keeps_its_tokens_for_itself_is_refused_when_the_model_is_built(out_type):
+def test_a_backbone_that_does_not_return_its_tokens_is_refused_when_the_model_is_built(out_type):
     with pytest.raises(ValueError, match="out_type='raw'"):
         build("vit", out_type=out_type)
 
@@ -208,7 +208,7 @@ def test_raw_tokens_without_a_class_token_are_refused_when_the_model_is_built():
         build("vit", with_cls_token=False)
 
 
-def test_images_that_no_whole_number_of_tokens_covers_are_refused():
+def test_images_of_incomplete_patches_are_refused():
     model, data = build("resnext"), batch_for("resnext")
     data["inputs"] = [image[:, :, :50] for image in data["inputs"]]
     with pytest.raises(ValueError, match=r"multiples of the token stride 32, got \(64, 50\)"):

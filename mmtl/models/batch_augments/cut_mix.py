@@ -40,7 +40,7 @@ def kept_share(grid_hw: tuple[int, int], image_hw: tuple[int, int], box_rcrc: Se
     product of the shares of its rows and columns.
 
     Args:
-        grid_hw: token grid (h, w); (1, 1) gives the share of the whole image.
+        grid_hw: token grid (h, w); (1, 1) gives the share of the full image.
         image_hw: pixels (H, W); the token grid covers them all.
         box_rcrc: (row0, column0, row1, column1) in pixels.
 
@@ -67,7 +67,7 @@ class CutMix(PixelCutMix):
     """Mmpretrain's CutMix, its box and pairing, with the token labels cut at the same position.
 
     A token whose patch is in the box takes the partner's label, one on its border the mixture of the two labels by
-    area, and the class token the mixture by the area of the whole image. Without score maps it is mmpretrain's CutMix.
+    area, and the class token the mixture by the area in the full image. Without score maps it is mmpretrain's CutMix.
 
     Args:
         alpha: parameter of the Beta(alpha, alpha) distribution of the share of the image that stays.

@@ -295,7 +295,7 @@ class LVViT(BaseBackbone):
         """Return the depth of a parameter for layer-wise learning-rate decay.
 
         Args:
-            param_name: name of the parameter in the whole model.
+            param_name: full name of the parameter in the model.
             prefix: the backbone's own prefix in that name, such as 'backbone.'.
 
         Returns:

@@ -53,7 +53,7 @@ def map_windows(
     Args:
         view_affine: [B, 2, 3], from the unit square of the network's input to that of the original image. Read on
             the host: keep it on the CPU to avoid a synchronization.
-        map_hw: cells of the score map (h, w); the map covers the whole image.
+        map_hw: cells of the score map (h, w); the map covers the full image.
         grid_hw: token grid (h, w).
         device: device of the result; None means that of ``view_affine``.
         frame_affines: [B, F, 2, 3], from the unit square of the network's input to unit squares that a sample must be

@@ -69,7 +69,7 @@ def test_each_image_may_have_its_own_mask():
 
 
 @given(grid_hw=GRIDS, area=st.floats(0, 1), data=st.data())
-def test_convention_clipped_box_lies_in_the_grid_and_covers_no_more_than_asked(grid_hw, area, data):
+def test_convention_clipped_box_is_in_the_grid_and_covers_at_most_the_requested_area(grid_hw, area, data):
     h, w = grid_hw
     center = (data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1)))
     row0, column0, row1, column1 = cut_box(grid_hw, area, center)
@@ -92,7 +92,7 @@ def test_the_mean_share_that_stays_is_that_of_a_uniform_area_and_center():
     assert abs(np.mean(shares) - expected) < 4 * np.std(shares) / 2000**0.5
 
 
-def test_a_batch_without_score_maps_mixes_class_labels_alone():
+def test_a_batch_without_score_maps_mixes_class_labels_only():
     np.random.seed(1)
     targets = make_targets(2, (4, 4), with_maps=False)
     _, mixed, (mask, _) = MixToken()(torch.zeros(2, 3, 1, 1), targets)

@@ -1,4 +1,4 @@
-"""LV-ViT: any input size, any state of freezing and checkpointing gives what its definition says."""
+"""LV-ViT follows its definition for any input size, freezing and checkpointing."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_position_embedding_is_resized_on_the_fly_as_at_load_time():
 
 
 def test_a_position_embedding_of_an_unknown_grid_is_refused():
-    state = dict(nano(img_size=(16, 24)).state_dict())  # as other code saves it: weights alone
+    state = dict(nano(img_size=(16, 24)).state_dict())  # as other code saves it: only weights
     with pytest.raises(ValueError, match="square grid and a class token"):
         nano().load_state_dict(state)
 

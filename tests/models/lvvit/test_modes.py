@@ -91,7 +91,7 @@ def test_autocast_runs_the_branches_in_low_precision(dtype):
 def test_channels_last_runs_through_the_stem_without_a_change_of_layout():
     model, (images, *_) = classifier().eval(), batch()
     with torch.no_grad():
-        wanted = model(images)
+        expected = model(images)
         model = model.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
         stem, layouts = model.backbone.patch_embed, []
@@ -99,6 +99,6 @@ def test_channels_last_runs_through_the_stem_without_a_change_of_layout():
             layer.register_forward_hook(lambda _, __, output: layouts.append(output.stride(1)))
         with LargeCopies() as copies:
             tokens, _ = model.backbone.embed(images)
-        torch.testing.assert_close(model(images), wanted)
+        torch.testing.assert_close(model(images), expected)
     assert set(layouts[:6]) == {1} and tokens.is_contiguous()
     assert len(copies.found) == 2  # the cut into patches, and the projection's weight

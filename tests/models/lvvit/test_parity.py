@@ -75,29 +75,29 @@ def case(request) -> tuple[str, nn.Module, Tensor, dict[str, Tensor]]:
     return name, model, golden.images(batch, size, size), golden.outputs(name)
 
 
-def assert_equal(array: str, ours: Tensor, name: str, wanted: Tensor) -> None:
+def assert_equal(array: str, ours: Tensor, name: str, expected: Tensor) -> None:
     stored = ours if name.endswith("_64") else ours[SLICES[array]]
-    torch.testing.assert_close(stored, wanted, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(stored, expected, atol=TOLERANCE, rtol=0)
 
 
 @torch.no_grad()
 def test_evaluation_equals_released_code(case):
-    name, model, images, wanted = case
+    name, model, images, expected = case
     model.eval()
     tokens = model.backbone(images)[-1]
-    assert_equal("tokens", tokens, name, wanted["tokens"])
-    assert_equal("logits", model.head.fc(tokens[:, 0]), name, wanted["cls_logits"])
-    assert_equal("logits", model.head((tokens,)), name, wanted["logits"])
-    if "aux_logits" in wanted:
-        assert_equal("aux_logits", model.head.token_fc(tokens[:, 1:]), name, wanted["aux_logits"])
+    assert_equal("tokens", tokens, name, expected["tokens"])
+    assert_equal("logits", model.head.fc(tokens[:, 0]), name, expected["cls_logits"])
+    assert_equal("logits", model.head((tokens,)), name, expected["logits"])
+    if "aux_logits" in expected:
+        assert_equal("aux_logits", model.head.token_fc(tokens[:, 1:]), name, expected["aux_logits"])
     if name.endswith("_64"):
-        assert_equal("logits", model(images), name, wanted["logits"])
+        assert_equal("logits", model(images), name, expected["logits"])
 
 
 @torch.no_grad()
 def test_training_pass_with_mix_token_equals_released_code(case):
-    name, model, images, wanted = case
-    if "train_bbox" not in wanted:
+    name, model, images, expected = case
+    if "train_bbox" not in expected:
         pytest.skip("released without a training pass")
     model.train()
     for module in model.modules():
@@ -105,11 +105,11 @@ def test_training_pass_with_mix_token_equals_released_code(case):
             module.eval()
     side = images.shape[-1] // 16
     flip = torch.arange(len(images) - 1, -1, -1)
-    mix = TokenMix(box_mask((side, side), tuple(wanted["train_bbox"].tolist())), flip)
+    mix = TokenMix(box_mask((side, side), tuple(expected["train_bbox"].tolist())), flip)
     tokens = model.backbone(images, mix)[-1]
-    assert_equal("logits", model.head.fc(tokens[:, 0]), name, wanted["train_cls_logits"])
+    assert_equal("logits", model.head.fc(tokens[:, 0]), name, expected["train_cls_logits"])
     unmixed = mix_tokens(model.head.token_fc(tokens[:, 1:]), *mix)
-    assert_equal("aux_logits", unmixed, name, wanted["train_aux_logits_unmixed"])
+    assert_equal("aux_logits", unmixed, name, expected["train_aux_logits_unmixed"])
 
 
 @torch.no_grad()
@@ -133,10 +133,10 @@ def test_segmentation_features_equal_released_code(name):
     segmentor.load_state_dict(weights, strict=True)
     maps = segmentor.eval()["backbone"](golden.images(batch, height, width))
     maps = segmentor["neck"](maps) if form is not None else maps
-    wanted = golden.outputs(name)
-    assert len(maps) == len(wanted) == 4
+    expected = golden.outputs(name)
+    assert len(maps) == len(expected) == 4
     for level, feature_map in enumerate(maps):
-        torch.testing.assert_close(feature_map[:, ::6], wanted[f"out{level}"], atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(feature_map[:, ::6], expected[f"out{level}"], atol=TOLERANCE, rtol=0)
 
 
 PARAMETERS = {

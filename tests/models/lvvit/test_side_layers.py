@@ -12,10 +12,10 @@ def feature_maps(channels: int = 6, grid_hw: tuple[int, int] = (3, 5), levels: i
     ("form", "scales", "channels"),
     [("pyramid", (4, 2, 1, 1), (6, 6, 6, 10)), ("fcn", (1, 1, 1, 2), (6, 6, 6, 10))],
 )
-def test_a_form_enlarges_each_level_by_its_factor(form, scales, channels):
+def test_a_form_upsamples_each_level_by_its_factor(form, scales, channels):
     outputs = SideLayers(6, 10, form=form)(feature_maps())
-    wanted = [(2, c, 3 * s, 5 * s) for c, s in zip(channels, scales, strict=True)]
-    assert [tuple(x.shape) for x in outputs] == wanted
+    expected = [(2, c, 3 * s, 5 * s) for c, s in zip(channels, scales, strict=True)]
+    assert [tuple(x.shape) for x in outputs] == expected
 
 
 def test_the_fcn_form_passes_the_first_two_maps_through():
@@ -24,7 +24,7 @@ def test_the_fcn_form_passes_the_first_two_maps_through():
     assert outputs[0] is maps[0] and outputs[1] is maps[1]
 
 
-def test_each_cell_is_enlarged_on_its_own():
+def test_each_cell_is_upsampled_separately():
     """Kernel equals stride: a change in one cell changes only that cell's block of the output."""
     torch.manual_seed(0)
     neck = SideLayers(6, 10).eval()
@@ -52,13 +52,13 @@ def test_convolutions_have_no_bias():
     ]
 
 
-def test_norm_cfg_chooses_the_normalisation():
+def test_norm_cfg_selects_the_normalization():
     neck = SideLayers(6, 10, norm_cfg=dict(type="SyncBN"))
     assert isinstance(neck.side_layer1[1], torch.nn.SyncBatchNorm)
 
 
 def test_bad_form_and_wrong_number_of_maps_are_named():
-    with pytest.raises(ValueError, match="form='fpn'.*'fcn', 'pyramid'"):
+    with pytest.raises(ValueError, match="form must be one of .*'fcn', 'pyramid'.*got 'fpn'"):
         SideLayers(6, 10, form="fpn")
-    with pytest.raises(ValueError, match="takes 4 feature maps, got 3"):
+    with pytest.raises(ValueError, match="needs 4 feature maps, got 3"):
         SideLayers(6, 10)(feature_maps(levels=3))

@@ -56,7 +56,7 @@ def test_accuracies_are_logged_and_not_added_to_the_loss():
     assert all("loss" in name or name.startswith("accuracy") for name in losses)
 
 
-def test_validation_tells_each_classifier_alone():
+def test_validation_reports_each_classifier_separately():
     head, metric = TokenLabelHead(2, 2, predict_weight=0.5), HeadAccuracy()
     with torch.no_grad():
         for layer in (head.fc, head.token_fc):

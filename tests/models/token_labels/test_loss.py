@@ -59,10 +59,10 @@ def test_one_hot_targets_give_plain_cross_entropy():
 
 def test_chunks_do_not_change_the_loss(monkeypatch):
     targets, logits = make_targets(0), torch.randn(3, 6, 13)
-    whole = value_and_gradient(lambda z: token_label_loss(z, targets), logits)
+    at_once = value_and_gradient(lambda z: token_label_loss(z, targets), logits)
     monkeypatch.setitem(loss_module._CHUNK_LOGITS, "cpu", 5 * 13)
     chunked = value_and_gradient(lambda z: token_label_loss(z, targets), logits)
-    torch.testing.assert_close(chunked, whole)
+    torch.testing.assert_close(chunked, at_once)
 
 
 def test_tokens_of_weight_zero_are_left_out_of_the_mean_and_get_no_gradient():

@@ -82,7 +82,7 @@ def test_upright_crops_equal_roi_align(seed, map_hw, grid, corners):
     y0, y1 = sorted(corners[2:])
     if x1 - x0 < 0.05 or y1 - y0 < 0.05:
         return
-    # A side of a whole number of cells per bin takes one sample more or less by a rounding error.
+    # A side of an integer number of cells per bin takes one sample more or less by a rounding error.
     for side, cells in ((x1 - x0, map_hw[1]), (y1 - y0, map_hw[0])):
         if abs(side * cells / grid - round(side * cells / grid)) < 1e-4:
             return
@@ -122,7 +122,7 @@ def test_upright_views_have_the_windows_of_views_turned_by_almost_nothing(map_hw
     used_classes=st.integers(1, 5),
     num_classes=st.sampled_from([5, 40, 1000, 65_535]),
 )
-def test_classes_that_neighbours_share_are_added_up(seed, map_hw, grid_hw, used_classes, num_classes):
+def test_classes_that_neighbors_share_are_added_up(seed, map_hw, grid_hw, used_classes, num_classes):
     generator = torch.Generator().manual_seed(seed)
     scores = 5 * torch.randn(2, *map_hw, 3, generator=generator).half()
     palette = torch.randint(num_classes, (used_classes,), generator=generator)
@@ -205,8 +205,8 @@ def test_every_crop_of_the_image_gives_windows_of_one_shape(map_hw, grid_hw, box
     corners = torch.tensor(boxes, dtype=torch.float64).clamp(0, 1)
     x, y = corners[:, 0::2].sort(1).values, corners[:, 1::2].sort(1).values
     crops = affine_of_boxes(torch.stack((x[:, 0], y[:, 0], x[:, 1] + 1e-3, y[:, 1] + 1e-3), 1).clamp(max=1))
-    whole = torch.eye(2, 3, dtype=torch.float64)[None]
-    shape = map_windows(whole, map_hw, grid_hw).cells.shape[3:]
+    full = torch.eye(2, 3, dtype=torch.float64)[None]
+    shape = map_windows(full, map_hw, grid_hw).cells.shape[3:]
     assert map_windows(crops, map_hw, grid_hw).cells.shape[3:] == shape
     turned = torch.tensor([[[0.8, -0.6, 0.0], [0.6, 0.8, 0.0]]])
     shapes = {map_windows(scale * turned, map_hw, grid_hw).cells.shape[3:] for scale in np.linspace(0.1, 2, 40)}
@@ -243,10 +243,10 @@ def test_labels_that_do_not_count_have_no_part_in_a_mixture():
     counts = (torch.rand(len(targets), 12, generator=torch.Generator().manual_seed(0)) > 0.4).float()
     own, partner = targets.weighted(counts), torch.tensor([1, 2, 3, 0])
     mixed = 0.3 * own + 0.7 * own[partner]  # as mmpretrain's Mixup does
-    alone = (counts == 1) & (counts[partner] == 0)
+    only_own = (counts == 1) & (counts[partner] == 0)
     torch.testing.assert_close(mixed.row_weights, 0.3 * counts + 0.7 * counts[partner])
-    torch.testing.assert_close((mixed.dense() / mixed.row_weights.unsqueeze(-1))[alone], targets.dense()[alone])
-    assert alone.any()
+    torch.testing.assert_close((mixed.dense() / mixed.row_weights.unsqueeze(-1))[only_own], targets.dense()[only_own])
+    assert only_own.any()
 
 
 def test_when_all_classes_are_named_log_norm_changes_nothing():
@@ -334,7 +334,7 @@ def test_targets_that_do_not_fit_each_other_are_named():
         make_targets(0).ground_truth(torch.tensor([0, 1, 2]))
 
 
-def test_repr_says_what_is_inside():
+def test_repr_summarizes_the_content():
     targets = make_targets(0)
     assert "4 images x 12 tokens (3x4 grid)" in repr(targets)
     assert "48 of 48 tokens count" in repr(targets)
