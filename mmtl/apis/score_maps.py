@@ -109,7 +109,7 @@ def print_stats(paths: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
     if numbers.top1 is None:
         print(f"top-1 of pooled maps: unknown, as there are not {store.num_classes} class folders")
         return
-    print(f"top-1 of pooled maps {100 * numbers.top1:.2f} % (chance {100 * numbers.chance:.2f} %)")
+    print(f"top-1 of pooled maps {100 * numbers.top1:.2f} % (chance {100 / store.num_classes:.2f} %)")
     print(f"cells whose top-1 class is the folder's {100 * numbers.agreeing_cells:.2f} %")
 
 

@@ -23,17 +23,13 @@ class FolderLock:
     def __init__(self, folder: Path, shared: bool = False) -> None:
         self._folder = folder
         self._file = os.open(folder, os.O_RDONLY)
+        self.release = weakref.finalize(self, os.close, self._file)  # closes the file once
         _held.add(self)
-        self._close = weakref.finalize(self, os.close, self._file)
         self._acquire(fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
     def share(self) -> None:
         """Let other ranks of this run hold the lock too."""
         self._acquire(fcntl.LOCK_SH)
-
-    def release(self) -> None:
-        """Release the lock."""
-        self._close()
 
     def __enter__(self) -> "FolderLock":
         return self

@@ -9,7 +9,7 @@ The hash only narrows the search; the key in the shard decides.
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ INDEX_MAGIC = b"mmtl-map-index\x01\x00"
 HEADER_BYTES = 64
 ROW_BITS = 32
 ROW_MASK = (1 << ROW_BITS) - 1
+BUCKET_SHIFT = 20  # hashes with equal first 12 bits form a bucket: a shorter bisection, in 16 kB of memory
 
 key_hash = zlib.crc32  # takes a tenth of a microsecond
 
@@ -62,17 +63,21 @@ class KeyIndex:
         hashes = np.asarray(self._hashes)
         if self._file.bytes[: len(INDEX_MAGIC)] != INDEX_MAGIC or (hashes[1:] < hashes[:-1]).any():
             raise ScoreMapStoreError(f"{path} is corrupt: it is not an index, or its hashes are not sorted.")
+        first_hashes = np.arange(0, 2**32, 1 << BUCKET_SHIFT, dtype=np.uint32)
+        starts = np.searchsorted(hashes, first_hashes).astype(np.uint32)
+        self._bucket_starts = memoryview(np.append(starts, np.uint32(num_maps)))
 
-    def find(self, key: bytes) -> Iterator[tuple[int, int]]:
-        """Yield shard number and row of each record whose key has the same hash, usually one or none.
+    def find(self, key: bytes) -> memoryview:
+        """Return the locations of the records whose keys have the same hash, usually one or none.
 
         Raises:
             ScoreMapStoreError: The file was truncated after it had been opened.
         """
         self._file.check_size()
-        hashes, wanted = self._hashes, key_hash(key)
-        position = bisect_left(hashes, wanted)
-        while position < len(hashes) and hashes[position] == wanted:
-            location = self._locations[position]
-            yield location >> ROW_BITS, location & ROW_MASK
-            position += 1
+        hashes, starts, wanted = self._hashes, self._bucket_starts, key_hash(key)
+        bucket = wanted >> BUCKET_SHIFT
+        bucket_end = starts[bucket + 1]
+        start = end = bisect_left(hashes, wanted, starts[bucket], bucket_end)
+        while end < bucket_end and hashes[end] == wanted:
+            end += 1
+        return self._locations[start:end]

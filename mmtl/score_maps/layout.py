@@ -16,28 +16,8 @@ MAX_CLASSES = 2**32 - 1
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
-def check_weights(num_words: int) -> np.ndarray:
-    """Return odd 64-bit weights, one per word of a record; the first belongs to the check word.
-
-    Args:
-        num_words: Length of a record in 64-bit words.
-
-    Returns:
-        uint64 [num_words], the word's position mixed by the finalizer of SplitMix64 (Steele et al. 2014).
-    """
-    mixed = np.arange(1, num_words + 1, dtype=np.uint64) * CHECK_SUM
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    weights = mixed | np.uint64(1)
-    weights[0] = np.uint64(2**64 - 1)  # minus one
-    return weights
-
-
 def quantize(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quantize to eight bits per value with one scale and offset per row.
-
-    Args:
-        values: float [B, ...].
+    """Quantize float [B, ...] to eight bits per value with one scale and offset per row.
 
     Returns:
         uint8 [B, ...], scale float32 [B], offset float32 [B]; the error of `offset + scale * code` is at most
@@ -129,15 +109,21 @@ class RecordLayout:
             fields.append(("padding", "u1", (padding,)))
         return np.dtype(fields)
 
-    @cached_property
-    def weights(self) -> np.ndarray:
-        """Weights of the record's checksum, uint64 [words]."""
-        return check_weights(self.record_bytes // 8)
-
     @property
     def record_bytes(self) -> int:
         """Size of one record."""
         return self.dtype.itemsize
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Odd weights of a record's 64-bit words, uint64 [words]; the check word, the first, has the weight -1."""
+        # The word's position, mixed by the finalizer of SplitMix64 (Steele et al. 2014).
+        mixed = np.arange(1, self.record_bytes // 8 + 1, dtype=np.uint64) * CHECK_SUM
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        weights = mixed | np.uint64(1)
+        weights[0] = np.uint64(2**64 - 1)
+        return weights
 
     def encode(self, scores: np.ndarray, classes: np.ndarray, log_norm: np.ndarray | None) -> np.ndarray:
         """Encode a batch of maps as records.
@@ -155,16 +141,16 @@ class RecordLayout:
         """
         scores, classes, log_norm = self._checked(scores, classes, log_norm)
         records = np.zeros(len(scores), self.dtype)
-        if self.score_bits == 8:
+        if self.score_bits == 16:
+            records["scores"] = scores
+            if log_norm is not None:
+                records["log_norm"] = log_norm
+        else:
             scales = records["scales"]
             records["scores"], scales[:, 0], scales[:, 1] = quantize(scores)
             if log_norm is not None:
                 rest = np.maximum(log_norm.astype(np.float32) - scores[..., 0], 0)
                 records["log_norm"], scales[:, 2], scales[:, 3] = quantize(rest)
-        else:
-            records["scores"] = scores
-            if log_norm is not None:
-                records["log_norm"] = log_norm
         records["classes"] = pack_12_bits(classes.reshape(len(classes), -1)) if self.packs_classes else classes
         # The check word is still zero, and its weight is -1: with it, the sum becomes CHECK_SUM (modulo 2^64).
         records["check"] = self.sums(records) - CHECK_SUM
@@ -217,12 +203,10 @@ class RecordLayout:
 
     def _decode_compact(self, fields: np.ndarray) -> ScoreMap:
         scales = np.moveaxis(fields["scales"], -1, 0)[..., None, None, None]  # [4, ..., 1, 1, 1]
-        classes = fields["classes"]
-        if self.packs_classes:
-            count = int(np.prod(self.shape_hwk))
-            classes = unpack_12_bits(classes, count).reshape(*fields.shape, *self.shape_hwk)
         scores = (fields["scores"] * scales[0] + scales[1]).astype(np.float16)
-        log_norm = None
+        classes, log_norm = fields["classes"], None
+        if self.packs_classes:
+            classes = unpack_12_bits(classes, int(np.prod(self.shape_hwk))).reshape(scores.shape)
         if self.log_norm:
             # Added to the decoded score, so that the top-1 class keeps its probability.
             rest = fields["log_norm"] * scales[2][..., 0] + scales[3][..., 0]

@@ -100,43 +100,35 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():
-        raise FileNotFoundError(_why_missing(folder))
+        if any(folder.glob("shard-*.bin*")):
+            raise FileNotFoundError(f"{folder} is an unfinished score map store. Run the command that makes it again.")
+        raise FileNotFoundError(
+            f"{folder} contains no score map store ({MANIFEST_NAME} is missing)."
+            " Make one with `mim run mmtl make_score_maps`."
+        )
     try:
         return _parse(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise ScoreMapStoreError(f"{path} is corrupt or not a manifest of score maps: {error}") from None
 
 
-def _why_missing(folder: Path) -> str:
-    if any(folder.glob("shard-*.bin*")):
-        return f"{folder} is an unfinished score map store. Run the command that makes it again."
-    return (
-        f"{folder} contains no score map store ({MANIFEST_NAME} is missing)."
-        " Make one with `mim run mmtl make_score_maps`."
-    )
-
-
 def _parse(content: Any) -> Manifest:
     _require(isinstance(content, dict) and content.get("format") == FORMAT, f"its format must be {FORMAT!r}.")
-    version = content.get("version")
+    version = content.pop("version", None)
     _require(version == VERSION, f"its version must be {VERSION} for this mmtl, got version {version!r}.")
-    entries, undecodable = content.get("shards"), content.get("undecodable")
-    _require(isinstance(entries, list) and len(entries) > 0, "shards must be a list.")
+    for name, kind in dict(annotator=dict, preprocessing=dict, shards=list, undecodable=list).items():
+        _require(isinstance(content.get(name), kind), f"{name} must be a JSON {kind.__name__}.")
+    undecodable, index_sha256 = content.pop("undecodable"), content.pop("index_sha256", None)
+    _require(all(isinstance(key, str) for key in undecodable), "undecodable must be a list of keys.")
+    _require_sha256(index_sha256)
+    shards = [_parse_shard(entry) for entry in content.pop("shards")]
+    del content["format"]
+    num_maps = content.pop("num_maps", None)
+    manifest = Manifest(content, shards, index_sha256, undecodable)
+    layout_of(content)
     _require(
-        isinstance(undecodable, list) and all(isinstance(key, str) for key in undecodable),
-        "undecodable must be a list of keys.",
-    )
-    for name in ("annotator", "preprocessing"):
-        _require(isinstance(content.get(name), dict), f"{name} must be an object.")
-    own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
-    settings = {name: value for name, value in content.items() if name not in own}
-    layout_of(settings)
-    shards = [_parse_shard(entry) for entry in entries]
-    manifest = Manifest(settings, shards, _checked_sha(content.get("index_sha256")), undecodable)
-    num_maps = manifest.num_maps
-    _require(
-        content.get("num_maps") == num_maps > 0,
-        f"num_maps must be {num_maps} as in its shards and positive, got {content.get('num_maps')!r}.",
+        num_maps == manifest.num_maps > 0,
+        f"num_maps must be {manifest.num_maps} as in its shards and positive, got {num_maps!r}.",
     )
     return manifest
 
@@ -152,13 +144,13 @@ def _parse_shard(entry: Any) -> ShardEntry:
     for name in ("records", "bytes"):
         number = entry[name]
         _require(type(number) is int and 0 <= number < 2**48, f"{name} of {file} must be a count, got {number!r}.")
-    return ShardEntry(file, entry["records"], entry["bytes"], _checked_sha(entry["sha256"]))
+    _require_sha256(entry["sha256"])
+    return ShardEntry(**entry)
 
 
-def _checked_sha(value: Any) -> str:
+def _require_sha256(value: Any) -> None:
     valid = isinstance(value, str) and SHA256.fullmatch(value) is not None
     _require(valid, f"a checksum must have 64 hexadecimal digits, got {value!r}.")
-    return value
 
 
 def _require(condition: bool, message: str) -> None:

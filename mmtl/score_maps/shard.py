@@ -12,6 +12,7 @@ A shard is written atomically.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from mmtl.utils.atomic_file import atomic_file, name_disk_errors, temporary_path
 MAGIC = b"mmtl-score-maps\x01"
 HEADER_BYTES = 64
 TAIL_BYTES = 40
-HASH_CHUNK_BYTES = 1 << 22
 RECORDS_PER_CHUNK = 1024
 RESTORE = "Restore the shard, or delete it and make it again."
 
@@ -36,24 +36,8 @@ def shard_name(unit: int) -> str:
     return f"shard-{unit:05d}.bin"
 
 
-def file_sha256(path: Path, num_bytes: int | None = None) -> str:
-    """Return the hexadecimal SHA-256 of a file's first `num_bytes` (default: all)."""
-    digest = hashlib.sha256()
-    left = path.stat().st_size if num_bytes is None else num_bytes
-    with path.open("rb") as file:
-        while left > 0 and (chunk := file.read(min(HASH_CHUNK_BYTES, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-    return digest.hexdigest()
-
-
 class ShardWriter:
-    """Writes one shard under a temporary name; it gets its own name in `finish`.
-
-    Args:
-        path: The shard's final name.
-        layout: Layout of the records.
-    """
+    """Writes one shard under a temporary name; it gets its own name, `path`, in `finish`."""
 
     def __init__(self, path: Path, layout: RecordLayout) -> None:
         self.path, self.layout = path, layout
@@ -109,10 +93,8 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Delete the temporary file."""
-        try:
+        with suppress(OSError):  # the last flush fails on a full disk
             self._file.close()
-        except OSError:
-            pass  # the last flush fails on a full disk
         self.temporary.unlink(missing_ok=True)
 
     def _write(self, data: bytes) -> None:
@@ -141,24 +123,25 @@ def read_footer(path: Path) -> dict[str, Any]:
             footer = json.loads(file.read(length))
         _check_footer(footer, size, length)
     except (ValueError, RecursionError) as error:
-        raise ScoreMapStoreError(f"{path} is corrupt: {error}. {RESTORE}") from None
+        raise ScoreMapStoreError(f"{path} is corrupt: {str(error).rstrip('.')}. {RESTORE}") from None
     return footer | {"bytes": size, "sha256": sha256}
 
 
 def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
-    if not isinstance(footer, dict) or not isinstance(footer.get("settings"), dict):
-        raise ValueError("its footer must be an object with settings")
-    numbers = [footer.get(name) for name in ("records", "record_bytes", "key_bytes", "unit")]
-    if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
-        raise ValueError("its footer lacks a count")
-    undecodable, counts = footer.get("undecodable"), footer.get("counts")
-    if not isinstance(undecodable, list) or not all(isinstance(key, str) for key in undecodable):
-        raise ValueError("its footer lacks the list of undecodable images")
-    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
-        raise ValueError("its footer lacks the counts")
-    records, record_bytes, key_bytes, _ = numbers
-    keys = 4 * (records + 1) + key_bytes
-    expected = HEADER_BYTES + records * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
+    kinds = dict(settings=dict, undecodable=list, counts=dict, records=int, record_bytes=int, key_bytes=int, unit=int)
+    for name, kind in kinds.items():
+        value = footer.get(name) if isinstance(footer, dict) else None
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**48):
+            raise ValueError(f"its footer must have {name} of type {kind.__name__}, got {value!r}")
+    if not all(isinstance(key, str) for key in footer["undecodable"]):
+        raise ValueError("its footer must list undecodable images by their keys")
+    if not all(type(count) is int for count in footer["counts"].values()):
+        raise ValueError("its footer must have counts that are integers")
+    record_bytes = layout_of(footer["settings"]).record_bytes
+    if footer["record_bytes"] != record_bytes:
+        raise ValueError(f"its records must have {record_bytes} bytes as in its settings, got {footer['record_bytes']}")
+    keys = 4 * (footer["records"] + 1) + footer["key_bytes"]
+    expected = HEADER_BYTES + footer["records"] * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
     if expected != size:
         raise ValueError(f"its size must be {expected} bytes as in its footer, got {size}")
 
@@ -182,26 +165,8 @@ def read_records(path: Path, layout: RecordLayout, count: int) -> Iterator[tuple
             yield start, records
 
 
-def _check_layout(path: Path, footer: dict[str, Any], layout: RecordLayout) -> None:
-    """Check that the shard has the store's layout; the record size is not enough, as K could differ."""
-    try:
-        own = layout_of(footer["settings"])
-    except ValueError as error:
-        raise ScoreMapStoreError(f"{path} is corrupt: {error} {RESTORE}") from None
-    if own != layout:
-        raise ScoreMapStoreError(f"{path} must have the layout {layout} as in the manifest, got {own}. {RESTORE}")
-    if footer["record_bytes"] != layout.record_bytes:
-        raise ScoreMapStoreError(
-            f"{path} must have records of {layout.record_bytes} bytes, got {footer['record_bytes']}. {RESTORE}"
-        )
-
-
 class Shard:
-    """A memory-mapped shard.
-
-    Args:
-        path: The file.
-        layout: Layout that its records must have.
+    """A memory-mapped shard whose records must have the given layout.
 
     Raises:
         ScoreMapStoreError: The file is corrupt or has another layout.
@@ -210,7 +175,9 @@ class Shard:
     def __init__(self, path: Path, layout: RecordLayout) -> None:
         self.path, self.layout = path, layout
         footer = read_footer(path)
-        _check_layout(path, footer, layout)
+        own = layout_of(footer["settings"])
+        if own != layout:  # the record size is not enough, as K could differ
+            raise ScoreMapStoreError(f"{path} must have the layout {layout} as in the manifest, got {own}. {RESTORE}")
         self.records: int = footer["records"]
         self.sha256: str = footer["sha256"]
         self._file = MappedFile(path)

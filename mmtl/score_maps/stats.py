@@ -11,14 +11,9 @@ from mmtl.utils.image_files import class_folders
 
 
 def cell_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
-    """Return the probabilities of the top-k classes.
+    """Return the probabilities of the top-k classes, float64 [h, w, k].
 
-    Args:
-        score_map: Logits [h, w, k]; without log_norm, other classes have logit 0, as in the released code.
-        num_classes: K.
-
-    Returns:
-        float64 [h, w, k].
+    Without log_norm, the other of the `num_classes` classes have logit 0, as in the released code.
     """
     scores = score_map.scores.astype(np.float64)
     if score_map.log_norm is not None:
@@ -39,9 +34,8 @@ def entropy(score_map: ScoreMap, num_classes: int) -> float:
     """Return the mean entropy of the cells in nats; classes outside the top k share their mass equally."""
     kept = cell_probabilities(score_map, num_classes)
     absent = max(num_classes - kept.shape[-1], 0)
-    rest = np.clip(1 - kept.sum(axis=-1, keepdims=True), 0, 1) / max(absent, 1)
-    values = -(_x_log_x(kept).sum(axis=-1) + absent * _x_log_x(rest)[..., 0])
-    return float(values.mean())
+    rest = np.clip(1 - kept.sum(axis=-1), 0, 1) / max(absent, 1)
+    return float(-(_x_log_x(kept).sum(axis=-1) + absent * _x_log_x(rest)).mean())
 
 
 def _x_log_x(values: np.ndarray) -> np.ndarray:
@@ -58,7 +52,6 @@ class StoreStats:
         confidence: Mean probability of a cell's top-1 class.
         top1: Share of maps whose pooled top-1 class is their folder's; None without K class folders.
         agreeing_cells: Share of cells whose top-1 class is the folder's; None likewise.
-        chance: Top-1 accuracy of random guesses, 1 / K.
     """
 
     maps: int
@@ -66,28 +59,19 @@ class StoreStats:
     confidence: float
     top1: float | None
     agreeing_cells: float | None
-    chance: float
 
 
-def store_stats(store: ScoreMapStore, keys: Iterable[str], folders: list[str] | None = None) -> StoreStats:
-    """Return the statistics of some maps of a store.
-
-    Args:
-        store: The store.
-        keys: Keys of the maps.
-        folders: Class folders in the order of the class indices; None: those of the store's keys, sorted.
-    """
-    if folders is None:
-        folders = class_folders(list(store))
-    index = {name: number for number, name in enumerate(folders)} if len(folders) == store.num_classes else {}
+def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
+    """Return the statistics of some maps of a store; its class folders, sorted, are the class indices."""
+    num_classes, folders = store.num_classes, class_folders(list(store))
     entropies, confidences, hits, agreeing = [], [], [], []
     for key in keys:
         score_map = store[key]
-        entropies.append(entropy(score_map, store.num_classes))
-        confidences.append(cell_probabilities(score_map, store.num_classes)[..., 0].mean())
-        label = index.get(key.split("/")[0])
-        if label is not None:
-            hits.append(pooled_class(score_map, store.num_classes) == label)
+        entropies.append(entropy(score_map, num_classes))
+        confidences.append(cell_probabilities(score_map, num_classes)[..., 0].mean())
+        if len(folders) == num_classes:
+            label = folders.index(key.split("/")[0])
+            hits.append(pooled_class(score_map, num_classes) == label)
             agreeing.append((score_map.classes[..., 0] == label).mean())
     return StoreStats(
         maps=len(entropies),
@@ -95,14 +79,13 @@ def store_stats(store: ScoreMapStore, keys: Iterable[str], folders: list[str] | 
         confidence=float(np.mean(confidences)),
         top1=float(np.mean(hits)) if hits else None,
         agreeing_cells=float(np.mean(agreeing)) if agreeing else None,
-        chance=1 / store.num_classes,
     )
 
 
-def sample_keys(store: ScoreMapStore, count: int, seed: int = 0) -> list[str]:
+def sample_keys(store: ScoreMapStore, count: int) -> list[str]:
     """Return a random sample of a store's keys without repetition, in the store's order."""
     keys = list(store)
     if count >= len(keys):
         return keys
-    chosen = np.random.default_rng(seed).choice(len(keys), count, replace=False)
+    chosen = np.random.default_rng(0).choice(len(keys), count, replace=False)
     return [keys[position] for position in np.sort(chosen)]

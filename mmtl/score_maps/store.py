@@ -20,6 +20,15 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
     Args:
         path: Folder of the store, or several folders that are read as one store.
 
+    Attributes:
+        num_classes: K.
+        grid_hw: Rows and columns of every map.
+        topk: Number of classes per cell.
+        has_log_norm: Whether the maps have the log-sum-exp over all classes.
+        score_bits: 16, or 8 for the compact format.
+        annotator: Name, config and weights hash of the annotator, as far as they are known.
+        preprocessing: Input size, interpolation and normalization of the annotator's images.
+
     Raises:
         FileNotFoundError: The folder contains no finished store.
         ScoreMapStoreError: A manifest or index is corrupt, or the folders contain maps of different layouts.
@@ -31,50 +40,20 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
             raise ValueError("path must name at least one folder of a score map store, got none.")
         self.path = Path(paths[0])
         self.folders = [StoreFolder(Path(each)) for each in paths]
-        self._layout = self.folders[0].layout
+        self._layout = layout = self.folders[0].layout
         for folder in self.folders[1:]:
-            if folder.layout != self._layout:
+            if folder.layout != layout:
                 raise ScoreMapStoreError(
-                    f"{folder.path} and {self.path} contain different maps: {folder.layout}, {self._layout}."
+                    f"{folder.path} and {self.path} contain different maps: {folder.layout}, {layout}."
                 )
+        self.num_classes, self.grid_hw, self.topk = layout.num_classes, layout.grid_hw, layout.topk
+        self.has_log_norm, self.score_bits = layout.log_norm, layout.score_bits
+        settings = self.folders[0].manifest.settings
+        self.annotator: dict[str, Any] = settings["annotator"]
+        self.preprocessing: dict[str, Any] = settings["preprocessing"]
 
     def __reduce__(self) -> tuple:
         return type(self), ([folder.path for folder in self.folders],)
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return self._layout.num_classes
-
-    @property
-    def grid_hw(self) -> tuple[int, int]:
-        """Rows and columns of every map."""
-        return self._layout.grid_hw
-
-    @property
-    def topk(self) -> int:
-        """Number of classes per cell."""
-        return self._layout.topk
-
-    @property
-    def has_log_norm(self) -> bool:
-        """Whether the maps have the log-sum-exp over all classes."""
-        return self._layout.log_norm
-
-    @property
-    def score_bits(self) -> int:
-        """16, or 8 for the compact format."""
-        return self._layout.score_bits
-
-    @property
-    def annotator(self) -> dict[str, Any]:
-        """Name, config and weights hash of the annotator, as far as they are known."""
-        return self.folders[0].manifest.settings["annotator"]
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Input size, interpolation and normalization of the annotator's images."""
-        return self.folders[0].manifest.settings["preprocessing"]
 
     @property
     def undecodable(self) -> list[str]:
@@ -103,7 +82,7 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
             positions, rows = by_shard.setdefault(shard, ([], []))
             positions.append(position)
             rows.append(row)
-        if len(by_shard) == 1:
+        if len(by_shard) == 1:  # saves a copy
             return self._layout.decode(shard.read_words(rows), (len(keys),))
         words = np.empty((len(keys), self._layout.record_bytes // 8), np.uint64)
         for shard, (positions, rows) in by_shard.items():
@@ -132,9 +111,6 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         for folder in self.folders:
             if (found := folder.find(encoded)) is not None:
                 return found
-        raise KeyError(self._why_absent(key))
-
-    def _why_absent(self, key: str) -> str:
         if missing := self.missing_shards:
-            return f"{key!r}: no score map in {self.path}, where {', '.join(missing)} are missing. Fetch them."
-        return f"{key!r}: no score map in {self.path}. Make one with `mim run mmtl make_score_maps`."
+            raise KeyError(f"{key!r}: no score map in {self.path}, where {', '.join(missing)} are missing. Fetch them.")
+        raise KeyError(f"{key!r}: no score map in {self.path}. Make one with `mim run mmtl make_score_maps`.")

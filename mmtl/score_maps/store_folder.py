@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmtl.score_maps.index import INDEX_NAME, KeyIndex
+from mmtl.score_maps.index import INDEX_NAME, ROW_BITS, ROW_MASK, KeyIndex
 from mmtl.score_maps.layout import layout_of
 from mmtl.score_maps.manifest import read_manifest
 from mmtl.score_maps.score_map import ScoreMapStoreError
@@ -12,9 +12,6 @@ from mmtl.score_maps.shard import Shard
 
 class StoreFolder:
     """Finds keys in a folder; shards are opened when they are needed.
-
-    Args:
-        path: The folder.
 
     Raises:
         FileNotFoundError: The folder contains no finished store.
@@ -51,7 +48,8 @@ class StoreFolder:
         Raises:
             ScoreMapStoreError: The index or the shard is corrupt.
         """
-        for number, row in self._index.find(key):
+        for location in self._index.find(key):
+            number, row = location >> ROW_BITS, location & ROW_MASK
             shard = self._opened.get(number) or self._open(number)
             if shard is not None and shard.has_key(row, key):
                 return shard, row

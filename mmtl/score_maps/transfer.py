@@ -14,12 +14,7 @@ from mmtl.score_maps.layout import layout_of
 from mmtl.score_maps.manifest import Manifest, read_manifest, setting_difference
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.shard import Shard, ShardWriter, read_records, shard_name
-from mmtl.score_maps.writer import (
-    SHARD_BYTES,
-    complete_shards,
-    finish_store,
-    prepare_folder,
-)
+from mmtl.score_maps.writer import SHARD_BYTES, complete_shards, finish_store, prepare_folder
 
 
 def split_store(path: Path, out: Path, parts: int) -> list[Path]:
@@ -40,7 +35,6 @@ def split_store(path: Path, out: Path, parts: int) -> list[Path]:
         with _new_store(target):
             for number in part:
                 _link(shards[number], target / shards[number].name)
-            finish_store(target)
     return targets
 
 
@@ -58,24 +52,22 @@ def merge_stores(paths: Sequence[Path], target: Path) -> None:
         _manifest_with_all_shards(path)
     shards = [shard for path in paths for shard in complete_shards(path)]
     settings = shards[0][1]["settings"]
-    units = [footer["unit"] for _, footer in shards]
-    one_plan = all(footer["settings"] == settings for _, footer in shards) and len(set(units)) == len(units)
+    units = {footer["unit"] for _, footer in shards}
     with _new_store(target):
-        if one_plan:
+        if len(units) == len(shards) and all(footer["settings"] == settings for _, footer in shards):
             for shard, footer in shards:
                 _link(shard, target / shard_name(footer["unit"]))
         else:
             _repack(shards, target)
-        finish_store(target)
 
 
 def _repack(shards: list[tuple[Path, dict]], target: Path) -> None:
-    settings = {name: value for name, value in shards[0][1]["settings"].items() if name != "plan"}
+    """Write the records of shards to new shards of the usual size."""
+    settings = _without_plan(shards[0][1])
     layout = layout_of(settings)
     writer, unit, undecodable = None, 0, []
     for path, footer in shards:
-        own = {name: value for name, value in footer["settings"].items() if name != "plan"}
-        if difference := setting_difference(settings, own):
+        if difference := setting_difference(settings, _without_plan(footer)):
             raise ScoreMapStoreError(f"{path} and {shards[0][0]} have different settings: {difference}.")
         undecodable += footer["undecodable"]
         keys = Shard(path, layout).keys()
@@ -89,6 +81,10 @@ def _repack(shards: list[tuple[Path, dict]], target: Path) -> None:
         writer.finish(settings, unit, undecodable)
 
 
+def _without_plan(footer: dict) -> dict:
+    return {name: value for name, value in footer["settings"].items() if name != "plan"}
+
+
 def _manifest_with_all_shards(path: Path) -> Manifest:
     """Return the manifest after a check that no shard is missing; a missing index is no obstacle."""
     manifest = read_manifest(path)
@@ -99,13 +95,14 @@ def _manifest_with_all_shards(path: Path) -> Manifest:
 
 @contextmanager
 def _new_store(folder: Path) -> Iterator[None]:
-    """Create a folder to fill; empty and remove it after an error."""
+    """Create a folder, and make the shards that the body adds a store; after an error, remove the folder."""
     prepare_folder(folder)
     with FolderLock(folder):
         if any(folder.iterdir()):
             raise FileExistsError(f"{folder} must be empty. Give a new folder.")
         try:
             yield
+            finish_store(folder)
         except BaseException:
             for path in folder.iterdir():  # the folder was empty
                 path.unlink()

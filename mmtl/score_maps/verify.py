@@ -9,7 +9,10 @@ from mmtl.score_maps.index import INDEX_NAME, build_index
 from mmtl.score_maps.layout import CHECK_SUM, RecordLayout, layout_of
 from mmtl.score_maps.manifest import MANIFEST_NAME, Manifest, ShardEntry, read_manifest, setting_difference
 from mmtl.score_maps.score_map import ScoreMapStoreError
-from mmtl.score_maps.shard import TAIL_BYTES, Shard, file_sha256, read_footer, read_records
+from mmtl.score_maps.shard import Shard, read_footer, read_records
+
+HASH_CHUNK_BYTES = 1 << 22
+SHA256_BYTES = 32
 
 
 def find_problems(folder: Path) -> list[str]:
@@ -18,42 +21,38 @@ def find_problems(folder: Path) -> list[str]:
     Checked: manifest, checksum and size of each shard and of the index, record checksums, class range, NaN,
     order of scores, and that the index leads to every key.
     """
+    problems: list[str] = []
     try:
         manifest = read_manifest(folder)
-    except (ScoreMapStoreError, FileNotFoundError) as error:
-        return [str(error)]
-    layout = layout_of(manifest.settings)
-    problems = []
-    try:
+        layout = layout_of(manifest.settings)
         for entry in manifest.shards:
-            problems += shard_problems(folder / entry.file, entry, layout)
+            problems += _shard_problems(folder / entry.file, entry, layout)
         problems = problems or _setting_problems(folder, manifest)
         return problems + _index_problems(folder, manifest, layout, shards_are_intact=not problems)
-    except (ScoreMapStoreError, OSError) as error:  # a file was truncated or removed while it was read
+    except (ScoreMapStoreError, OSError) as error:  # also: a file was truncated or removed while it was read
         return [*problems, str(error)]
 
 
 def _setting_problems(folder: Path, manifest: Manifest) -> list[str]:
     """Return the differences between the manifest and the shards in settings and undecodable images."""
-    footers = {entry.file: read_footer(folder / entry.file) for entry in manifest.shards}
-    problems = [
-        f"{folder / file} and {MANIFEST_NAME} differ in {difference}."
-        for file, footer in footers.items()
-        if (difference := setting_difference(footer["settings"], manifest.settings))
-    ]
-    if [key for footer in footers.values() for key in footer["undecodable"]] != manifest.undecodable:
+    problems, undecodable = [], []
+    for entry in manifest.shards:
+        footer = read_footer(folder / entry.file)
+        undecodable += footer["undecodable"]
+        if difference := setting_difference(footer["settings"], manifest.settings):
+            problems.append(f"{folder / entry.file} and {MANIFEST_NAME} differ in {difference}.")
+    if undecodable != manifest.undecodable:
         problems.append(f"{folder / MANIFEST_NAME} and the shards list different undecodable images.")
     return problems
 
 
-def shard_problems(path: Path, entry: ShardEntry, layout: RecordLayout) -> list[str]:
-    """Return the problems of one shard."""
+def _shard_problems(path: Path, entry: ShardEntry, layout: RecordLayout) -> list[str]:
     if not path.is_file():
         return [f"{path} is missing."]
     size = path.stat().st_size
     if size != entry.bytes:
         return [f"{path} must have {entry.bytes} bytes as in the manifest, got {size}."]
-    if file_sha256(path, size - TAIL_BYTES + 8) != entry.sha256:
+    if _file_sha256(path, size - SHA256_BYTES) != entry.sha256:
         return [f"{path}: its SHA-256 differs from the manifest."]
     shard = Shard(path, layout)
     if (shard.records, shard.sha256) != (entry.records, entry.sha256):
@@ -64,12 +63,22 @@ def shard_problems(path: Path, entry: ShardEntry, layout: RecordLayout) -> list[
     return problems
 
 
+def _file_sha256(path: Path, num_bytes: int) -> str:
+    """Return the hexadecimal SHA-256 of a file's first bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(min(HASH_CHUNK_BYTES, num_bytes)):
+            digest.update(chunk)
+            num_bytes -= len(chunk)
+    return digest.hexdigest()
+
+
 def _record_problems(path: Path, start: int, records: np.ndarray, layout: RecordLayout) -> list[str]:
     bad = {"its checksum is wrong": layout.sums(records) != CHECK_SUM}
     if layout.score_bits == 16:
-        flat = records["scores"].reshape(len(records), -1, layout.topk)
-        bad["a score is NaN or infinite"] = ~np.isfinite(flat).all(axis=(1, 2))
-        bad["scores are not sorted"] = (flat[..., 1:] > flat[..., :-1]).any(axis=(1, 2))
+        scores = records["scores"]
+        bad["a score is NaN or infinite"] = ~np.isfinite(scores).all(axis=(1, 2, 3))
+        bad["scores are not sorted"] = (scores[..., 1:] > scores[..., :-1]).any(axis=(1, 2, 3))
         if layout.log_norm:
             bad["a log_norm is NaN or infinite"] = ~np.isfinite(records["log_norm"]).all(axis=(1, 2))
     classes = layout.decode(records, records.shape).classes
@@ -81,7 +90,7 @@ def _index_problems(folder: Path, manifest: Manifest, layout: RecordLayout, shar
     path = folder / INDEX_NAME
     if not path.is_file():
         return [f"{path} is missing."]
-    if file_sha256(path) != manifest.index_sha256:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.index_sha256:
         return [f"{path}: its SHA-256 differs from the manifest."]
     if shards_are_intact:
         keys = (Shard(folder / entry.file, layout).all_key_bytes() for entry in manifest.shards)

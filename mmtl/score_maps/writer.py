@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,22 @@ from mmtl.utils.image_files import check_utf8
 
 SHARD_BYTES = 256 * 2**20
 UNDECODABLE_NAME = "undecodable.txt"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Create the folder of a store to write.
+
+    Raises:
+        FileExistsError: It contains a finished store or files that do not belong to a store.
+    """
+    if (folder / MANIFEST_NAME).exists():
+        raise FileExistsError(
+            f"{folder} already contains a finished score map store. Choose another folder or delete it."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    known = ("shard-", INDEX_NAME, MANIFEST_NAME, UNDECODABLE_NAME)
+    if others := [path.name for path in folder.iterdir() if not path.name.startswith(known)]:
+        raise FileExistsError(f"{folder} contains other files ({others[0]}). Give a new or empty folder.")
 
 
 def complete_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -127,36 +145,42 @@ class ScoreMapWriter:
     ) -> None:
         self.path = Path(path)
         grid_hw = (int(grid_hw[0]), int(grid_hw[1]))
-        self._settings_of = lambda layout: make_settings(layout, annotator, preprocessing)
-        self._layout_fields = dict(num_classes=num_classes, grid_hw=grid_hw, topk=topk, score_bits=score_bits)
-        RecordLayout(**self._layout_fields)  # check the numbers before a folder is created
+        self._layout = RecordLayout(num_classes, grid_hw, topk, log_norm is True, score_bits)
+        self._log_norm_is_known = log_norm is not None
+        self._descriptions = annotator, preprocessing
         self._shard_bytes = shard_bytes
-        self._layout: RecordLayout | None = None
         self._shard: ShardWriter | None = None
-        self._created = prepare_folder(self.path)
+        self._next_unit = 0
+        self._keys: set[str] = set()
+        prepare_folder(self.path)
         self._lock = FolderLock(self.path)
         try:
-            self._resume(log_norm)
+            self._resume()
         except BaseException:
             self._lock.release()
             raise
 
-    def _resume(self, log_norm: bool | None) -> None:
+    def _resume(self) -> None:
         """Continue after the last complete shard."""
         remove_temporaries(self.path)
-        shards = complete_shards(self.path)
-        if shards and log_norm is None:
-            log_norm = shards[0][1]["settings"].get("log_norm")
-        if log_norm is not None:
-            self._set_layout(log_norm)
-        self._next_unit = shards[-1][1]["unit"] + 1 if shards else 0
-        self._keys: set[str] = set()
-        for shard_path, footer in shards:
+        for path, footer in complete_shards(self.path):
+            self._set_log_norm(bool(footer["settings"].get("log_norm")))
             if difference := setting_difference(footer["settings"], self._settings):
                 raise ScoreMapStoreError(
-                    f"{shard_path} has other settings: {difference}. Choose another folder, or delete the shard."
+                    f"{path} has other settings: {difference}. Choose another folder, or delete the shard."
                 )
-            self._keys.update(Shard(shard_path, self._layout).keys())
+            self._keys.update(Shard(path, self._layout).keys())
+            self._next_unit = footer["unit"] + 1
+
+    def _set_log_norm(self, log_norm: bool) -> None:
+        """Decide whether maps have log_norm, unless that is known."""
+        if not self._log_norm_is_known:
+            self._layout = replace(self._layout, log_norm=log_norm)
+            self._log_norm_is_known = True
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return make_settings(self._layout, *self._descriptions)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
@@ -190,8 +214,7 @@ class ScoreMapWriter:
             if not isinstance(key, str) or not key or key in self._keys:
                 raise ValueError(f"Key {key!r} must be an image path that was not added before.")
             check_utf8(key)
-        if self._layout is None:
-            self._set_layout(log_norm is not None)
+        self._set_log_norm(log_norm is not None)
         records = self._layout.encode(np.asarray(scores), np.asarray(classes), log_norm)
         if self._shard is None:
             self._shard = ShardWriter(self.path / shard_name(self._next_unit), self._layout)
@@ -214,34 +237,11 @@ class ScoreMapWriter:
         if self._shard is not None:
             self._shard.abort()
             self._shard = None
-        self._lock.release()
-        if self._created and not any(self.path.iterdir()):
+        with suppress(OSError):  # the folder is not empty
             self.path.rmdir()
+        self._lock.release()
 
     def _finish_shard(self) -> None:
         self._shard.finish(self._settings, self._next_unit)
         self._shard = None
         self._next_unit += 1
-
-    def _set_layout(self, log_norm: bool) -> None:
-        self._layout = RecordLayout(**self._layout_fields, log_norm=log_norm)
-        self._settings = self._settings_of(self._layout)
-
-
-def prepare_folder(folder: Path) -> bool:
-    """Create the folder of a store to write; return whether it is new.
-
-    Raises:
-        FileExistsError: It contains a finished store or files that do not belong to a store.
-    """
-    if (folder / MANIFEST_NAME).exists():
-        raise FileExistsError(
-            f"{folder} already contains a finished score map store. Choose another folder or delete it."
-        )
-    created = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    known = ("shard-", INDEX_NAME, MANIFEST_NAME, UNDECODABLE_NAME)
-    others = [path.name for path in folder.iterdir() if not path.name.startswith(known)]
-    if others:
-        raise FileExistsError(f"{folder} contains other files ({others[0]}). Give a new or empty folder.")
-    return created
