@@ -36,29 +36,24 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
     """
     if source.is_dir():
         for name in sorted(path for path in files_under(source) if path.endswith(SUFFIX)):
-            yield safe_path(name, source), (source / name).read_bytes()
+            yield _safe_path(name, source), (source / name).read_bytes()
         return
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such folder or archive.")
     try:
         with tarfile.open(source, "r|*") as archive:
             for member in archive:
-                name = safe_path(member.name, source)
-                if not name.endswith(SUFFIX) or member.isdir():
-                    continue
-                if not member.isfile():
+                name = _safe_path(member.name, source)
+                if name.endswith(SUFFIX) and member.isfile():
+                    yield name, archive.extractfile(member).read()
+                elif name.endswith(SUFFIX) and not member.isdir():
                     raise ValueError(f"{source}: {name!r} must be a regular file. Pack the files instead of links.")
-                yield name, archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{source} is corrupt or not a tar archive: {error}.") from error
 
 
-def safe_path(name: str, source: Path) -> str:
-    """Return the last two parts, `<class>/<stem>.pt`, of the path of an entry.
-
-    Raises:
-        ValueError: The path is absolute or leaves the root.
-    """
+def _safe_path(name: str, source: Path) -> str:
+    """Return the last two parts, `<class>/<stem>.pt`, of the path of an entry."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise ValueError(f"{source}: the path {name!r} leaves the archive. Do not trust this archive.")
@@ -68,13 +63,7 @@ def safe_path(name: str, source: Path) -> str:
 def read_entry(
     entry: tuple[str, bytes], *, read_tensor: TensorReader, num_classes: int, transposed: bool
 ) -> tuple[str, ScoreMap]:
-    """Return the path without suffix and the score map of a `.pt` file.
-
-    Args:
-        entry: Path and content.
-        read_tensor: Decodes the content; raises ValueError if it cannot.
-        num_classes: K.
-        transposed: Whether the last two axes of the file are (w, h).
+    """Return the path without suffix and the score map of an entry (path, content); see `import_archive`.
 
     Raises:
         ValueError: The content is not a map of K classes.
@@ -101,9 +90,7 @@ def read_entry(
 def image_keys(images: Path | None, suffix: str) -> Callable[[str], str]:
     """Return the function from a path without suffix to the image's key.
 
-    Args:
-        images: Image root that determines each image's suffix; None adds `suffix` to every path.
-        suffix: Suffix of the images, such as ".JPEG".
+    The images below a root determine each image's suffix; without a root, `suffix` (such as ".JPEG") is added.
     """
     if images is None:
         return lambda stem: f"{stem}{suffix}"
@@ -158,7 +145,6 @@ def import_archive(
     entries = archive_entries(source)
     if (first := next(entries, None)) is None:
         raise FileNotFoundError(f"{source} contains no {SUFFIX} file.")
-    entries = chain([first], entries)
     decode = partial(read_entry, read_tensor=read_tensor, num_classes=num_classes, transposed=transposed)
     height, width, topk = decode(first)[1].scores.shape
     writer = ScoreMapWriter(
@@ -172,44 +158,30 @@ def import_archive(
         shard_bytes=shard_bytes,
     )
     with writer, ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
-        found, before = len(writer), set(writer)
+        num_before, seen = len(writer), set()
         run = partial(pool.map, chunksize=32) if pool else map
+        entries = chain([first], entries)
         while chunk := list(islice(entries, ENTRIES_PER_CHUNK)):
-            new = [entry for entry in chunk if not _imported_before(entry[0], key_of, before)]
+            new = []
+            for name, content in chunk:
+                if name in seen:
+                    raise ValueError(f"{name} occurs twice. The last two parts of the paths must be unique.")
+                seen.add(name)
+                if key_of(name.removesuffix(SUFFIX)) not in writer:
+                    new.append((name, content))
             for stem, score_map in run(decode, new):
-                _add(writer, f"{stem}{SUFFIX}", key_of(stem), score_map)
+                try:
+                    writer.add(key_of(stem), score_map)
+                except ValueError as error:
+                    raise ValueError(f"{stem}{SUFFIX}: {error}") from None
             on_batch(len(chunk))
-    return found
-
-
-def _imported_before(name: str, key_of: Callable[[str], str], before: set[str]) -> bool:
-    """Return whether an earlier run imported an entry, and remove its key from `before`: a second one is an error."""
-    key = key_of(name.removesuffix(SUFFIX))
-    if key in before:
-        before.remove(key)
-        return True
-    return False
-
-
-def _add(writer: ScoreMapWriter, name: str, key: str, score_map: ScoreMap) -> None:
-    if key in writer:
-        raise ValueError(f"{name} occurs twice. The last two parts of the paths must be unique.")
-    try:
-        writer.add(key, score_map)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+    return num_before
 
 
 def export_archive(
     store: ScoreMapStore, target: Path, *, write_tensor: TensorWriter, on_map: Callable[[], None] = lambda: None
 ) -> None:
-    """Write a store in the released format; existing files are kept.
-
-    Args:
-        store: The store.
-        target: Folder of the files.
-        write_tensor: Returns the content of a `.pt` file for an array.
-        on_map: Called after each map.
+    """Write a store in the released format to a folder, where existing files are kept; call `on_map` after each map.
 
     Raises:
         ScoreMapStoreError: The class indices do not fit in float16, or two keys result in the same file.
@@ -228,8 +200,8 @@ def export_archive(
             raise ScoreMapStoreError(f"{key} and {written[path]} both result in {path}.")
         written[path] = key
         if not path.exists():
-            score_map = store[key]
-            pair = np.stack([score_map.scores, score_map.classes.astype(np.float16)]).transpose(0, 3, 1, 2)
+            scores, classes, _ = store[key]
+            pair = np.stack([scores, classes.astype(np.float16)]).transpose(0, 3, 1, 2)
             with atomic_file(path) as temporary:
                 temporary.write_bytes(write_tensor(pair))
         on_map()

@@ -50,11 +50,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def name_disk_errors(path: Path) -> Iterator[None]:
-    """Add the file's name, which Python omits when a write fails, and the remedy to an OSError.
-
-    Raises:
-        OSError: The body could not write.
-    """
+    """Add the file's name, which Python omits when a write fails, and the remedy to an OSError."""
     try:
         yield
     except OSError as error:

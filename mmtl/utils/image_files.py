@@ -30,11 +30,7 @@ def list_images(root: Path) -> list[str]:
 
 
 def files_under(root: Path) -> Iterator[str]:
-    """Yield the relative POSIX paths of all files under a folder; symbolic links are followed.
-
-    Raises:
-        OSError: A folder cannot be read.
-    """
+    """Yield the relative POSIX paths of all files under a folder; symbolic links are followed."""
     for folder, _, names in os.walk(root, onerror=_raise_unreadable, followlinks=True):
         prefix = Path(folder).relative_to(root)
         yield from ((prefix / name).as_posix() for name in names)
@@ -52,11 +48,7 @@ def class_folders(keys: Sequence[str]) -> list[str]:
 
 
 def check_utf8(key: str) -> None:
-    """Check that a key can be stored.
-
-    Raises:
-        ValueError: The key comes from a file name that is not UTF-8.
-    """
+    """Raise a ValueError if a key cannot be stored because it comes from a file name that is not UTF-8."""
     try:
         key.encode()
     except UnicodeEncodeError:

@@ -7,11 +7,7 @@ import numpy as np
 
 
 def read_image(path: Path) -> np.ndarray | None:
-    """Decode an image file.
-
-    Returns:
-        uint8 [H, W, 3] BGR, or None if the file cannot be decoded.
-    """
+    """Return an image file's pixels, uint8 [H, W, 3] BGR, or None if it cannot be decoded."""
     data = path.read_bytes()
     try:
         return mmcv.imfrombytes(data, flag="color") if data else None
