@@ -15,10 +15,11 @@ import torch
 from mmengine.logging import MMLogger
 
 from mmtl.annotators.annotator import Inference
+from mmtl.annotators.generate import Options
 from mmtl.annotators.launch import run_on_ranks
 from mmtl.annotators.load import load_annotator
 from mmtl.annotators.load_timm import PRETRAINED
-from mmtl.annotators.make_store import Options, annotate_folder
+from mmtl.annotators.make_store import annotate_folder
 from mmtl.annotators.work_queue import WorkQueue
 from mmtl.utils.cli import check_minimum, run_tool, tool_parser
 

@@ -49,9 +49,6 @@ def averaged_logits(dense: nn.Module, images: torch.Tensor, crops: int, flip: bo
         images: normalized images [B, 3, n * H, n * W].
         crops: n.
         flip: whether to average each view with its mirror image.
-
-    Returns:
-        [B, h, w, K].
     """
     if crops == 1:
         return view_logits(dense, images, flip)
@@ -73,8 +70,8 @@ class Annotator:
         dense: normalized images [B, 3, H, W] -> logits [B, h, w, K].
         normalize: uint8 BGR images [B, 3, H, W] -> normalized images on the device.
         size_hw: input size in pixels, None when the classifier's config does not set it.
-        interpolation: how images are resized.
-        backend: resize backend of mmcv.
+        interpolation: how images are resized, as mmcv.imresize names it.
+        backend: resize backend of mmcv, "cv2" or "pillow".
         description: name, config and weights hash, plain JSON values.
         normalization: mean, std and channel order, plain JSON values.
         inference: how it is run.
@@ -100,16 +97,8 @@ class Annotator:
 
     @torch.inference_mode()
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of every cell.
-
-        Args:
-            images: uint8 BGR images [B, 3, n * H, n * W] with n crops per side.
-
-        Returns:
-            float32 [B, h, w, K].
-        """
-        inference = self.inference
-        images = self.normalize(images)
+        """Return logits float32 [B, h, w, K] of uint8 BGR images [B, 3, n * H, n * W] with n crops per side."""
+        inference, images = self.inference, self.normalize(images)
         if inference.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, inference.amp) if inference.amp else nullcontext():
@@ -124,9 +113,9 @@ class Annotator:
         try:
             logits = self.logits(torch.zeros(1, 3, *self.resize(size_hw).size_hw, dtype=torch.uint8))
         except (RuntimeError, TypeError, AssertionError, AttributeError, IndexError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            height, width = size_hw
-            raise not_dense(self.description["name"], f"at input size {height} x {width}: {reason}") from error
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            size = " x ".join(map(str, size_hw))
+            raise not_dense(self.description["name"], f"at input size {size}: {reason}") from error
         return (logits.shape[1], logits.shape[2]), logits.shape[3]
 
 

@@ -14,23 +14,16 @@ POOLED_BEFORE_NORM = ("gap_before_final_norm", "gap_before_output")
 
 
 def tokens_to_map(tokens: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
-    """Arrange patch tokens in row-major order as a map with the image's aspect ratio.
-
-    Args:
-        tokens: [B, N, C].
-        image_hw: size of the images in pixels.
-
-    Returns:
-        [B, C, h, w] with h * w = N and square patches.
+    """Arrange patch tokens [B, N, C] in row-major order as maps [B, C, h, w] with the images' aspect ratio.
 
     Raises:
-        ValueError: N square patches do not tile such an image.
+        ValueError: N square patches do not tile an image of this size.
     """
-    batch, count, channels = tokens.shape
-    grid_hw = square_grid(count, image_hw)
+    grid_hw = square_grid(tokens.shape[1], image_hw)
     if grid_hw is None:
-        raise ValueError(f"{count} tokens do not tile a {image_hw[0]} x {image_hw[1]} image with square patches.")
-    return tokens.transpose(1, 2).reshape(batch, channels, *grid_hw)
+        size = " x ".join(map(str, image_hw))
+        raise ValueError(f"{tokens.shape[1]} tokens do not tile a {size} image with square patches.")
+    return tokens.transpose(1, 2).unflatten(2, grid_hw)
 
 
 def square_grid(count: int, image_hw: tuple[int, int]) -> tuple[int, int] | None:
@@ -45,9 +38,6 @@ class DenseImageClassifier(nn.Module):
 
     The classifier's backbone is switched to its feature map output and must not be used otherwise afterwards.
 
-    Args:
-        classifier: image classifier with ``backbone``, ``neck`` (or None) and ``head``.
-
     Raises:
         ValueError: A part of the classifier cannot be converted to dense prediction.
     """
@@ -61,18 +51,11 @@ class DenseImageClassifier(nn.Module):
         self.map_neck, self.cell_neck = _split_neck(getattr(classifier, "neck", None))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of every cell.
-
-        Args:
-            images: normalized images [B, 3, H, W].
-
-        Returns:
-            [B, h, w, K].
-        """
+        """Return the logits [B, h, w, K] of normalized images [B, 3, H, W]."""
         maps = self._last_map(self.map_neck(self.backbone(images)), tuple(images.shape[-2:]))
-        batch, channels, height, width = maps.shape
-        cells = self.cell_norm(maps.permute(0, 2, 3, 1).reshape(-1, channels))
-        return self._cell_logits(cells).reshape(batch, height, width, -1)
+        cells = maps.permute(0, 2, 3, 1)
+        logits = self._cell_logits(self.cell_norm(cells.flatten(0, 2)))
+        return logits.reshape(*cells.shape[:3], -1)
 
     def _last_map(self, features: object, image_hw: tuple[int, int]) -> torch.Tensor:
         last = features[-1] if isinstance(features, tuple | list) else features
@@ -84,10 +67,8 @@ class DenseImageClassifier(nn.Module):
             return tokens_to_map(last.transpose(1, 2), image_hw)
         if last.ndim == 3 and not hasattr(self.backbone, "cls_token"):
             return tokens_to_map(last, image_hw)
-        raise not_dense(
-            self.backbone,
-            f"its output {list(last.shape)} is pooled or has extra tokens, and it has no out_type='featmap'.",
-        )
+        reason = f"its output {list(last.shape)} is pooled or has extra tokens, and it has no out_type='featmap'."
+        raise not_dense(self.backbone, reason)
 
     def _pools_sequences(self) -> bool:
         return any(isinstance(module, nn.AdaptiveAvgPool1d) for module in self.cell_neck.modules())

@@ -12,10 +12,7 @@ from mmtl.annotators.dense_mmpretrain import square_grid, tokens_to_map
 
 
 class DenseTimmModel(nn.Module):
-    """A timm model whose head is applied at every cell.
-
-    Args:
-        model: timm model with ``forward_features`` and ``forward_head``.
+    """A timm model with ``forward_features`` and ``forward_head``, whose head is applied at every cell.
 
     Raises:
         ValueError: A layer between features and logits mixes positions.
@@ -30,31 +27,22 @@ class DenseTimmModel(nn.Module):
         self.model = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of every cell.
-
-        Args:
-            images: normalized images [B, 3, H, W].
-
-        Returns:
-            [B, h, w, K].
-        """
+        """Return the logits [B, h, w, K] of normalized images [B, 3, H, W]."""
         features = self.model.forward_features(images)
         if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
             raise not_dense(self.model, "its features are not a single map.")
         if features.ndim == 3:
-            return self._of_tokens(features, tuple(images.shape[-2:]))
-        channels_last = self._is_channels_last(features)
-        maps = features if channels_last else features.permute(0, 2, 3, 1)
-        cells = maps.reshape(-1, maps.shape[-1])
-        cells = cells[:, None, None] if channels_last else cells[..., None, None]
-        return self._head(cells, tuple(maps.shape[:3]))
-
-    def _of_tokens(self, tokens: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
-        prefix = self._num_prefix_tokens(tokens.shape[1], image_hw)
-        maps = tokens_to_map(tokens[:, prefix:], image_hw)  # [B, C, h, w]
-        cells = maps.permute(0, 2, 3, 1).reshape(-1, 1, maps.shape[1])
-        sequence = cells.expand(-1, max(prefix, 1) + 1, -1)
-        return self._head(sequence, (maps.shape[0], *maps.shape[2:]))
+            image_hw = tuple(images.shape[-2:])
+            prefix = self._num_prefix_tokens(features.shape[1], image_hw)
+            maps = tokens_to_map(features[:, prefix:], image_hw).permute(0, 2, 3, 1)  # [B, h, w, C]
+            cells = maps.flatten(0, 2)[:, None].expand(-1, max(prefix, 1) + 1, -1)
+        elif self._is_channels_last(features):
+            maps = features
+            cells = maps.flatten(0, 2)[:, None, None]
+        else:
+            maps = features.permute(0, 2, 3, 1)
+            cells = maps.flatten(0, 2)[..., None, None]
+        return self._head(cells).reshape(*maps.shape[:3], -1)
 
     def _num_prefix_tokens(self, count: int, image_hw: tuple[int, int]) -> int:
         """Return the number of class and register tokens: the model's own, or else the surplus over a grid."""
@@ -70,10 +58,10 @@ class DenseTimmModel(nn.Module):
             return str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC"
         return last
 
-    def _head(self, cells: torch.Tensor, shape_bhw: tuple[int, ...]) -> torch.Tensor:
+    def _head(self, cells: torch.Tensor) -> torch.Tensor:
         logits = self.model.forward_head(cells)
         logits = logits[0] if isinstance(logits, tuple) else logits
         if logits.shape[0] != len(cells) or logits.ndim != 2:
             head = type(getattr(self.model, "head", self.model)).__name__
             raise not_dense(self.model, f"its {head} does not give logits per cell.")
-        return logits.reshape(*shape_bhw, -1)
+        return logits

@@ -1,9 +1,9 @@
 """Compute score maps and write them into shards."""
 
-import queue
-import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,29 @@ from mmtl.score_maps.shard import ShardWriter, shard_name
 QUEUED_BATCHES = 4
 
 
+@dataclass(frozen=True)
+class Options:
+    """How score maps are made.
+
+    Attributes:
+        topk: classes listed per cell.
+        batch_size: images per forward pass.
+        workers: number of processes that decode images.
+        input_hw: input size in pixels; None for the annotator's own.
+        max_undecodable: share of images that may be undecodable, 0 to 1.
+        shard_images: images per shard; None chooses.
+        score_bits: 16, or 8 for the compact form.
+    """
+
+    topk: int = 5
+    batch_size: int = 64
+    workers: int = 2
+    input_hw: tuple[int, int] | None = None
+    max_undecodable: float = 0.001
+    shard_images: int | None = None
+    score_bits: int = 16
+
+
 @dataclass
 class Job:
     """One run of the generator.
@@ -32,9 +55,7 @@ class Job:
         layout: layout of the records.
         settings: settings that are saved in every shard.
         folder: folder of the store.
-        batch_size: images per forward pass.
-        workers: number of processes that decode images.
-        allowed_undecodable: number of undecodable images above which the run stops.
+        options: how score maps are made.
     """
 
     annotator: Annotator
@@ -44,9 +65,12 @@ class Job:
     layout: RecordLayout
     settings: dict[str, Any]
     folder: Path
-    batch_size: int
-    workers: int
-    allowed_undecodable: int
+    options: Options
+
+    @property
+    def allowed_undecodable(self) -> int:
+        """Number of undecodable images above which the run stops."""
+        return int(self.options.max_undecodable * len(self.plan.keys))
 
 
 def top_classes(logits: torch.Tensor, topk: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -66,8 +90,7 @@ def top_classes(logits: torch.Tensor, topk: int) -> tuple[torch.Tensor, torch.Te
 def pooled_hits(logits: torch.Tensor, labels: torch.Tensor) -> tuple[int, int]:
     """Return how often the label is the top-1 class, and among the top 5, of the logits averaged over the cells."""
     pooled = logits.mean(dim=(1, 2))
-    top = pooled.topk(min(5, pooled.shape[1]), dim=-1).indices
-    hits = top == labels[:, None]
+    hits = pooled.topk(min(5, pooled.shape[1]), dim=-1).indices == labels[:, None]
     return int(hits[:, 0].sum()), int(hits.any(dim=1).sum())
 
 
@@ -86,24 +109,24 @@ def run_job(job: Job, units: Iterable[int], count_undecodable: Callable[[int], i
     batches = DataLoader(
         job.images,
         batch_sampler=_batches(job, units),
-        num_workers=job.workers,
+        num_workers=job.options.workers,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
     )
-    computed: queue.Queue = queue.Queue(QUEUED_BATCHES)
-    writer = _WriterThread(job, computed, count_undecodable)
-    writer.start()
+    units_writer = _UnitsWriter(job, count_undecodable)
+    writes, last = deque(), None
     try:
-        for indices, decoded, images in batches:
-            if writer.error is not None:
-                break
-            maps, counts = annotate(job, decoded, images) if decoded else (None, {})
-            computed.put((indices, decoded, maps, counts))
+        with ThreadPoolExecutor(1) as thread:
+            for indices, decoded, images in batches:
+                maps, counts = annotate(job, decoded, images) if decoded else (None, {})
+                last = thread.submit(units_writer.write, last, indices, decoded, maps, counts)
+                writes.append(last)
+                while writes and (len(writes) > QUEUED_BATCHES or writes[0].done()):
+                    writes.popleft().result()
+        for write in writes:
+            write.result()
     finally:
-        computed.put(None)
-        writer.join()
-    if writer.error is not None:
-        raise writer.error
+        units_writer.abort()
 
 
 def annotate(job: Job, indices: list[int], images: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], dict[str, int]]:
@@ -111,8 +134,7 @@ def annotate(job: Job, indices: list[int], images: torch.Tensor) -> tuple[tuple[
     logits = job.annotator.logits(images)
     counts = {}
     if job.labels is not None:
-        labels = torch.from_numpy(job.labels[indices]).to(logits.device)
-        top1, top5 = pooled_hits(logits, labels)
+        top1, top5 = pooled_hits(logits, torch.from_numpy(job.labels[indices]).to(logits.device))
         counts = {"top1": top1, "top5": top5, "labelled": len(indices)}
     return top_classes(logits, job.layout.topk), counts
 
@@ -121,66 +143,51 @@ def _batches(job: Job, units: Iterable[int]) -> Iterator[list[int]]:
     """Yield the indices of batches within units, so that their content does not depend on which rank computes them."""
     for number in units:
         indices = job.plan.unit(number)
-        for start in range(0, len(indices), job.batch_size):
-            yield list(indices[start : start + job.batch_size])
+        for start in range(0, len(indices), job.options.batch_size):
+            yield list(indices[start : start + job.options.batch_size])
 
 
-@dataclass
-class _Unit:
-    """A shard that is being written."""
+class _UnitsWriter:
+    """Encodes and writes batches in their order, each unit as a shard."""
 
-    number: int
-    writer: ShardWriter
-    remaining: int
-    undecodable: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: {"top1": 0, "top5": 0, "labelled": 0})
+    def __init__(self, job: Job, count_undecodable: Callable[[int], int]) -> None:
+        self.job, self.count_undecodable = job, count_undecodable
+        self.shard: ShardWriter | None = None
 
-
-class _WriterThread(threading.Thread):
-    """Encode and write while the next batch is computed; after an error only empty the queue."""
-
-    def __init__(self, job: Job, batches: queue.Queue, count_undecodable: Callable[[int], int]) -> None:
-        super().__init__(daemon=True)
-        self.job, self.batches, self.count_undecodable = job, batches, count_undecodable
-        self.unit: _Unit | None = None
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        while (batch := self.batches.get()) is not None:
-            if self.error is None:
-                try:
-                    self._write(*batch)
-                except Exception as error:  # raised by the main thread
-                    self.error = error
-        if self.unit is not None:
-            self.unit.writer.abort()
-
-    def _write(
-        self, indices: list[int], decoded: list[int], maps: tuple[torch.Tensor, ...] | None, counts: dict[str, int]
+    def write(
+        self,
+        previous: Future | None,
+        indices: list[int],
+        decoded: list[int],
+        maps: tuple[torch.Tensor, ...] | None,
+        counts: dict[str, int],
     ) -> None:
-        keys = self.job.plan.keys
-        unit = self.unit or self._start(indices[0] // self.job.plan.unit_size)
-        self._record_undecodable(unit, [keys[index] for index in sorted(set(indices) - set(decoded))])
+        if previous is not None:
+            previous.result()  # after an error nothing more is written
+        job, keys = self.job, self.job.plan.keys
+        number = indices[0] // job.plan.unit_size
+        if self.shard is None:
+            self.shard = ShardWriter(job.folder / shard_name(number), job.layout)
+            self.undecodable: list[str] = []
+            self.counts = Counter(top1=0, top5=0, labelled=0)
+        self._record_undecodable([keys[index] for index in sorted(set(indices) - set(decoded))])
         if maps is not None:
-            records = self.job.layout.encode(*(part.cpu().numpy() for part in maps))
-            unit.writer.add([keys[index] for index in decoded], records)
-        for name, count in counts.items():
-            unit.counts[name] += count
-        unit.remaining -= len(indices)
-        unit.writer.flush()
-        if unit.remaining == 0:
-            unit.writer.finish(self.job.settings, unit.number, unit.undecodable, unit.counts)
-            self.unit = None
+            records = job.layout.encode(*(part.cpu().numpy() for part in maps))
+            self.shard.add([keys[index] for index in decoded], records)
+        self.counts.update(counts)
+        self.shard.flush()
+        if indices[-1] == job.plan.unit(number)[-1]:
+            self.shard.finish(job.settings, number, self.undecodable, self.counts)
+            self.shard = None
 
-    def _start(self, number: int) -> _Unit:
-        writer = ShardWriter(self.job.folder / shard_name(number), self.job.layout)
-        self.unit = _Unit(number, writer, remaining=len(self.job.plan.unit(number)))
-        return self.unit
+    def abort(self) -> None:
+        if self.shard is not None:
+            self.shard.abort()
 
-    def _record_undecodable(self, unit: _Unit, keys: list[str]) -> None:
+    def _record_undecodable(self, keys: list[str]) -> None:
         if not keys:
             return
-        unit.undecodable += keys
+        self.undecodable += keys
         count, allowed = self.count_undecodable(len(keys)), self.job.allowed_undecodable
         if count > allowed:
             raise ValueError(

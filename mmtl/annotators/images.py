@@ -16,15 +16,12 @@ from mmtl.utils.read_image import read_image
 class ResizeToInput:
     """Read an image and resize it to the input size without keeping the aspect ratio: a map covers the full image.
 
-    Attributes:
-        size_hw: input size in pixels.
-        interpolation: name that mmcv.imresize takes, such as "bicubic".
-        backend: resize backend of mmcv, "cv2" or "pillow".
+    Interpolation and backend are those of `mmcv.imresize`.
     """
 
     size_hw: tuple[int, int]
-    interpolation: str = "bilinear"
-    backend: str = "cv2"
+    interpolation: str
+    backend: str
 
     def __call__(self, path: Path) -> np.ndarray | None:
         """Return the image, uint8 [H, W, 3] BGR, or None if the file cannot be decoded."""
@@ -34,17 +31,13 @@ class ResizeToInput:
         return mmcv.imresize(image, self.size_hw[::-1], interpolation=self.interpolation, backend=self.backend)
 
 
+@dataclass(frozen=True)
 class ResizedImages(Dataset):
-    """Images at the input size, by their index in a list of keys.
+    """Images at the input size, by their index in a list of keys, which are paths below the root."""
 
-    Args:
-        root: image root.
-        keys: image paths below the root.
-        resize: reads and resizes an image file.
-    """
-
-    def __init__(self, root: Path, keys: Sequence[str], resize: ResizeToInput) -> None:
-        self.root, self.keys, self.resize = root, keys, resize
+    root: Path
+    keys: Sequence[str]
+    resize: ResizeToInput
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -59,9 +52,11 @@ def collate(samples: list[tuple[int, np.ndarray | None]]) -> tuple[list[int], li
     Returns:
         The indices of all samples; those of the decoded images; their stack, uint8 [B, 3, H, W].
     """
-    indices = [index for index, _ in samples]
-    decoded = [(index, image) for index, image in samples if image is not None]
-    if not decoded:
-        return indices, [], None
-    stack = np.stack([image for _, image in decoded])
-    return indices, [index for index, _ in decoded], torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
+    images = {index: image for index, image in samples if image is not None}
+    stack = to_batch(np.stack(list(images.values()))) if images else None
+    return [index for index, _ in samples], list(images), stack
+
+
+def to_batch(images: np.ndarray) -> torch.Tensor:
+    """Return images [B, H, W, 3] as a tensor [B, 3, H, W]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

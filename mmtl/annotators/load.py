@@ -15,7 +15,7 @@ def load_annotator(
         weights: weights file, "random", or for timm "pretrained"; None is random for timm.
         device: where it runs.
         inference: how it is run.
-        input_hw: input size for timm models with a settable one.
+        input_hw: input size in pixels for timm models with a settable one.
 
     Raises:
         FileNotFoundError: Config or weights do not exist.

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine import Config
@@ -34,7 +33,9 @@ class Preprocess(nn.Module):
 
 def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Inference) -> Annotator:
     """Load an MMPretrain classifier and convert it to dense prediction; see `mmtl.annotators.load`."""
-    cfg = _read_config(config)
+    from mmpretrain.apis import ModelHub
+
+    cfg = read_config(Path(config)) if Path(config).suffix else ModelHub.get(config).config
     torch.manual_seed(0)  # random weights are the same on every rank
     classifier = _build(cfg)
     meta = {}
@@ -43,6 +44,8 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
     else:
         meta = load_weights(classifier, Path(checkpoint))
     preprocessor = classifier.data_preprocessor.to(device).eval()
+    buffers = dict(preprocessor.named_buffers())
+    mean, std = (buffers[name].flatten().tolist() if name in buffers else None for name in ("mean", "std"))
     model_text = json.dumps(cfg.model.to_dict(), sort_keys=True, default=str)
     description = {
         "name": Path(config).stem,
@@ -52,28 +55,19 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         "weights_sha256": state_sha256(classifier),
         "class_names": list(meta.get("classes") or ()) or None,
     }
-    size_hw, interpolation, backend = pipeline_input(cfg)
+    size_hw, interpolation, backend = _pipeline_input(cfg)
+    is_timm = type(classifier).__name__ == "TimmClassifier"
+    dense = DenseTimmModel(classifier.model) if is_timm else DenseImageClassifier(classifier)
     return Annotator(
-        dense=convert_to_dense(classifier).to(device).eval(),
+        dense=dense.to(device).eval(),
         normalize=Preprocess(preprocessor),
         size_hw=size_hw,
         interpolation=interpolation,
         backend=backend,
         description=description,
-        normalization=_normalization(preprocessor),
+        normalization={"mean": mean, "std": std, "to_rgb": bool(getattr(preprocessor, "to_rgb", False))},
         inference=inference,
     )
-
-
-def convert_to_dense(classifier: nn.Module) -> nn.Module:
-    """Return a module that computes logits [B, h, w, K] of normalized images [B, 3, H, W].
-
-    Raises:
-        ValueError: A part of the classifier cannot be converted to dense prediction.
-    """
-    if type(classifier).__name__ == "TimmClassifier":
-        return DenseTimmModel(classifier.model)
-    return DenseImageClassifier(classifier)
 
 
 def _build(cfg: Config) -> nn.Module:
@@ -90,28 +84,11 @@ def _build(cfg: Config) -> nn.Module:
             raise ValueError(f"{name}: the model cannot be built: {error}") from error
 
 
-def _read_config(config: str) -> Config:
-    if Path(config).suffix:
-        return read_config(Path(config))
-    from mmpretrain.apis import ModelHub
-
-    return ModelHub.get(config).config
-
-
-def _normalization(preprocessor: nn.Module) -> dict[str, Any]:
-    values = {}
-    for name in ("mean", "std"):
-        buffer = getattr(preprocessor, name, None)
-        values[name] = None if buffer is None else buffer.flatten().tolist()
-    return values | {"to_rgb": bool(getattr(preprocessor, "to_rgb", False))}
-
-
-def pipeline_input(cfg: Config) -> tuple[tuple[int, int] | None, str, str]:
+def _pipeline_input(cfg: Config) -> tuple[tuple[int, int] | None, str, str]:
     """Return input size (h, w) (None when images keep their size), interpolation and backend of the test pipeline."""
     size_hw, interpolation, backend = None, "bilinear", "cv2"
     for step in _test_pipeline(cfg):
-        kind = step["type"] if isinstance(step["type"], str) else step["type"].__name__
-        kind = kind.split(".")[-1]
+        kind = getattr(step["type"], "__name__", step["type"]).split(".")[-1]
         size = step.get("crop_size", step.get("scale"))
         if kind in ("Resize", "ResizeEdge", "CenterCrop", "EfficientNetCenterCrop") and size is not None:
             width, height = (size, size) if isinstance(size, int) else (size[0], size[-1])

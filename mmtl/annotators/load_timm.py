@@ -16,12 +16,7 @@ PRETRAINED = "pretrained"
 
 
 class NormalizeRgb(nn.Module):
-    """Convert uint8 BGR images to timm's input: RGB in 0..1, minus the mean, divided by the standard deviation.
-
-    Args:
-        mean: of the red, green and blue channel, in 0..1.
-        std: standard deviation of the red, green and blue channel, in 0..1.
-    """
+    """Convert uint8 BGR images to timm's input: RGB in 0..1, minus the mean, divided by the standard deviation."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -41,11 +36,11 @@ def load_timm(
         import timm
     except ImportError:
         raise ImportError(f"{name} needs timm. Install it with: pip install 'mmtl[timm]'") from None
-    weights = None
+    weights = {}
     if checkpoint not in (PRETRAINED, RANDOM_WEIGHTS):
         weights = unwrap_weights(read_checkpoint(Path(checkpoint)))
     model = _create(timm, name.removeprefix(PREFIX), checkpoint == PRETRAINED, weights)
-    if weights is not None:
+    if checkpoint not in (PRETRAINED, RANDOM_WEIGHTS):
         fit_weights(model, weights, checkpoint)
     if not model.num_classes:
         raise ValueError(f"{name} has no classifier. Choose a model with classes, or give a --checkpoint of one.")

@@ -1,16 +1,15 @@
 """Annotate a folder of images and write the score maps into a store."""
 
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mmtl.annotators.annotator import Annotator
-from mmtl.annotators.generate import Job, run_job
+from mmtl.annotators.generate import Job, Options, run_job
 from mmtl.annotators.images import ResizedImages
 from mmtl.annotators.plan import Plan, unit_size
-from mmtl.annotators.progress import watch_progress
+from mmtl.annotators.progress import StoreProgress
 from mmtl.annotators.work_queue import WorkQueue
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.layout import RecordLayout
@@ -18,6 +17,7 @@ from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
+    UNDECODABLE_NAME,
     complete_shards,
     finish_store,
     prepare_folder,
@@ -27,47 +27,22 @@ from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.read_image import read_image
 
 
-@dataclass(frozen=True)
-class Options:
-    """How score maps are made.
-
-    Attributes:
-        topk: classes listed per cell.
-        batch_size: images per forward pass.
-        workers: number of processes that decode images.
-        input_hw: input size in pixels; None for the annotator's own.
-        max_undecodable: share of images that may be undecodable, 0 to 1.
-        shard_images: images per shard; None chooses.
-        score_bits: 16, or 8 for the compact form.
-    """
-
-    topk: int = 5
-    batch_size: int = 64
-    workers: int = 2
-    input_hw: tuple[int, int] | None = None
-    max_undecodable: float = 0.001
-    shard_images: int | None = None
-    score_bits: int = 16
-
-
 def annotate_folder(annotator: Annotator, images: Path, folder: Path, options: Options, queue: WorkQueue) -> None:
-    """Annotate images together with the queue's other ranks, and print a summary.
-
-    Args:
-        annotator: the annotator.
-        images: image root; class folders, sorted, are the class indices.
-        folder: folder of the store.
-        options: how score maps are made.
-        queue: shares the work between ranks.
-    """
+    """Annotate images together with the queue's other ranks, and print a summary; see `prepare_job`, `make_store`."""
     job = prepare_job(annotator, images, folder, options)
     make_store(job, queue)
     if queue.rank == 0:
-        print_summary(job)
+        _print_summary(job)
 
 
 def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options) -> Job:
     """Determine everything that is known before the first image is annotated.
+
+    Args:
+        annotator: the annotator.
+        root: image root; class folders, sorted, are the class indices.
+        folder: folder of the store.
+        options: how score maps are made.
 
     Raises:
         FileNotFoundError: The image root or a class folder contains no image.
@@ -89,13 +64,11 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         annotator=annotator,
         images=ResizedImages(root, keys, annotator.resize(size_hw)),
         plan=plan,
-        labels=folder_labels(keys, num_classes),
+        labels=_folder_labels(keys, num_classes),
         layout=layout,
         settings=make_settings(layout, annotator.description, preprocessing, plan=plan.fingerprint),
         folder=folder,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        allowed_undecodable=int(options.max_undecodable * len(keys)),
+        options=options,
     )
 
 
@@ -106,13 +79,12 @@ def _first_image_size(root: Path, keys: list[str]) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def folder_labels(keys: list[str], num_classes: int) -> np.ndarray | None:
+def _folder_labels(keys: list[str], num_classes: int) -> np.ndarray | None:
     """Return the class index of each key's folder; None unless there are K class folders."""
     folders = class_folders(keys)
     if len(folders) != num_classes:
         return None
-    index = {name: number for number, name in enumerate(folders)}
-    return np.array([index[key.split("/")[0]] for key in keys])
+    return np.searchsorted(folders, [key.split("/")[0] for key in keys])
 
 
 def make_store(job: Job, queue: WorkQueue) -> None:
@@ -132,7 +104,7 @@ def make_store(job: Job, queue: WorkQueue) -> None:
                 return
             if not is_main:
                 locks.enter_context(FolderLock(job.folder, shared=True))
-            progress = watch_progress(job.folder, job.layout.record_bytes, len(job.plan.keys))
+            progress = StoreProgress(job.folder, job.layout.record_bytes, len(job.plan.keys))
             with progress if is_main else nullcontext():
                 run_job(job, queue.claim(units), lambda count: queue.add_to_counter("undecodable", count))
                 queue.barrier()
@@ -146,26 +118,28 @@ def make_store(job: Job, queue: WorkQueue) -> None:
 
 def _prepare_folder(job: Job, queue: WorkQueue, locks: ExitStack) -> list[int] | None:
     """Lock the folder against other runs, and return the missing units; None if the store is finished."""
-    if is_finished(job):
+    if _is_finished(job):
         print(f"{job.folder} is finished: nothing to do.")
         return None
     prepare_folder(job.folder)
     lock = locks.enter_context(FolderLock(job.folder))
     remove_temporaries(job.folder)
-    units = missing_units(job)
-    if found := job.plan.num_units - len(units):
-        print(f"Resuming {job.folder}: {found} of {job.plan.num_units} shards are complete.")
-    queue.add_to_counter("undecodable", summary(job.folder)["undecodable"])
+    shards = complete_shards(job.folder)
+    for path, footer in shards[:1]:
+        if difference := setting_difference(footer["settings"], job.settings):
+            raise ScoreMapStoreError(
+                f"{path} was made with other settings (stored / now): {difference}."
+                " Choose another folder or delete this one."
+            )
+    if shards:
+        print(f"Resuming {job.folder}: {len(shards)} of {job.plan.num_units} shards are complete.")
+    queue.add_to_counter("undecodable", sum(len(footer["undecodable"]) for _, footer in shards))
     lock.share()
-    return units
+    return sorted(set(range(job.plan.num_units)) - {footer["unit"] for _, footer in shards})
 
 
-def is_finished(job: Job) -> bool:
-    """Return whether the folder already holds the store that the job would make.
-
-    Raises:
-        FileExistsError: It holds another finished store.
-    """
+def _is_finished(job: Job) -> bool:
+    """Return whether the folder holds the finished store of the job; another finished store is an error."""
     if not (job.folder / MANIFEST_NAME).exists():
         return False
     if difference := setting_difference(read_manifest(job.folder).settings, job.settings):
@@ -176,41 +150,22 @@ def is_finished(job: Job) -> bool:
     return True
 
 
-def missing_units(job: Job) -> list[int]:
-    """Return the work units without a shard.
-
-    Raises:
-        ScoreMapStoreError: The folder's shards are corrupt or were made with other settings.
-    """
-    shards = complete_shards(job.folder)
-    for path, footer in shards[:1]:
-        if difference := setting_difference(footer["settings"], job.settings):
-            raise ScoreMapStoreError(
-                f"{path} was made with other settings (stored / now): {difference}."
-                " Choose another folder or delete this one."
-            )
-    done = {footer["unit"] for _, footer in shards}
-    return [number for number in range(job.plan.num_units) if number not in done]
-
-
 def summary(folder: Path) -> dict[str, int]:
     """Return sums over a store's shards: top1, top5, labelled, images, undecodable."""
-    totals = {"top1": 0, "top5": 0, "labelled": 0, "images": 0, "undecodable": 0}
-    for _, footer in complete_shards(folder):
-        totals["images"] += footer["records"]
-        totals["undecodable"] += len(footer["undecodable"])
-        for name in ("top1", "top5", "labelled"):
-            totals[name] += footer["counts"].get(name, 0)
+    footers = [footer for _, footer in complete_shards(folder)]
+    totals = {name: sum(footer["counts"].get(name, 0) for footer in footers) for name in ("top1", "top5", "labelled")}
+    totals["images"] = sum(footer["records"] for footer in footers)
+    totals["undecodable"] = sum(len(footer["undecodable"]) for footer in footers)
     return totals
 
 
-def print_summary(job: Job) -> None:
+def _print_summary(job: Job) -> None:
     """Print the size of a finished store, and the annotator's accuracy if class folders determine it."""
     layout, totals = job.layout, summary(job.folder)
     height, width = layout.grid_hw
     print(f"{totals['images']} score maps of {height} x {width} cells, top {layout.topk}, in {job.folder}")
     if totals["undecodable"]:
-        print(f"{totals['undecodable']} images could not be decoded: {job.folder / 'undecodable.txt'}")
+        print(f"{totals['undecodable']} images could not be decoded: {job.folder / UNDECODABLE_NAME}")
     if totals["labelled"]:
         top1, top5 = (100 * totals[name] / totals["labelled"] for name in ("top1", "top5"))
         print(f"The annotator on them (pooled maps against class folders): top-1 {top1:.2f} %, top-5 {top5:.2f} %")

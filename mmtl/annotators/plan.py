@@ -11,12 +11,7 @@ SMALLEST_UNIT = 1024
 
 @dataclass(frozen=True)
 class Plan:
-    """Sorted keys, divided into work units of equal size; each unit becomes one shard, written by one rank.
-
-    Attributes:
-        keys: all image keys, sorted.
-        unit_size: images per unit.
-    """
+    """Sorted image keys, divided into work units of `unit_size` images; one rank writes a unit as one shard."""
 
     keys: Sequence[str]
     unit_size: int
@@ -28,8 +23,7 @@ class Plan:
 
     def unit(self, number: int) -> range:
         """Return the indices in ``keys`` of a unit's images."""
-        start = number * self.unit_size
-        return range(start, min(start + self.unit_size, len(self.keys)))
+        return range(len(self.keys))[number * self.unit_size :][: self.unit_size]
 
     @property
     def fingerprint(self) -> dict[str, int | str]:

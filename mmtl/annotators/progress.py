@@ -1,10 +1,9 @@
 """Show the progress of a store from the sizes of its files, whatever the number of ranks."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,8 +18,6 @@ from rich.text import Text
 from mmtl.score_maps.shard import HEADER_BYTES, read_footer
 from mmtl.utils.atomic_file import TEMPORARY_SUFFIX
 
-POLL_SECONDS = 0.5
-
 
 class RateColumn(ProgressColumn):
     """A column with images per second."""
@@ -30,17 +27,27 @@ class RateColumn(ProgressColumn):
         return Text(f"{task.speed:,.1f} images/s" if task.speed else "- images/s")
 
 
-class StoreProgress:
-    """Count the annotated images of a store.
+class StoreProgress(Progress):
+    """A progress bar that counts the annotated images of a store at every refresh.
 
     Args:
         folder: folder of the store.
         record_bytes: size of a record.
+        num_images: number of images to annotate.
     """
 
-    def __init__(self, folder: Path, record_bytes: int) -> None:
+    def __init__(self, folder: Path, record_bytes: int, num_images: int) -> None:
+        columns = (TextColumn("score maps"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
         self.folder, self.record_bytes = folder, record_bytes
         self._complete: dict[str, int] = {}
+        super().__init__(*columns, refresh_per_second=2)
+        self.add_task("", total=num_images, completed=self.count())
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Count the images and yield the bar."""
+        for task in self.task_ids:
+            self.update(task, completed=self.count())
+        yield from super().get_renderables()
 
     def count(self) -> int:
         """Return the number of images in complete shards, undecodable ones included, and in unfinished ones."""
@@ -55,26 +62,3 @@ class StoreProgress:
             return max(0, path.stat().st_size - HEADER_BYTES) // self.record_bytes
         except FileNotFoundError:  # just renamed to its final name
             return 0
-
-
-@contextmanager
-def watch_progress(folder: Path, record_bytes: int, num_images: int) -> Iterator[None]:
-    """Show a progress bar with images/s and remaining time while the body runs."""
-    counter = StoreProgress(folder, record_bytes)
-    columns = (TextColumn("score maps"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=num_images, completed=counter.count())
-        done = threading.Event()
-
-        def poll() -> None:
-            while not done.wait(POLL_SECONDS):
-                progress.update(task, completed=counter.count())
-
-        thread = threading.Thread(target=poll, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-            progress.update(task, completed=counter.count())

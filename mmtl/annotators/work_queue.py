@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 SLURM_PORT = "29500"
 TIMEOUT = timedelta(days=1)  # hours can pass between two messages of ranks with a large annotator
@@ -20,8 +20,8 @@ class RankFailure(RuntimeError):
     """Another rank failed and has reported why."""
 
 
-class WorkQueue(Protocol):
-    """What makes a store: one process, or several ranks that claim units from a shared queue.
+class WorkQueue:
+    """The queue of a single process, and the interface of all queues.
 
     Attributes:
         rank: number of this process.
@@ -29,64 +29,40 @@ class WorkQueue(Protocol):
         local_rank: number of this process on its machine.
     """
 
-    rank: int
-    world_size: int
-    local_rank: int
+    def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
+        self.rank, self.world_size, self.local_rank = rank, world_size, local_rank
+        self._counters: dict[str, int] = {}
 
     def broadcast(self, value: Any = None) -> Any:
         """Return the value (plain JSON) that rank 0 passes."""
+        return value
 
     def claim(self, units: Sequence[int]) -> Iterator[int]:
         """Yield units that no other rank has claimed, one at a time, so that a slow rank claims fewer."""
+        return iter(units)
 
     def add_to_counter(self, name: str, amount: int) -> int:
         """Add to a counter shared by all ranks and return its value."""
+        self._counters[name] = self._counters.get(name, 0) + amount
+        return self._counters[name]
 
     def report_failure(self, reason: str) -> bool:
         """Make the other ranks stop with `RankFailure`. Return whether this rank was the first to fail."""
+        return True
 
     def barrier(self) -> None:
         """Make rank 0 wait until every rank has finished its units."""
 
 
-class LocalQueue:
-    """The queue of a single process."""
-
-    rank, world_size, local_rank = 0, 1, 0
-
-    def __init__(self) -> None:
-        self._counters: dict[str, int] = {}
-
-    def broadcast(self, value: Any = None) -> Any:
-        """Return the value."""
-        return value
-
-    def claim(self, units: Sequence[int]) -> Iterator[int]:
-        """Yield all units."""
-        return iter(units)
-
-    def add_to_counter(self, name: str, amount: int) -> int:
-        """Add to a counter and return its value."""
-        self._counters[name] = self._counters.get(name, 0) + amount
-        return self._counters[name]
-
-    def report_failure(self, reason: str) -> bool:
-        """Return True: there is no other rank."""
-        return True
-
-    def barrier(self) -> None:
-        """Return at once."""
-
-
-class DistributedQueue:
+class DistributedQueue(WorkQueue):
     """The queue of one of several ranks, which share a key-value store of torch.distributed."""
 
     def __init__(self, store: Any, rank: int, world_size: int, local_rank: int) -> None:
-        self.store, self.rank, self.world_size, self.local_rank = store, rank, world_size, local_rank
+        super().__init__(rank, world_size, local_rank)
+        self.store = store
         self._num_broadcasts = 0
 
-    def broadcast(self, value: Any = None) -> Any:
-        """Return the value that rank 0 passes."""
+    def broadcast(self, value: Any = None) -> Any:  # noqa: D102
         name = f"broadcast/{self._num_broadcasts}"
         self._num_broadcasts += 1
         if self.rank == 0:
@@ -97,18 +73,15 @@ class DistributedQueue:
             raise RankFailure(message["failure"])
         return message["value"]
 
-    def claim(self, units: Sequence[int]) -> Iterator[int]:
-        """Yield units that no other rank has claimed."""
+    def claim(self, units: Sequence[int]) -> Iterator[int]:  # noqa: D102
         while (index := self.store.add("claimed", 1) - 1) < len(units):
             self._stop_if_failed()
             yield units[index]
 
-    def add_to_counter(self, name: str, amount: int) -> int:
-        """Add to a counter shared by all ranks and return its value."""
+    def add_to_counter(self, name: str, amount: int) -> int:  # noqa: D102
         return self.store.add(f"counter/{name}", amount)
 
-    def report_failure(self, reason: str) -> bool:
-        """Make the other ranks stop, and return whether this rank was the first to fail."""
+    def report_failure(self, reason: str) -> bool:  # noqa: D102
         try:
             self.store.set("failure", reason)
             is_first = self.store.add("failed", 1) == 1
@@ -118,8 +91,7 @@ class DistributedQueue:
             return False
         return is_first
 
-    def barrier(self) -> None:
-        """Make rank 0 wait until every rank has finished its units."""
+    def barrier(self) -> None:  # noqa: D102
         self._stop_if_failed()
         self.store.add("finished", 1)  # the last message of all ranks but 0, which may hold the store and end
         while self.rank == 0 and self.store.add("finished", 0) < self.world_size:
@@ -141,7 +113,7 @@ def join_queue(launcher: str) -> WorkQueue:
         ValueError: The launcher's environment variables are not set.
     """
     if launcher == "none":
-        return LocalQueue()
+        return WorkQueue()
     if launcher == "slurm":
         _set_slurm_environment()
     from torch.distributed.rendezvous import rendezvous
@@ -152,13 +124,12 @@ def join_queue(launcher: str) -> WorkQueue:
 
 
 def _set_slurm_environment() -> None:
-    if "SLURM_PROCID" not in os.environ:
+    env = os.environ
+    if "SLURM_PROCID" not in env:
         raise ValueError("SLURM_PROCID is not set. Start the command with srun for --launcher slurm.")
-    os.environ["RANK"] = os.environ["SLURM_PROCID"]
-    os.environ["WORLD_SIZE"] = os.environ["SLURM_NTASKS"]
-    os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
-    os.environ.setdefault("MASTER_ADDR", _first_host(os.environ["SLURM_NODELIST"]))
-    os.environ.setdefault("MASTER_PORT", SLURM_PORT)
+    env.update(RANK=env["SLURM_PROCID"], WORLD_SIZE=env["SLURM_NTASKS"], LOCAL_RANK=env.get("SLURM_LOCALID", "0"))
+    env.setdefault("MASTER_ADDR", _first_host(env["SLURM_NODELIST"]))
+    env.setdefault("MASTER_PORT", SLURM_PORT)
 
 
 def _first_host(node_list: str) -> str:

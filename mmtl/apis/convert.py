@@ -10,16 +10,10 @@ from mmtl.utils.checkpoint import dataset_meta, read_checkpoint
 
 
 def convert_file(source: Path, target: Path, to_released: bool = False) -> int:
-    """Convert a checkpoint file, writing the target atomically.
+    """Convert a checkpoint file to mmtl's names, or to the released ones, and return the number of weights.
 
-    Args:
-        source: checkpoint to read; no code in it is run.
-        target: checkpoint to write: the weights under ``state_dict``, class names and palette, where known, under
-            ``meta``, where the inferencers of MMPretrain and MMSegmentation find them.
-        to_released: whether to convert mmtl's names to the released ones.
-
-    Returns:
-        The number of weights.
+    The target holds the weights under ``state_dict`` and, where known, class names and palette under ``meta``, where
+    the inferencers of MMPretrain and MMSegmentation find them. No code in the source is run.
 
     Raises:
         OSError: if a file cannot be read or written.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,11 +22,7 @@ STATS_SAMPLE = 10_000
 
 
 def print_info(paths: Sequence[Path]) -> None:
-    """Print the settings and sizes of a store.
-
-    Args:
-        paths: folders that are read as one store.
-    """
+    """Print the settings and sizes of a store, read from one or more folders."""
     store = ScoreMapStore(paths)
     height, width = store.grid_hw
     print(f"{len(store)} maps of {height} x {width} cells, top {store.topk} of {store.num_classes} classes")
@@ -76,9 +73,10 @@ def verify_against(
     annotator = load_annotator(config, weights, device, inference, tuple(seen["input_hw"]))
     if annotator.description["weights_sha256"] != store.annotator.get("weights_sha256"):
         print(f"The weights differ from those of the store's annotator ({store.annotator.get('name')}).")
-    result = compare_store(store, annotator, images, sample_keys(store, sample))
+    keys = sample_keys(store, sample)
+    result = compare_store(store, annotator, images, keys)
     print(
-        f"{result.maps} maps recomputed: mean absolute difference of probabilities"
+        f"{len(keys)} maps recomputed: mean absolute difference of probabilities"
         f" {result.probability_difference:.2e}, class indices that differ {100 * result.class_mismatch:.2f} %"
     )
     return result.probability_difference <= MAX_DIFFERENCE
@@ -114,17 +112,9 @@ def print_stats(paths: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
 
 
 def import_store(
-    archive: Path,
-    path: Path,
-    *,
-    num_classes: int,
-    images: Path | None,
-    suffix: str,
-    transposed: bool,
-    jobs: int,
-    score_bits: int,
+    archive: Path, path: Path, num_classes: int, *, images: Path | None, suffix: str, **options: Any
 ) -> None:
-    """Import a released archive with a progress bar and print the statistics; see `import_archive`."""
+    """Import a released archive with a progress bar and print the statistics; see `import_archive`, `image_keys`."""
     with Progress(TextColumn("maps"), MofNCompleteColumn(), TimeElapsedColumn()) as progress:
         task = progress.add_task("", total=None)
         found = import_archive(
@@ -133,10 +123,8 @@ def import_store(
             num_classes,
             read_tensor=tensor_from_bytes,
             key_of=image_keys(images, suffix),
-            transposed=transposed,
-            jobs=jobs,
-            score_bits=score_bits,
             on_batch=lambda count: progress.advance(task, count),
+            **options,
         )
     print(f"{len(ScoreMapStore(path))} maps imported" + (f", {found} of them before" if found else ""))
     print_stats([path])

@@ -139,7 +139,9 @@ def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
         raise ValueError("its footer must have counts that are integers")
     record_bytes = layout_of(footer["settings"]).record_bytes
     if footer["record_bytes"] != record_bytes:
-        raise ValueError(f"its records must have {record_bytes} bytes as in its settings, got {footer['record_bytes']}")
+        raise ValueError(
+            f"its records must have {record_bytes} bytes as in its settings, got {footer['record_bytes']}"
+        )
     keys = 4 * (footer["records"] + 1) + footer["key_bytes"]
     expected = HEADER_BYTES + footer["records"] * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
     if expected != size:

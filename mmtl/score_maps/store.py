@@ -112,5 +112,7 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
             if (found := folder.find(encoded)) is not None:
                 return found
         if missing := self.missing_shards:
-            raise KeyError(f"{key!r}: no score map in {self.path}, where {', '.join(missing)} are missing. Fetch them.")
+            raise KeyError(
+                f"{key!r}: no score map in {self.path}, where {', '.join(missing)} are missing. Fetch them."
+            )
         raise KeyError(f"{key!r}: no score map in {self.path}. Make one with `mim run mmtl make_score_maps`.")

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtl.annotators.compare import compare_store
-from mmtl.annotators.make_store import Options, make_store, prepare_job, summary
+from mmtl.annotators.generate import Options
+from mmtl.annotators.make_store import make_store, prepare_job, summary
 from mmtl.annotators.plan import Plan, unit_size
-from mmtl.annotators.work_queue import LocalQueue
+from mmtl.annotators.work_queue import WorkQueue
 from mmtl.score_maps import ScoreMapStore
 from mmtl.utils.image_files import list_images
 
@@ -30,7 +31,7 @@ def images(tmp_path):
 
 def make(images, folder, options=OPTIONS, queue=None, annotator=None):
     job = prepare_job(annotator or tiny_annotator(), images, folder, options)
-    make_store(job, queue or LocalQueue())
+    make_store(job, queue or WorkQueue())
     return job
 
 
