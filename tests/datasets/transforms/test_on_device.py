@@ -1,12 +1,19 @@
 """Steps with ``on_device=True``: the draws of the worker's form, and no change of the image afterwards."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 from helpers.ramp_samples import ramp_sample
+from helpers.synthetic_data import write_classification_data
 from mmpretrain.datasets.transforms.auto_augment import RANDAUG_POLICIES
-from mmpretrain.registry import TRANSFORMS
+from mmpretrain.registry import DATASETS, TRANSFORMS
+from torch.utils.data import BatchSampler, DataLoader
 
+from mmtl.engine.hooks.exact_resume import NumberedSampler, load_seeded
+from mmtl.models import collate_training_batch
+from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.utils.augment_draws import DRAW, DRAW_SIZE, NUM_SEEDS, Operation, unpack_draws
 
 PACK = dict(type="mmtl.PackTokenLabelInputs")
@@ -149,3 +156,28 @@ def test_unpacked_draws_are_those_recorded():
     with pytest.raises(ValueError, match=f"{DRAW_SIZE} values.*{DRAW_SIZE - 1}"):
         unpack_draws(np.zeros((2, DRAW_SIZE - 1), np.float32))
     assert all(DRAW[name].base == np.float32 for name in DRAW.names)
+
+
+def augmented_batches(root, workers, skip=0):
+    """Return the augmented images of the batches of one epoch, in a run with ExactResumeHook."""
+    noise = on_device(ERASE, erase_prob=0.9, mode="rand", fill_std=(50, 60, 70))
+    steps = [dict(type="mmtl.LoadImageFromFile"), CROP, on_device(FLIP), on_device(RAND_AUGMENT), noise, PACK]
+    dataset = DATASETS.build(dict(type="CustomDataset", data_root=str(root / "images/train"), pipeline=steps))
+    dataset.__getitems__ = functools.partial(load_seeded, dataset, 5, 0)
+    sampler = NumberedSampler(range(len(dataset)))
+    sampler.skip = sampler.position = skip
+    batches = BatchSampler(sampler, 8, drop_last=False)
+    loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate_training_batch)
+    return [augment_images(batch["inputs"], batch["augment"]) for batch in loader]
+
+
+def test_augmented_images_and_noise_are_the_same_with_any_number_of_workers_and_after_resuming(tmp_path):
+    write_classification_data(tmp_path)
+    expected = augmented_batches(tmp_path, workers=0)
+    assert len(expected) == 5 and len({batch.float().mean().item() for batch in expected}) == 5
+    for batches, reference in (
+        (augmented_batches(tmp_path, workers=4), expected),
+        (augmented_batches(tmp_path, workers=4, skip=16), expected[2:]),
+    ):
+        assert len(batches) == len(reference)
+        assert all(torch.equal(one, other) for one, other in zip(batches, reference, strict=True))
