@@ -15,6 +15,7 @@ from mmtl.score_maps.archive import export_archive, image_keys, import_archive
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
 from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
+from mmtl.visualization.figures import save_figure
 from mmtl.visualization.score_maps import draw_maps
 
 MAX_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
@@ -94,7 +95,7 @@ def show(path: Path, keys: Sequence[str], *, images: Path | None, classes: Path 
     """
     store = ScoreMapStore(path)
     names = classes.read_text().splitlines() if classes else store.annotator.get("class_names")
-    draw_maps(store, keys, images, names).savefig(out, dpi=100)
+    save_figure(draw_maps(store, keys, images, names), out)
     print(out)
 
 

@@ -72,7 +72,7 @@ def segment(
             continue
         save_png(out / "masks" / f"{name}.png", mask_image(mask, table.palette))
         overlay = draw_overlay(np.ascontiguousarray(image[..., ::-1]), mask, table.names, table.palette, opacity)
-        save_png(out / "overlays" / f"{name}.png", Image.fromarray(overlay))
+        save_png(out / "overlays" / f"{name}.png", overlay)
         shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
         rows.append([path.as_posix(), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)])
     if rows:

@@ -1,6 +1,7 @@
-"""What the matplotlib figures share."""
+"""What the matplotlib figures share: an image under cells in the colors of their classes, their legend, saving."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,62 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mmtl.visualization.colors import Color
+from mmtl.utils.atomic_file import atomic_file
+from mmtl.visualization.colors import Color, class_name
+
+FORMATS = (".png", ".jpg", ".pdf", ".svg")
 
 
-def add_legend(axes: Axes, entries: Sequence[tuple[Color | str, str]], **options: Any) -> None:
-    """Add a legend of colored squares.
+def color_cells(top_class: np.ndarray, probability: np.ndarray, colors: Mapping[int, Color]) -> np.ndarray:
+    """Return cells [h, w] as RGBA [h, w, 4]: the color is the class, the opacity grows with its probability.
+
+    Cells of a class without a color are transparent.
+    """
+    cells = np.zeros((*top_class.shape, 4))
+    for label, color in colors.items():
+        cells[top_class == label, :3] = color
+    cells[..., 3] = (0.2 + 0.6 * probability) * np.isin(top_class, list(colors))
+    return cells
+
+
+def draw_over(axes: Axes, image: np.ndarray | None, cells: np.ndarray, **options: Any) -> None:
+    """Draw cells [h, w] or RGBA [h, w, 4] that cover an image over it; without an image they fill the axes."""
+    height, width = cells.shape[:2] if image is None else image.shape[:2]
+    extent = (0, width, height, 0)
+    if image is not None:
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent)
+    axes.imshow(cells, extent=extent, interpolation="nearest", aspect="auto" if image is None else "equal", **options)
+
+
+def add_class_legend(
+    axes: Axes,
+    top_class: np.ndarray,
+    probability: np.ndarray,
+    colors: Mapping[int, Color],
+    names: Sequence[str] | None,
+    num_listed: int = 10,
+    **options: Any,
+) -> None:
+    """List the most frequent classes of cells with their share of the cells and their mean probability.
 
     Args:
         axes: where to draw.
-        entries: color and text of each line.
-        options: position, font size and title, as of ``Axes.legend``.
+        top_class: [h, w] or [N].
+        probability: same shape, 0 to 1.
+        colors: color of each class.
+        names: class names; None shows indices.
+        num_listed: number of classes to list; a last line counts the others.
+        **options: position, font size and title, as of ``Axes.legend``.
     """
-    handles = [Patch(color=color, label=text) for color, text in entries]
+    labels, counts = np.unique(top_class, return_counts=True)
+    handles = []
+    for index in np.argsort(-counts, kind="stable")[:num_listed]:
+        label = int(labels[index])
+        share, mean = 100 * counts[index] / top_class.size, probability[top_class == label].mean()
+        text = f"{class_name(label, names)}: {share:.0f}% of cells, p {mean:.2f}"
+        handles.append(Patch(color=colors[label], label=text))
+    if len(labels) > num_listed:
+        handles.append(Patch(color="none", label=f"and {len(labels) - num_listed} more"))
     axes.legend(handles=handles, frameon=False, handlelength=1, handleheight=1, borderpad=0, **options)
 
 
@@ -29,3 +74,16 @@ def render(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure atomically in the format of the file's suffix.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: The suffix is not one of `FORMATS`.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"{path}: the file name must end in one of {', '.join(FORMATS)} (-o).")
+    with atomic_file(path) as part:
+        figure.savefig(part, format=path.suffix[1:].lower(), bbox_inches="tight")

@@ -10,9 +10,9 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from mmtl.score_maps import ScoreMap
+from mmtl.score_maps.stats import cell_probabilities
 from mmtl.visualization.colors import class_name, color_of
-from mmtl.visualization.figures import render
-from mmtl.visualization.score_maps import draw_cells, draw_legend
+from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render
 
 PANEL_INCHES, LEGEND_INCHES = 2.2, 2.6
 
@@ -100,31 +100,27 @@ def score_maps_of(logits: Tensor) -> list[ScoreMap]:
 def draw_predictions(
     predictions: Sequence[TokenPrediction], num_classes: int, names: Sequence[str] | None
 ) -> np.ndarray:
-    """Draw image, attention, token classes and legend of each prediction in a row.
+    """Draw image, attention, token classes and legend of each prediction in a row; uint8 [H, W, 3], RGB.
 
     A class has the same color in every figure, so that figures of several epochs can be compared.
-
-    Returns:
-        np.ndarray: uint8 [H, W, 3], RGB.
     """
     height, width = PANEL_INCHES * 1.22 * len(predictions), 3 * PANEL_INCHES + LEGEND_INCHES
     figure = Figure((width, height), dpi=100)
-    ratios = dict(width_ratios=[1, 1, 1, LEGEND_INCHES / PANEL_INCHES])
-    panels = figure.subplots(len(predictions), 4, squeeze=False, gridspec_kw=ratios)
+    ratios = [1, 1, 1, LEGEND_INCHES / PANEL_INCHES]
+    panels = figure.subplots(len(predictions), 4, squeeze=False, width_ratios=ratios)
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.4 / height, 0.04, 0.25)
+    for axes in panels.flat:
+        axes.set_axis_off()
     for (left, middle, right, key), (image, title, attention, score_map) in zip(panels, predictions, strict=True):
-        for axes in (left, middle, right, key):
-            axes.set_axis_off()
         left.imshow(image)
         left.set_title(title, fontsize=8)
-        gray = np.repeat(image.mean(-1, keepdims=True), 3, axis=-1).astype(np.uint8)
-        middle.imshow(gray)
+        gray = image.mean(axis=-1)
         if attention is not None:
-            extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
-            middle.imshow(attention, cmap="inferno", alpha=0.65, extent=extent, vmin=0)
+            draw_over(middle, gray, attention, cmap="inferno", alpha=0.65, vmin=0)
             middle.set_title(f"class token's attention\nup to {100 * attention.max():.1f} % per token", fontsize=8)
-        colors = {int(label): color_of(int(label)) for label in np.unique(score_map.classes[..., 0])}
-        draw_cells(right, score_map, num_classes, colors, gray, numbers=False)
+        top_class, probability = score_map.classes[..., 0], cell_probabilities(score_map, num_classes)[..., 0]
+        colors = {int(label): color_of(int(label)) for label in np.unique(top_class)}
+        draw_over(right, gray, color_cells(top_class, probability, colors))
         right.set_title("top-1 class of each token,\nopacity: its probability", fontsize=8)
-        draw_legend(key, score_map, colors, names)
+        add_class_legend(key, top_class, probability, colors, names, loc="center left", fontsize=8)
     return render(figure)

@@ -87,8 +87,8 @@ def test_images_and_labels_are_those_of_training(root, tmp_path, monkeypatch):
     assert len(drawn) == 6
     for sample in drawn:
         assert sample.image[:, 20:, 0].min() > 200 and sample.image[:, :12].max() < 50
-        np.testing.assert_array_equal(sample.top_class, np.repeat([[1, 1, 4, 4]], 4, axis=0))
-        assert (sample.probability[:, [0, 3]] > 0.9).all() and sample.counts.all()
+        np.testing.assert_array_equal(sample.tokens.top_class, np.repeat([[1, 1, 4, 4]], 4, axis=0))
+        assert (sample.tokens.probability[:, [0, 3]] > 0.9).all() and sample.tokens.counts.all()
 
 
 def test_user_errors_name_the_file_and_write_nothing(root, tmp_path):
@@ -139,4 +139,4 @@ def test_images_augmented_on_the_device_are_drawn_as_training_sees_them(root, tm
         browse_samples(path, tmp_path / "figure.png", 6)
     for in_worker, on_device in zip(*drawn, strict=True):
         np.testing.assert_array_equal(in_worker.image, on_device.image)
-        np.testing.assert_array_equal(in_worker.top_class, on_device.top_class)
+        np.testing.assert_array_equal(in_worker.tokens.top_class, on_device.tokens.top_class)

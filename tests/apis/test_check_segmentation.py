@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
@@ -177,6 +175,5 @@ def test_config_without_datasets_is_refused(tmp_path):
 def test_table_counts_ignored_and_unknown_labels_apart():
     pixels = np.zeros(256, np.int64)
     pixels[[0, 1, 7, 255]] = 40, 30, 20, 10
-    check = SimpleNamespace(num_classes=2, ignore_index=255)
-    table = class_table([Split("train", ("a", "b"), check=check, pixels=pixels)])
+    table = class_table([Split("train", ("a", "b"), num_classes=2, pixels=pixels)])
     assert list(table.columns[3].cells) == ["57.14", "42.86", "10.00", "20.00"]

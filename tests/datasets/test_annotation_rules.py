@@ -10,7 +10,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from PIL import Image
 
-from mmtl.apis.check_segmentation import PairCheck
+from mmtl.apis.check_segmentation import check_pair
 from mmtl.engine.hooks import CheckAnnotationsHook
 from mmtl.engine.hooks.check_annotations import CheckedLoading
 
@@ -80,7 +80,8 @@ def check_both(tmp_path: Path, image_hw: tuple[int, int], expected: str | None, 
     paths = dict(img_path=str(tmp_path / "image.png"), seg_map_path=str(tmp_path / "annotation.png"))
     pair = dict(**paths, seg_fields=[], label_map=None, reduce_zero_label=reduced)
     in_run = problem_in_run(pair, LoadAnnotations(**load))
-    problems = PairCheck(3, 255, LoadImageFromFile(), LoadAnnotations(**load))(pair).problems
+    loading = dict(load_image=LoadImageFromFile(), load_labels=LoadAnnotations(**load))
+    problems = check_pair(pair, **loading, num_classes=3, ignore_index=255).problems
     if expected is None:
         assert in_run is None and problems == []
     else:

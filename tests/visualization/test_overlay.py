@@ -7,8 +7,9 @@ from mmtl.visualization.overlay import draw_overlay, percent
 def test_overlay_is_the_image_at_opacity_0_and_the_palette_at_opacity_1():
     image, mask = tiny.make_pair((400, 360), 0)
     palette = np.array([[10, 20, 30], [200, 0, 0], [0, 0, 200]], np.uint8)
-    assert np.array_equal(draw_overlay(image, mask, tiny.CLASSES, palette, 0)[:400, :360], image)
-    assert np.array_equal(draw_overlay(image, mask, tiny.CLASSES, palette, 1)[:400, :360], palette[mask])
+    for opacity, expected in ((0, image), (1, palette[mask])):
+        drawn = np.asarray(draw_overlay(image, mask, tiny.CLASSES, palette, opacity))
+        np.testing.assert_array_equal(drawn[:400, :360], expected)
 
 
 def test_legend_lists_the_largest_class_first_and_counts_those_that_do_not_fit():
@@ -16,7 +17,7 @@ def test_legend_lists_the_largest_class_first_and_counts_those_that_do_not_fit()
     mask[:, :30] = np.arange(1, 31)
     palette = np.random.default_rng(0).integers(0, 200, (31, 3), np.uint8)
     drawn = draw_overlay(np.zeros((40, 500, 3), np.uint8), mask, [f"class {i}" for i in range(31)], palette)
-    legend = drawn[:, 500:]
+    legend = np.asarray(drawn)[:, 500:]
     lines = [int(label) for label in range(31) if (legend == palette[label]).all(-1).any()]
     first = np.argwhere((legend == palette[0]).all(-1)).min(0)
     assert len(lines) == 7 and 0 in lines and first[0] < 10  # the eighth line counts the others

@@ -19,7 +19,10 @@ def test_a_figure_draws_each_cell_over_its_part_of_the_image(tmp_path):
     assert cells.get_extent() == [0, 60, 30, 0] and cells.get_array().shape == (1, 2, 4)
     texts = {(round(t.get_position()[0]), t.get_text().split("\n")[0]) for t in middle.texts}
     assert texts == {(15, "2"), (45, "0")}
-    assert [t.get_text() for t in legend.get_legend().texts] == ["2 cat (50% of cells)", "0 ant (50% of cells)"]
+    assert [t.get_text() for t in legend.get_legend().texts] == [
+        "0 ant: 50% of cells, p 1.00",
+        "2 cat: 50% of cells, p 1.00",
+    ]
 
 
 @pytest.mark.parametrize("size_hw", [(20, 60), (60, 20), (40, 40), None])
