@@ -1,4 +1,4 @@
-"""What the benchmarks share: ways that take turns in one process, and the memory that a run holds at its peak."""
+"""Time of alternatives that take turns in one process, peak memory of a call, and its number of operators."""
 
 import statistics
 import time
@@ -18,14 +18,14 @@ def alternate(
     clock: Callable[[], float] = time.perf_counter,
     warm_up: bool = True,
 ) -> dict[str, float]:
-    """Median seconds of each way over some rounds, the ways taking turns.
+    """Return the median seconds of each way over some rounds, the ways taking turns.
 
     Args:
-        ways: name to a call without arguments.
-        rounds: measured rounds.
+        ways: calls without arguments by name.
+        rounds: number of measured rounds.
         device: 'cuda' waits for the device before the clock is read.
         clock: ``time.process_time`` counts processor time, for a machine that is busy with other work.
-        warm_up: whether a round that does not count comes first.
+        warm_up: whether to run a round before the measured ones.
     """
     seconds = {name: [] for name in ways}
     for round_number in range(0 if warm_up else 1, rounds + 1):
@@ -40,18 +40,18 @@ def alternate(
 
 
 def synchronize(device: str) -> None:
-    """Wait for the device, where there is one to wait for."""
+    """Wait for a GPU."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def peak_mib(run: Callable[[], object], device: str = "cpu", known: Iterable[Tensor] = ()) -> float:
-    """Most memory that the run holds beyond what was there before, in MiB.
+    """Return the peak memory of a call beyond what was allocated before it, in MiB.
 
     Args:
         run: a call without arguments.
-        device: 'meta' counts the tensors that operations return, and computes nothing.
-        known: for 'meta', the tensors that were there before.
+        device: 'meta' counts the tensors that operations return and computes nothing.
+        known: for 'meta', the tensors that existed before.
     """
     if device == "meta":
         with _LiveTensors(known) as live:
@@ -72,11 +72,29 @@ def peak_mib(run: Callable[[], object], device: str = "cpu", known: Iterable[Ten
     return peak / 2**20
 
 
+def count_operators(run: Callable[[], object]) -> int:
+    """Return the number of ATen operators, views included, that a call dispatches."""
+    with _Counter() as counter:
+        run()
+    return counter.count
+
+
+class _Counter(TorchDispatchMode):
+    """Count operators."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
+        """Run an operation and count it."""
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
 class _LiveTensors(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, operation by operation.
+    """Count the bytes of the tensors that exist after each operation.
 
     Args:
-        known: tensors that do not count.
+        known: tensors to ignore.
     """
 
     def __init__(self, known: Iterable[Tensor]) -> None:

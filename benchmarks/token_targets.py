@@ -1,11 +1,11 @@
-"""Token targets and their loss: sparse, in closed form, against the dense way.
+"""Token targets and their loss: sparse and in closed form, compared with the dense computation.
 
 python benchmarks/token_targets.py                               # B = 32, K = 1000, grid 14; then K = 21,841, grid 24
 python benchmarks/token_targets.py --device cuda --batch 128
 
-The dense way scatters the maps to [B, K, h, w], takes RoIAlign, a softmax over K, and a product with the log-softmax
-of the logits. Both ways get the same maps, upright crops and logits, and take turns in one process. The memory of the
-loss is given beyond the logits' gradient, which both ways have to return.
+The dense way scatters the maps to [B, K, h, w] and applies RoIAlign, a softmax over K, and a product with the
+log-softmax of the logits. Both ways get the same maps, upright crops and logits, and take turns in one process. The
+memory of the loss excludes the logits' gradient, which both ways have to return.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from mmtl.models.token_labels.targets import token_targets
 MAP_HW, TOPK = (18, 18), 5
 
 
-def draw_batch(batch: int, num_classes: int) -> dict[str, Tensor]:
-    """Score maps and random-resized crops (area 0.08 to 1, ratio 3/4 to 4/3) as fractions of the image."""
+def make_batch(batch: int, num_classes: int) -> dict[str, Tensor]:
+    """Make score maps and random resized crops (area 0.08 to 1, ratio 3/4 to 4/3) as fractions of the image."""
     generator = torch.Generator().manual_seed(0)
     classes = torch.randint(num_classes - TOPK, (batch, *MAP_HW, 1), generator=generator) + torch.arange(TOPK)
     scores = torch.randn(batch, *MAP_HW, TOPK, generator=generator).mul(3).sort(descending=True).values
@@ -35,7 +35,7 @@ def draw_batch(batch: int, num_classes: int) -> dict[str, Tensor]:
 
 
 def sparse_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: str) -> object:
-    """Our way, from tensors as a data loader leaves them."""
+    """Compute sparse targets from tensors as a data loader returns them."""
     x0, y0, x1, y1 = maps["boxes_xyxy"].unbind(1)
     zero = torch.zeros_like(x0)
     affine = torch.stack((x1 - x0, zero, x0, zero, y1 - y0, y0), dim=1).unflatten(1, (2, 3))
@@ -43,7 +43,7 @@ def sparse_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device:
 
 
 def dense_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: str) -> Tensor:
-    """The plain way, [B, N, K]."""
+    """Compute dense targets [B, N, K]."""
     scores, classes, boxes = (maps[name].to(device) for name in ("scores", "classes", "boxes_xyxy"))
     dense = torch.zeros(len(scores), num_classes, *MAP_HW, device=device)
     dense.scatter_(1, classes.long().permute(0, 3, 1, 2), scores.float().permute(0, 3, 1, 2))
@@ -52,18 +52,18 @@ def dense_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: 
 
 
 def sparse_loss(logits: Tensor, targets: object) -> Tensor:
-    """Our way."""
+    """Compute the loss in closed form."""
     return token_label_loss(logits, targets)
 
 
 def dense_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """The plain way."""
+    """Compute the dense loss."""
     return -(targets * logits.log_softmax(-1)).sum(-1).mean()
 
 
 def measure(batch: int, num_classes: int, grid: int, rounds: int, device: str) -> None:
-    """Print the table of one setting."""
-    maps = draw_batch(batch, num_classes)
+    """Measure one setting and print its table."""
+    maps = make_batch(batch, num_classes)
     logits = torch.randn(batch, grid * grid, num_classes, device=device, requires_grad=True)
 
     def step(targets_of: Callable, loss_of: Callable) -> Tensor:

@@ -1,4 +1,4 @@
-"""One LV-ViT training step from score maps to gradients: mmtl's way against the plain way, side by side.
+"""One LV-ViT training step from score maps to gradients: mmtl's compared with a plain implementation.
 
 python benchmarks/train_step.py               # CPU, float32, 2 threads, the recipe's 128 images: minutes
 python benchmarks/train_step.py --batch 8     # seconds; docs/benchmarks.md reports the effect of the batch
@@ -8,8 +8,7 @@ The plain way is the step as the paper's formulas read: attention written out (s
 projected by a convolution, residual branches divided and zeroed by drop path, tokens mixed and output tokens sorted
 back by cut and paste, dense targets (a [B, K, h, w] map, RoIAlign, a softmax over K classes) times the log-softmax of
 the logits. Both ways share weights, images, score maps and the mixed box, and take turns in one process. Memory is the
-peak of what a step itself allocates. ``--clock cpu --threads 1`` counts processor time, for a machine that is busy
-with other work.
+peak of what a step allocates. ``--clock cpu --threads 1`` counts processor time, for a machine with other load.
 """
 
 import argparse
@@ -38,7 +37,7 @@ class PlainAttention(Attention):
     """The same weights, the attention matrix written out."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, N, C] to [B, N, C]."""
+        """Map [B, N, C] to [B, N, C]."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1)
         return self.proj((weights @ value).transpose(1, 2).flatten(2))
@@ -59,7 +58,7 @@ class PlainPatchEmbed(PatchEmbed):
     """The same weights, patches projected by the convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] to [B, C, h, w]."""
+        """Map [B, 3, H, W] to [B, C, h, w]."""
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = F.relu(norm(conv(x)), inplace=True)
         return self.proj(x)
@@ -69,7 +68,7 @@ PLAIN = {Attention: PlainAttention, Block: PlainBlock, PatchEmbed: PlainPatchEmb
 
 
 def build_model(arch: str, plain: bool) -> nn.Module:
-    """LV-ViT with its head, in training mode."""
+    """Build LV-ViT with its head, in training mode."""
     channels, drop_path_rate = {"tiny": (240, 0.1), "small": (384, 0.1), "medium": (512, 0.2), "large": (768, 0.3)}[
         arch
     ]
@@ -86,8 +85,8 @@ def build_model(arch: str, plain: bool) -> nn.Module:
     return model.train()
 
 
-def draw_batch(batch: int, device: str) -> dict[str, Tensor]:
-    """Images with score maps of 18 x 18 cells, 5 classes each, and random crops of them."""
+def make_batch(batch: int, device: str) -> dict[str, Tensor]:
+    """Make images with score maps of 18 x 18 cells, 5 classes each, and random crops of them."""
     generator = torch.Generator().manual_seed(0)
     ranks = torch.rand(batch, 18, 18, NUM_CLASSES, generator=generator).topk(5).indices
     corners = torch.rand(batch, 2, generator=generator) * 0.5
@@ -98,12 +97,12 @@ def draw_batch(batch: int, device: str) -> dict[str, Tensor]:
         classes=ranks.int(),
         boxes_xyxy=torch.cat([corners, corners + 0.5], dim=1),  # fractions of the image
     )
-    # Score maps wait in pinned memory on the CPU, as a data loader leaves them.
+    # Score maps are on the CPU, as a data loader returns them.
     return {name: x.to(device) if name in ("images", "labels") else x for name, x in tensors.items()}
 
 
 def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
-    """Sparse targets, closed-form loss, fused attention."""
+    """Compute the loss with sparse targets, in closed form, with fused attention."""
     x0, y0, x1, y1 = data["boxes_xyxy"].unbind(1)
     zero = torch.zeros_like(x0)
     affine = torch.stack([x1 - x0, zero, x0, zero, y1 - y0, y0], dim=1).view(-1, 2, 3)
@@ -119,7 +118,7 @@ def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
 
 
 def plain(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
-    """Dense targets, soft cross-entropy over all classes, attention written out."""
+    """Compute the loss with dense targets, soft cross-entropy over all classes, attention written out."""
     scores, classes = (data[name].to(device).permute(0, 3, 1, 2) for name in ("scores", "classes"))
     maps = torch.zeros(len(scores), NUM_CLASSES, 18, 18, device=device).scatter_(1, classes.long(), scores.float())
     targets = roi_align(maps, list((18 * data["boxes_xyxy"].to(device)).split(1)), GRID, aligned=True)
@@ -134,7 +133,7 @@ def plain(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
 
 
 def pasted(grid: Tensor) -> Tensor:
-    """[B, 14, 14, C] with the box taken from image B-1-b; twice gives back the original."""
+    """Take the box of [B, 14, 14, C] from image B-1-b; its own inverse."""
     rows, columns = slice(BOX[0], BOX[2]), slice(BOX[1], BOX[3])
     mixed = grid.clone()
     mixed[:, rows, columns] = grid.flip(0)[:, rows, columns]
@@ -142,7 +141,7 @@ def pasted(grid: Tensor) -> Tensor:
 
 
 def plain_tokens(backbone: nn.Module, images: Tensor) -> Tensor:
-    """Tokens [B, 1 + N, C] of images mixed by cut and paste."""
+    """Compute the tokens [B, 1 + N, C] of images mixed by cut and paste."""
     patches = pasted(backbone.patch_embed(images).permute(0, 2, 3, 1)).flatten(1, 2)
     tokens = torch.cat([backbone.cls_token.expand(len(images), -1, -1), patches], dim=1) + backbone.pos_embed
     for block in backbone.blocks:
@@ -151,17 +150,17 @@ def plain_tokens(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def smoothed(targets: Tensor) -> Tensor:
-    """Released label smoothing."""
+    """Smooth labels as the released code does."""
     return targets * (1 - SMOOTHING + SMOOTHING / NUM_CLASSES) + SMOOTHING / NUM_CLASSES
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over everything but the classes, which come last."""
+    """Return the mean over all axes but the classes, the last one."""
     return -(targets * logits.log_softmax(-1)).sum(-1).mean()
 
 
 def step(loss_of: Callable, model: nn.Module, data: dict, args: argparse.Namespace) -> float:
-    """Forward, loss and backward; the loss."""
+    """Run forward and backward pass and return the loss."""
     model.zero_grad(set_to_none=True)
     with torch.autocast(args.device, getattr(torch, args.dtype), enabled=args.dtype != "float32"):
         loss = loss_of(model, data, args.device)
@@ -182,14 +181,16 @@ def main() -> None:
     parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    data = draw_batch(args.batch, args.device)
+    data = make_batch(args.batch, args.device)
     models = {"plain": build_model(args.arch, plain=True), "ours": build_model(args.arch, plain=False)}
     models["ours"].load_state_dict(models["plain"].state_dict())
     runs = {}
     for name, loss_of in (("plain", plain), ("ours", ours)):
         model = models[name].to(args.device)
-        for module in (model.backbone.patch_embed, *model.backbone.blocks) if args.compile else ():
-            module.compile()
+        if args.compile and name == "ours":
+            model.compile_training()
+        elif args.compile:
+            loss_of = torch.compile(loss_of)
         runs[name] = lambda loss_of=loss_of, model=model: step(loss_of, model, data, args)
     losses = {}
     for name, run in runs.items():  # also the warm-up
