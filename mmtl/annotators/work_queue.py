@@ -8,9 +8,10 @@ import os
 import re
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 SLURM_PORT = "29500"
 TIMEOUT = timedelta(days=1)  # hours can pass between two messages of ranks with a large annotator
@@ -20,8 +21,8 @@ class RankFailure(RuntimeError):
     """Another rank failed and has reported why."""
 
 
-class WorkQueue:
-    """The queue of a single process, and the interface of all queues.
+class WorkQueue(Protocol):
+    """What a rank needs to share work with the others: `LocalQueue` for one process, `DistributedQueue` for several.
 
     Attributes:
         rank: number of this process.
@@ -29,37 +30,56 @@ class WorkQueue:
         local_rank: number of this process on its machine.
     """
 
-    def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
-        self.rank, self.world_size, self.local_rank = rank, world_size, local_rank
-        self._counters: dict[str, int] = {}
+    rank: int
+    world_size: int
+    local_rank: int
 
     def broadcast(self, value: Any = None) -> Any:
         """Return the value (plain JSON) that rank 0 passes."""
-        return value
 
     def claim(self, units: Sequence[int]) -> Iterator[int]:
         """Yield units that no other rank has claimed, one at a time, so that a slow rank claims fewer."""
-        return iter(units)
 
     def add_to_counter(self, name: str, amount: int) -> int:
         """Add to a counter shared by all ranks and return its value."""
-        self._counters[name] = self._counters.get(name, 0) + amount
-        return self._counters[name]
 
     def report_failure(self, reason: str) -> bool:
         """Make the other ranks stop with `RankFailure`. Return whether this rank was the first to fail."""
-        return True
 
     def barrier(self) -> None:
         """Make rank 0 wait until every rank has finished its units."""
 
 
-class DistributedQueue(WorkQueue):
-    """The queue of one of several ranks, which share a key-value store of torch.distributed."""
+class LocalQueue:
+    """The queue of a single process, a `WorkQueue`."""
+
+    rank, world_size, local_rank = 0, 1, 0
+
+    def __init__(self) -> None:
+        self._counters: Counter[str] = Counter()
+
+    def broadcast(self, value: Any = None) -> Any:  # noqa: D102
+        return value
+
+    def claim(self, units: Sequence[int]) -> Iterator[int]:  # noqa: D102
+        return iter(units)
+
+    def add_to_counter(self, name: str, amount: int) -> int:  # noqa: D102
+        self._counters[name] += amount
+        return self._counters[name]
+
+    def report_failure(self, reason: str) -> bool:  # noqa: D102
+        return True
+
+    def barrier(self) -> None:  # noqa: D102
+        pass
+
+
+class DistributedQueue:
+    """The queue of one of several ranks, which share a key-value store of torch.distributed; a `WorkQueue`."""
 
     def __init__(self, store: Any, rank: int, world_size: int, local_rank: int) -> None:
-        super().__init__(rank, world_size, local_rank)
-        self.store = store
+        self.store, self.rank, self.world_size, self.local_rank = store, rank, world_size, local_rank
         self._num_broadcasts = 0
 
     def broadcast(self, value: Any = None) -> Any:  # noqa: D102
@@ -113,7 +133,7 @@ def join_queue(launcher: str) -> WorkQueue:
         ValueError: The launcher's environment variables are not set.
     """
     if launcher == "none":
-        return WorkQueue()
+        return LocalQueue()
     if launcher == "slurm":
         _set_slurm_environment()
     from torch.distributed.rendezvous import rendezvous

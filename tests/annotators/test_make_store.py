@@ -16,7 +16,7 @@ from mmtl.annotators.compare import compare_store
 from mmtl.annotators.generate import Options
 from mmtl.annotators.make_store import make_store, prepare_job, summary
 from mmtl.annotators.plan import Plan, unit_size
-from mmtl.annotators.work_queue import WorkQueue
+from mmtl.annotators.work_queue import LocalQueue
 from mmtl.score_maps import ScoreMapStore
 from mmtl.utils.image_files import list_images
 
@@ -31,7 +31,7 @@ def images(tmp_path):
 
 def make(images, folder, options=OPTIONS, queue=None, annotator=None):
     job = prepare_job(annotator or tiny_annotator(), images, folder, options)
-    make_store(job, queue or WorkQueue())
+    make_store(job, queue or LocalQueue())
     return job
 
 

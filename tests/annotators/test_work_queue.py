@@ -4,7 +4,7 @@ import pytest
 
 from mmtl.annotators import launch
 from mmtl.annotators.launch import INTERRUPTED, run_on_ranks
-from mmtl.annotators.work_queue import DistributedQueue, RankFailure, WorkQueue, join_queue
+from mmtl.annotators.work_queue import DistributedQueue, LocalQueue, RankFailure, join_queue
 
 
 class MemoryStore(dict):
@@ -37,7 +37,7 @@ def test_two_ranks_claim_every_unit_once(queues):
 
 
 def test_a_local_queue_claims_every_unit_and_broadcasts_to_itself():
-    queue = WorkQueue()
+    queue = LocalQueue()
     assert list(queue.claim([3, 5])) == [3, 5] and queue.broadcast([1]) == [1]
     assert (queue.rank, queue.world_size) == (0, 1) and queue.report_failure("out of memory")
 
@@ -50,7 +50,7 @@ def test_broadcasts_arrive_in_their_order(queues):
 
 @pytest.mark.parametrize("kind", ["local", "distributed"])
 def test_counters_are_summed_over_ranks_by_name(kind, queues):
-    first, second = queues if kind == "distributed" else [WorkQueue()] * 2
+    first, second = queues if kind == "distributed" else [LocalQueue()] * 2
     first.add_to_counter("undecodable", 2)
     first.add_to_counter("other", 5)
     assert second.add_to_counter("undecodable", 3) == 5
@@ -108,7 +108,7 @@ def run_with(queue, monkeypatch, error=None):
 
 
 def test_exit_codes_of_work_on_ranks(queues, monkeypatch, capsys):
-    assert run_with(WorkQueue(), monkeypatch) == (0, [])
+    assert run_with(LocalQueue(), monkeypatch) == (0, [])
     assert run_with(queues[0], monkeypatch, RankFailure("no memory left")) == (1, [])
     assert run_with(queues[0], monkeypatch, KeyboardInterrupt()) == (INTERRUPTED, ["interrupted"])
     assert "Run the same command again to continue." in capsys.readouterr().err
