@@ -24,35 +24,25 @@ class Problem(NamedTuple):
 def file_problem(path: str | Path, decode: bool = True) -> Problem | None:
     """Check that a file is a complete image of one channel of integers below 256.
 
-    Args:
-        path: the annotation.
-        decode: whether to decode 8-bit files, to detect truncation; OpenCV 4 does not report it.
+    ``decode`` also decodes 8-bit files, to detect truncation, which OpenCV 4 does not report.
     """
     try:
         with Image.open(path) as image:
             mode = image.mode
             if decode:
                 image.load()
-            highest = image.getextrema()[1] if mode in INDEX_MODES and mode.startswith("I") else 0
+            highest = int(image.getextrema()[1]) if mode in INDEX_MODES and mode.startswith("I") else 0
     except Exception as error:  # decoders raise all kinds of errors on corrupt files
         return Problem("unreadable annotation", f"cannot be read: {error}")
-    return mode_problem(mode) or range_problem(int(highest))
-
-
-def mode_problem(mode: str) -> Problem | None:
-    """Check that a Pillow mode has one channel of integers."""
-    if mode in INDEX_MODES:
-        return None
-    text = f"image mode must be one channel of class indices, got {mode}; replace each color by its class index"
-    return Problem("color annotation", text)
-
-
-def range_problem(highest: int) -> Problem | None:
-    """Check that the highest value fits into the 8 bits that MMSegmentation reads."""
-    if highest < NUM_LABELS:
-        return None
-    text = f"values must be below {NUM_LABELS}, got values up to {highest}, of which only the lower 8 bits are read"
-    return Problem("label outside the classes", text)
+    if mode not in INDEX_MODES:
+        text = f"image mode must be one channel of class indices, got {mode}; replace each color by its class index"
+        return Problem("color annotation", text)
+    if highest >= NUM_LABELS:
+        text = (
+            f"values must be below {NUM_LABELS}, got values up to {highest}, of which only the lower 8 bits are read"
+        )
+        return Problem("label outside the classes", text)
+    return None
 
 
 def size_problem(shape: tuple[int, ...], image_hw: tuple[int, int]) -> Problem | None:
@@ -66,13 +56,9 @@ def size_problem(shape: tuple[int, ...], image_hw: tuple[int, int]) -> Problem |
 def label_problem(
     labels: np.ndarray, num_classes: int, ignore_index: int, reduce_zero_label: bool = False
 ) -> Problem | None:
-    """Check that each label is a class or ignored.
+    """Check that each label, as the loss reads it, is a class or ignored.
 
-    Args:
-        labels: class indices of any shape, as the loss reads them: after reduce_zero_label and the label map.
-        num_classes: K; 0 to K - 1 are classes.
-        ignore_index: label without a class.
-        reduce_zero_label: whether 1 was subtracted from the labels; the text reports the numbers in the file.
+    With ``reduce_zero_label`` 1 was subtracted from the labels, and the text reports the numbers in the file.
     """
     unknown, pixels = np.unique(labels[unknown_labels(labels, num_classes, ignore_index)], return_counts=True)
     if not len(unknown):
@@ -97,10 +83,6 @@ def restore_sides(labels: np.ndarray, image_hw: tuple[int, int] | None) -> np.nd
 
 
 def decode_fully(path: str | Path) -> None:
-    """Decode an image file to its end, which OpenCV 4 does not.
-
-    Raises:
-        OSError: The file is corrupt or truncated.
-    """
+    """Decode an image file to its end, which OpenCV 4 does not; raise an OSError if it is truncated."""
     with Image.open(path) as image:
         image.load()

@@ -20,9 +20,6 @@ class ImageNetFolders(ImageNet):
 
     Args:
         **kwargs: arguments of mmpretrain's ImageNet, such as ``data_root``, ``data_prefix``, ``pipeline``.
-
-    Raises:
-        ValueError: If a folder's name is not an ImageNet class, or there are no images.
     """
 
     def _find_samples(self) -> list[tuple[str, int]]:
@@ -35,16 +32,8 @@ class ImageNetFolders(ImageNet):
         return samples
 
 
-def class_labels(folders: list[str], root: str = "dataset") -> dict[str, int]:
-    """Return the class index of each folder.
-
-    Args:
-        folders: names of class folders.
-        root: folder that contains them, for messages.
-
-    Raises:
-        ValueError: If a name is neither a wnid of ImageNet-1k nor an index from 0 to 999.
-    """
+def class_labels(folders: list[str], root: str) -> dict[str, int]:
+    """Return the class index of each folder name; messages name their ``root``."""
     wnids = wnid_labels()
     by_wnid = all(folder in wnids for folder in folders)
     labels = wnids if by_wnid else {str(index): index for index in range(len(wnids))}

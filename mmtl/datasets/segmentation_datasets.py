@@ -17,11 +17,7 @@ class NotEmptyMixin:
     """Raise an error for a dataset without images, before mmengine fails with one about concatenation."""
 
     def filter_data(self) -> list[dict]:
-        """Return the entries to keep.
-
-        Raises:
-            ValueError: If there are none.
-        """
+        """Return the entries to keep; at least one."""
         entries = super().filter_data()
         if not entries:
             raise ValueError(

@@ -48,7 +48,7 @@ def test_folders_named_by_index_are_sorted_as_numbers(tmp_path):
 @pytest.mark.parametrize("folders", [["cat", "dog"], ["0", "1000"], ["n01440764", "5"], ["n00000001"]])
 def test_folder_that_names_no_class_is_reported(folders):
     with pytest.raises(ValueError, match="wnid .*class index .*such as"):
-        class_labels(folders)
+        class_labels(folders, "dataset")
 
 
 def test_folders_without_images_are_refused(tmp_path):

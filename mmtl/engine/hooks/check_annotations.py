@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from mmcv.transforms import LoadAnnotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
 
 from mmtl.datasets.annotation_rules import Problem, file_problem, label_problem, restore_sides, size_problem
 from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
@@ -22,26 +21,15 @@ class CheckAnnotationsHook(Hook):
     pipeline has read the file.
     """
 
-    def before_train(self, runner: Runner) -> None:
-        """Check files while the training pipeline loads them: after a crop the sizes are equal."""
-        check_loading(runner.train_dataloader.dataset)
-
-    def before_val(self, runner: Runner) -> None:
-        """Check files while the validation pipeline loads them."""
-        check_loading(runner.val_dataloader.dataset)
-
-    def before_test(self, runner: Runner) -> None:
-        """Check files while the test pipeline loads them."""
-        check_loading(runner.test_dataloader.dataset)
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        """Check files while the pipeline loads them: after a crop the sizes are equal."""
+        for dataset in leaf_datasets(getattr(runner, f"{mode}_dataloader").dataset):
+            wrap_loaders(transforms_of(dataset))
 
     def _before_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, mode: str = "train"
     ) -> None:
-        """Check the labels of one batch.
-
-        Raises:
-            ValueError: If a label is neither a class nor ignored.
-        """
+        """Check the labels of one batch."""
         head = decode_head_of(runner.model)
         samples = data_batch["data_samples"]
         for sample in samples[0] if isinstance(samples[0], Sequence) else samples:  # views of a test share the labels
@@ -60,12 +48,6 @@ def raise_problem(path: str | None, problem: Problem | None) -> None:
         )
 
 
-def check_loading(dataset: Dataset) -> None:
-    """Check annotations wherever a pipeline of the dataset loads them."""
-    for leaf in leaf_datasets(dataset):
-        wrap_loaders(transforms_of(leaf))
-
-
 def wrap_loaders(transforms: list) -> None:
     """Wrap the loading of annotations among transforms and in the views of a test, once."""
     for position, transform in enumerate(transforms):
@@ -76,22 +58,13 @@ def wrap_loaders(transforms: list) -> None:
 
 
 class CheckedLoading:
-    """Load an annotation, restore sides of one pixel, and raise an error naming the file if it is unusable.
-
-    Args:
-        load: transform that reads the annotation.
-    """
+    """Load an annotation, restore sides of one pixel, and raise an error naming the file if it is unusable."""
 
     def __init__(self, load: LoadAnnotations) -> None:
         self.load = load
 
     def __call__(self, results: dict) -> dict:
-        """Load the annotation of one sample.
-
-        Raises:
-            ValueError: If it cannot be read, has several channels or values beyond 8 bit, or its size is not that of
-                its image.
-        """
+        """Load the annotation of one sample."""
         path = results.get("seg_map_path")
         if path and os.path.isfile(path):  # loading with Pillow detects truncation by itself
             raise_problem(path, file_problem(path, decode=self.load.imdecode_backend != "pillow"))

@@ -32,12 +32,7 @@ class CheckInputsHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check the data loaders against each other and the model.
-
-        Raises:
-            FileNotFoundError: If an annotation file lists missing images, or the store is missing.
-            ValueError: If anything else does not fit.
-        """
+        """Check the data loaders against each other and the model."""
         check_batch(runner.train_dataloader, runner.world_size)
         head = head_of(runner.model)
         num_classes = getattr(head, "num_classes", None)
@@ -56,11 +51,7 @@ class CheckInputsHook(Hook):
 
 
 def check_batch(loader: DataLoader, world_size: int) -> None:
-    """Check that the dataset fills one batch; an infinite sampler fills it from several passes.
-
-    Raises:
-        ValueError: If it does not.
-    """
+    """Check that the dataset fills one batch; an infinite sampler fills it from several passes."""
     if isinstance(loader.sampler, InfiniteSampler) or not loader.batch_size:
         return
     images, needed = len(loader.dataset), loader.batch_size * world_size
@@ -73,12 +64,7 @@ def check_batch(loader: DataLoader, world_size: int) -> None:
 
 
 def check_held_out(loader: DataLoader, num_classes: int | None) -> None:
-    """Check the annotations of a validation or test set, and that none of its images can be replaced by another.
-
-    Raises:
-        FileNotFoundError: If images are missing.
-        ValueError: If a label is not below ``num_classes``, or unreadable images would be skipped.
-    """
+    """Check the annotations of a validation or test set, and that none of its images can be replaced by another."""
     for dataset in leaf_datasets(loader.dataset):
         check_annotations(dataset, num_classes)
         check_device_steps(dataset, model=None)
@@ -90,17 +76,11 @@ def check_held_out(loader: DataLoader, num_classes: int | None) -> None:
 
 
 def check_annotations(dataset: Dataset, num_classes: int | None) -> None:
-    """Check that the images and classes of an annotation file exist; class folders need no check.
-
-    Raises:
-        FileNotFoundError: If images are missing.
-        ValueError: If a label is not below ``num_classes`` of the head.
-    """
+    """Check that the images and classes of an annotation file exist; class folders need no check."""
     ann_file = getattr(dataset, "ann_file", "")
     if not ann_file or not isinstance(dataset, BaseDataset):
         return
-    names_in: dict[str, set[str]] = {}
-    missing = []
+    missing, names_in = [], {}  # each folder is listed once instead of one system call per file
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         path, label = info.get("img_path"), info.get("gt_label")
@@ -112,7 +92,7 @@ def check_annotations(dataset: Dataset, num_classes: int | None) -> None:
         if not isinstance(path, str) or "://" in path:
             return  # not in the local file system
         folder, name = os.path.split(path)
-        if folder not in names_in:  # list each folder once instead of one system call per file
+        if folder not in names_in:
             names_in[folder] = set(os.listdir(folder or ".")) if os.path.isdir(folder or ".") else set()
         if name not in names_in[folder]:
             missing.append(path)
@@ -124,11 +104,7 @@ def check_annotations(dataset: Dataset, num_classes: int | None) -> None:
 
 
 def check_class_counts(dataset: Dataset, head: nn.Module) -> None:
-    """Compare the class counts of head, score maps and dataset, and log whether training uses score maps.
-
-    Raises:
-        ValueError: If the counts of head and score maps differ, or the dataset has more classes than the head.
-    """
+    """Compare the class counts of head, score maps and dataset, and log whether training uses score maps."""
     classes = getattr(dataset, "metainfo", {}).get("classes")
     if classes and len(classes) > head.num_classes:
         raise ValueError(
@@ -155,14 +131,9 @@ def check_class_counts(dataset: Dataset, head: nn.Module) -> None:
 
 
 def check_score_maps(dataset: Dataset) -> None:
-    """Check that score maps match some of the images and that every transform tracks its geometry.
-
-    Raises:
-        ValueError: If no image has a score map, or a transform moves pixels without updating ``view_affine``.
-    """
+    """Check that score maps match some of the images and that every transform tracks its geometry."""
     loads = score_map_loaders(dataset)
-    names = sorted(set(untracked(transforms_of(dataset)))) if loads else []
-    if names:
+    if loads and (names := sorted(set(untracked(transforms_of(dataset))))):
         raise ValueError(f"{', '.join(names)} would move the image without its score map. {REMEDY}")
     for load in loads:
         if load.missing == "label_only":
@@ -192,11 +163,7 @@ def check_device_steps(dataset: Dataset, model: nn.Module | None) -> None:
 
 
 def report_coverage(load: LoadScoreMap, dataset: Dataset) -> None:
-    """Log how many images have a score map, from at most MAX_LOOKUPS images spread evenly over the dataset.
-
-    Raises:
-        ValueError: If no image has one.
-    """
+    """Log how many images have a score map, from at most MAX_LOOKUPS images spread evenly over the dataset."""
     indices = range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS))
     paths = [dataset.get_data_info(index)["img_path"] for index in indices]
     mapped = sum(load.has_map(path) for path in paths)

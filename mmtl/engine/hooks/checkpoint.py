@@ -34,12 +34,9 @@ class CheckpointHook(hooks.CheckpointHook):
     warning. Resuming from a corrupt one by its path is an error.
 
     Args:
-        *args: see the parent, as for the keyword arguments.
         max_keep_ckpts: number of checkpoints to keep, not 1: the parent removes the oldest before it writes the next.
         backend_args: where to write; a local file by default.
-
-    Raises:
-        ValueError: if ``max_keep_ckpts`` is 1, or the path to resume from is not an intact checkpoint.
+        *args: as of the parent, like the other keyword arguments.
     """
 
     def __init__(

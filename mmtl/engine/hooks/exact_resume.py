@@ -24,19 +24,12 @@ class NumberedIndex(NamedTuple):
 
 
 class NumberedSampler(Sampler):
-    """Number the indices of another sampler by their position in the run.
-
-    Args:
-        sampler: the wrapped sampler.
-
-    Attributes:
-        skip: number of indices to skip at the start of the next pass.
-        position: position of the next index.
-    """
+    """Number the indices of another sampler by their position in the run."""
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
-        self.skip = self.position = 0
+        self.skip = 0  # number of indices to skip at the start of the next pass
+        self.position = 0  # of the next index
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -81,11 +74,7 @@ class ExactResumeHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Number the samples of the training data loader.
-
-        Raises:
-            ValueError: If the data loader has a batch sampler of its own.
-        """
+        """Number the samples of the training data loader."""
         loader = runner.train_loop.dataloader
         if type(loader.batch_sampler) is not BatchSampler:
             raise ValueError(

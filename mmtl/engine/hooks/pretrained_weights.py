@@ -18,11 +18,8 @@ class PretrainedWeightsHook(Hook):
 
     The Runner loads what fits by name and prints the rest as a warning, so that with a checkpoint of other names a
     model would silently train from scratch. The hook reads the file safely and finds the weights in the order that
-    :mod:`mmtl.utils.checkpoint` documents. It does not change how a run is resumed.
-
-    Raises:
-        ValueError: If the file is not an intact checkpoint or holds no weight of the backbone; in validation and
-            test also if it lacks a weight, or has more of a backbone than the model.
+    :mod:`mmtl.utils.checkpoint` documents. It does not change how a run is resumed. In validation and test, weights
+    that are missing, and weights of a backbone that are unexpected, are errors too.
     """
 
     priority = "VERY_HIGH"  # before EMAHook, which copies what is left in the checkpoint

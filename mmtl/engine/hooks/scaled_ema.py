@@ -71,9 +71,6 @@ class ScaledEMAHook(EMAHook):
         base_steps: iterations of the run that ``momentum`` was chosen for.
         ema_type: averaged model, :class:`ForeachEMA` or one of mmengine's names.
         **kwargs: arguments of the parent, such as ``update_buffers``, ``begin_epoch`` or ``evaluate_on_origin``.
-
-    Raises:
-        ValueError: If ``momentum`` is not between 0 and 1 or ``base_steps`` is not positive.
     """
 
     def __init__(self, momentum: float, base_steps: int, ema_type: str | type = ForeachEMA, **kwargs: Any) -> None:

@@ -68,9 +68,8 @@ class MergedGroupsMixin:
         super().add_params(params, module, prefix=prefix, **kwargs)
         logger.setLevel(level)
         self._merge(params)
-        print_log(
-            f"Optimizer: {sum(map(len, self.members))} parameters in {len(params)} groups of equal settings", logger
-        )
+        count = sum(map(len, self.members))
+        print_log(f"Optimizer: {count} parameters in {len(params)} groups of equal settings", logger)
         if len(params) <= 4:
             texts = (f"{len(group['params'])} of {settings_of(group)}" for group in params)
             print_log(f"Optimizer groups: {', '.join(texts)}", logger)

@@ -1,5 +1,7 @@
 """Hooks of segmentation runs, in a real Runner on synthetic data."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -46,17 +48,18 @@ def test_testing_writes_a_confusion_matrix(config, tmp_path):
 
 
 def test_confusion_matrix_counts_every_image_of_an_epoch_once_and_is_reset():
-    hook = ConfusionMatrixHook()
+    hook, loader = ConfusionMatrixHook(), SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=("a", "b"))))
+    runner = SimpleNamespace(val_dataloader=loader, test_dataloader=loader)
     sample = SegDataSample(gt_sem_seg=PixelData(data=torch.tensor([[[0, 1, 255]]])))
     sample.pred_sem_seg = PixelData(data=torch.tensor([[[1, 1, 0]]]))
     for _ in range(2):
-        hook._before_epoch(None, "val")
-        for _ in range(3):
-            hook._count([sample, sample], ("a", "b"))
+        hook.before_val_epoch(runner)
+        for index in range(3):
+            hook.after_val_iter(runner, index, outputs=[sample, sample])
         assert hook.counts.tolist() == [[0, 6], [0, 6]]
     del sample.gt_sem_seg
-    hook._before_epoch(None, "test")
-    hook._count([sample], ("a", "b"))
+    hook.before_test_epoch(runner)
+    hook.after_test_iter(runner, 0, outputs=[sample])
     assert hook.counts is None
 
 
