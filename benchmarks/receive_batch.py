@@ -4,8 +4,8 @@
     python benchmarks/receive_batch.py --device cpu   # with the arithmetic, most of it normalizing images
 
 One way is mmtl's: a collated batch, token targets and MixToken. The other is MMPretrain's for the same images without
-score maps: samples as they are, ClsDataPreprocessor with CutMix. Both take turns in one process, each with a worker that
-only copies ready-made samples. Time is processor time of the training process.
+score maps: samples as they are, ClsDataPreprocessor with CutMix. Both take turns in one process, each with a worker
+that only copies ready-made samples. Time is processor time of the training process.
 """
 
 import argparse
