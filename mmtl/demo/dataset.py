@@ -5,8 +5,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from mmtl.demo.scenes import CLASSES, draw_scene
 
@@ -78,12 +78,7 @@ def write_split(root: Path, split: str, count: int, settings: Settings) -> None:
         rng = np.random.default_rng([settings.seed, list(SPLITS).index(split), index])
         scene = draw_scene(rng, index % len(CLASSES), settings.height, settings.width)
         name = f"{split}_{index:05d}.png"
-        write_png(folders[scene.label] / name, scene.image)
+        # Little compression is fast.
+        Image.fromarray(scene.image[..., ::-1]).save(folders[scene.label] / name, compress_level=1)
         shutil.copyfile(folders[scene.label] / name, images / name)
-        write_png(annotations / name, scene.mask)
-
-
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write an image with little compression, which is fast."""
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise OSError(f"{path} could not be written. Check that the disk has space and the folder is writable.")
+        Image.fromarray(scene.mask).save(annotations / name, compress_level=1)

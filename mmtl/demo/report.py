@@ -1,20 +1,24 @@
-"""The demo's report: one HTML file from the output of its runs."""
+"""The demo's report: one self-contained HTML file from the output of its runs."""
 
+import base64
+import io
 import os
 import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
 from mmtl.demo.figures import draw_curves, draw_panels
-from mmtl.demo.html_page import embed, page, paragraph, section, table
-from mmtl.demo.results import RESULTS_HEADER, read_steps, results
+from mmtl.demo.results import read_steps, results
 from mmtl.demo.steps import WORK
 from mmtl.score_maps import ScoreMap, ScoreMapStore
 from mmtl.score_maps.stats import cell_probabilities
@@ -23,6 +27,7 @@ from mmtl.utils.read_image import read_image
 from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches, paint_mask
 
 PACKAGES = ("mmtl", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain", "onedl-mmsegmentation")
+TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def write_report(work: Path = WORK) -> Path:
@@ -31,40 +36,49 @@ def write_report(work: Path = WORK) -> Path:
     Raises:
         FileNotFoundError: A step's output is missing.
     """
-    html = build_report(work)
-    path = work / "report.html"
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    html, path = page.render(report_values(work)), work / "report.html"
     with atomic_file(path) as part:
         part.write_text(html, encoding="utf-8")
     return path
 
 
-def build_report(work: Path) -> str:
-    """Return the report on a finished demo as an HTML document."""
-    rows = results(work)
+def report_values(work: Path) -> dict[str, Any]:
+    """Return the values that the template shows."""
+    rows, steps = results(work), list(read_steps(work).values())
     segmentation = run_config(work / "segmentation_token_labels")
     metainfo = segmentation.val_dataloader.dataset.metainfo
     data = Path(segmentation.val_dataloader.dataset.data_root).parent
-    names, palette = list(metainfo.classes[1:]), np.array(metainfo.palette[1:], np.uint8)
+    names, palette = list(metainfo.classes), np.array(metainfo.palette, np.uint8)
     num_val = len(list((data / "classification/val").rglob("*.png")))
     accuracy = rows[2][2] / 100
-    standard_error = 100 * (accuracy * (1 - accuracy) / num_val) ** 0.5
-    return page(
-        "Token labeling, end to end",
-        paragraph(
-            "A small CNN labels every position of the training images. A nano LV-ViT learns from these token labels "
-            "with MixToken, and its backbone is fine-tuned for segmentation: on a synthetic dataset, on a CPU.",
-        ),
-        table(RESULTS_HEADER, rows),
-        paragraph(
-            f"Measured on {num_val} validation images after the last training step; the standard error of top-1 is "
-            f"{standard_error:.1f} points."
-        ),
-        section("Training", embed(draw_curves(work), "training curves")),
-        score_map_section(ScoreMapStore(work / "score_maps"), data, names, palette),
-        mix_token_section(work, names, palette),
-        segmentation_section(work, data, metainfo),
-        commands_section(work, segmentation.randomness.seed),
+    store = ScoreMapStore(work / "score_maps")
+    measured = spread(sorted(store), min(400, len(store)))
+    masks = [read_mask(data / "segmentation/annotations/training" / Path(key).name) for key in measured]
+    return dict(
+        results=rows,
+        num_val=num_val,
+        standard_error=100 * (accuracy * (1 - accuracy) / num_val) ** 0.5,
+        grid_hw=store.grid_hw,
+        agreement=cell_agreement(store, measured, masks),
+        num_measured=len(measured),
+        curves=embed(draw_curves(work)),
+        score_maps=embed(draw_score_maps(store, data / "classification/train", names[1:], palette[1:])),
+        mixed=embed(draw_mixed_images(work, names[1:], palette[1:])),
+        segmentation=embed(draw_segmentation(work, data / "segmentation", names, palette)),
+        steps=steps,
+        date=time.strftime("%Y-%m-%d"),
+        machine=f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}",
+        versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        seed=segmentation.randomness.seed,
     )
+
+
+def embed(figure: Figure) -> str:
+    """Return a figure as the data URL of a PNG image."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=160)
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
 def run_config(run: Path) -> Config:
@@ -73,6 +87,11 @@ def run_config(run: Path) -> Config:
     if not dumped:
         raise FileNotFoundError(f"{run} has no config of a training run. Run the demo first.")
     return Config.fromfile(dumped[0])
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read class indices [H, W]."""
+    return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
 
 
 def spread(items: list, count: int) -> list:
@@ -106,33 +125,18 @@ def cell_agreement(store: ScoreMapStore, keys: list[str], masks: list[np.ndarray
     return 100 * hits / cells
 
 
-def score_map_section(store: ScoreMapStore, data: Path, names: list[str], palette: np.ndarray) -> str:
-    """Return training images with their score maps, and the maps' agreement with the masks."""
-    keys = sorted(store)
-    shown = []
-    for key in spread(keys, 8):
-        image = read_image(data / "classification/train" / key)[..., ::-1]
+def draw_score_maps(store: ScoreMapStore, images: Path, names: list[str], palette: np.ndarray) -> Figure:
+    """Return a figure of training images with their score maps."""
+    panels = []
+    for key in spread(sorted(store), 8):
+        image = read_image(images / key)[..., ::-1]
         cells = blend_colors(dense_probabilities(store[key], len(names)), palette)
-        shown += [(image, key.split("/")[0]), (lay_over(image, cells), "its score map")]
-    measured = spread(keys, min(400, len(keys)))
-    annotations = data / "segmentation/annotations/training"
-    masks = [cv2.imread(str(annotations / Path(key).name), cv2.IMREAD_GRAYSCALE) for key in measured]
-    h, w = store.grid_hw
-    return section(
-        "What the annotator predicted: score maps",
-        paragraph(
-            f"The annotator, trained on one class label per image, predicts {h} x {w} positions. The color of a cell "
-            "mixes the colors of its classes. The annotator has no class for the background and predicts nearby "
-            "objects there. Of the cells that one object covers by more than half, "
-            f"{cell_agreement(store, measured, masks):.1f} % have this object's class as top-1 class "
-            f"({len(measured)} training images)."
-        ),
-        embed(draw_panels(shown, 8, names, palette), "score maps"),
-    )
+        panels += [(image, key.split("/")[0]), (lay_over(image, cells), "its score map")]
+    return draw_panels(panels, 8, names, palette)
 
 
-def mix_token_section(work: Path, names: list[str], palette: np.ndarray) -> str:
-    """Return a training batch of four after MixToken: views, mixed patches, mixed token labels."""
+def draw_mixed_images(work: Path, names: list[str], palette: np.ndarray) -> Figure:
+    """Return a figure of two images of a training batch after MixToken: views, mixed patches, mixed token labels."""
     cfg = run_config(work / "token_labels")
     init_default_scope(cfg.default_scope)
     np.random.seed(0)
@@ -144,59 +148,32 @@ def mix_token_section(work: Path, names: list[str], palette: np.ndarray) -> str:
     share = 1.0
     while not 0.3 < share < 0.7:  # most boxes are too small, or too large, to show the effect
         mixed = preprocessor(dict(inputs=inputs, data_samples=samples), training=True)
-        stays = mixed["token_mix"].mask.float()
-        share = stays.mean().item()
+        share = mixed["token_mix"].mask.float().mean().item()
     targets = mixed["targets"].patch_tokens
-    stays_hw = stays.numpy().astype(bool).reshape(targets.grid_hw)
+    stays_hw = mixed["token_mix"].mask.numpy().reshape(targets.grid_hw)
     views = [image.flip(0).permute(1, 2, 0).numpy() for image in inputs]
     labels = [names[int(sample.gt_label)] for sample in samples]
-    shown = []
-    for index, partner in list(enumerate(mixed["token_mix"].partner.tolist()))[:2]:
+    panels = []
+    for index, partner in enumerate(mixed["token_mix"].partner.tolist()[:2]):
         cells = blend_colors(targets.dense()[index].numpy().reshape(*targets.grid_hw, -1), palette)
         mixture = mix_patches(views[index], views[partner], stays_hw)
-        shown += [
+        panels += [
             (views[index], f"A: {labels[index]}"),
             (views[partner], f"B: {labels[partner]}"),
             (mixture, "the mixed tokens, shown as patches"),
             (lay_over(mixture, cells), f"their labels; class: {share:.0%} A, {1 - share:.0%} B"),
         ]
-    return section(
-        "What MixToken did to a batch",
-        paragraph(
-            "Images A and B after random crop and flip. MixToken exchanges a box of tokens after patch embedding, so "
-            "that no patch contains pixels of two images, and the token labels with them. The labels are those of the "
-            "full image's score map under the same crop and flip."
-        ),
-        embed(draw_panels(shown, columns=4), "two images mixed by MixToken"),
-    )
+    return draw_panels(panels, columns=4)
 
 
-def segmentation_section(work: Path, data: Path, metainfo: dict) -> str:
-    """Return validation images with their true and predicted masks."""
-    palette = np.array(metainfo["palette"], np.uint8)
-    truth, predicted = data / "segmentation/annotations/validation", work / "predictions/masks"
-    shown = []
-    for path in spread(sorted(predicted.glob("*.png")), 8):
-        found, true = (cv2.imread(str(each / path.name), cv2.IMREAD_GRAYSCALE) for each in (predicted, truth))
-        shown.append((read_image(data / "segmentation/images/validation" / path.name)[..., ::-1], path.stem))
-        shown += [(paint_mask(true, palette), "true mask"), (paint_mask(found, palette), "predicted mask")]
-    return section(
-        "Segmentation: true and predicted masks",
-        paragraph("UperNet on the backbone pretrained with token labels, on images of neither training set."),
-        embed(draw_panels(shown, 6, list(metainfo["classes"]), palette), "true and predicted masks"),
-    )
-
-
-def commands_section(work: Path, seed: int) -> str:
-    """Return the commands of all steps with their times, and the machine and versions they ran on."""
-    rows = [[step["command"], round(step["seconds"])] for step in read_steps(work).values() if step["finished"]]
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    machine = f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}"
-    return section(
-        "Every step by hand",
-        table(["command", "seconds"], rows, code=True),
-        paragraph(
-            f"{time.strftime('%Y-%m-%d')}, {machine}, {versions}. Seed {seed}. Other machines and numbers of "
-            "threads round differently, which can change the results by a few points."
-        ),
-    )
+def draw_segmentation(work: Path, data: Path, names: list[str], palette: np.ndarray) -> Figure:
+    """Return a figure of validation images with their true and predicted masks."""
+    panels = []
+    for path in spread(sorted((work / "predictions/masks").glob("*.png")), 8):
+        true = read_mask(data / "annotations/validation" / path.name)
+        panels += [
+            (read_image(data / "images/validation" / path.name)[..., ::-1], path.stem),
+            (paint_mask(true, palette), "true mask"),
+            (paint_mask(read_mask(path), palette), "predicted mask"),
+        ]
+    return draw_panels(panels, 6, names, palette)

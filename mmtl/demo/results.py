@@ -22,36 +22,25 @@ class Curve(NamedTuple):
     values: list[float]
 
 
-def read_scalars(path: Path) -> list[dict]:
-    """Return the lines of a scalar log, up to one that a running process has written only in part."""
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+def read_logs(run: Path) -> list[list[dict]]:
+    """Return the lines of a run's scalar logs, one log for each start, oldest first.
 
-
-def scalar_files(run: Path) -> list[Path]:
-    """Return the scalar logs of a run, one for each start, oldest first."""
-    return sorted(run.glob("*/vis_data/scalars.json"))
+    The line that a running process has written only in part is left out.
+    """
+    paths = sorted(run.glob("*/vis_data/scalars.json"))
+    return [[json.loads(line) for line in path.read_text().split("\n") if line.endswith("}")] for path in paths]
 
 
 def read_curve(run: Path, key: str) -> Curve:
-    """Read a scalar of a run that may have been interrupted and resumed.
-
-    Args:
-        run: work directory of the run.
-        key: name of the scalar, such as ``loss`` or ``accuracy/top1``.
+    """Read a scalar, such as ``loss`` or ``accuracy/top1``, of a run that may have been interrupted and resumed.
 
     Returns:
         Curve: without the steps after an interrupted attempt's last checkpoint, which the next attempt repeated; empty
         if the run never logged the scalar.
     """
     points: dict[int, float] = {}
-    for path in scalar_files(run):
-        found = {line["step"]: line[key] for line in read_scalars(path) if key in line and "step" in line}
+    for log in read_logs(run):
+        found = {line["step"]: line[key] for line in log if key in line and "step" in line}
         if found:
             points = {step: value for step, value in points.items() if step < min(found)} | found
     steps = sorted(points)
@@ -60,12 +49,11 @@ def read_curve(run: Path, key: str) -> Curve:
 
 def training_position(run: Path) -> str:
     """Return epoch, step and loss of a run's last log line; empty before the first."""
-    for path in reversed(scalar_files(run)):
-        for line in reversed(read_scalars(path)):
-            if "loss" in line:
-                epoch = f"epoch {line['epoch']}, " if "epoch" in line else ""
-                return f"{epoch}step {line['step']}, loss {line['loss']:.3f}"
-    return ""
+    lines = [line for log in read_logs(run) for line in log if "loss" in line]
+    if not lines:
+        return ""
+    epoch = f"epoch {lines[-1]['epoch']}, " if "epoch" in lines[-1] else ""
+    return f"{epoch}step {lines[-1]['step']}, loss {lines[-1]['loss']:.3f}"
 
 
 def read_steps(work: Path) -> dict[str, dict]:

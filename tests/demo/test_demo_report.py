@@ -13,8 +13,7 @@ from mmengine.config import Config
 
 from mmtl.demo.dataset import Settings, make_demo_data
 from mmtl.demo.figures import draw_curves, draw_panels
-from mmtl.demo.html_page import embed, page, paragraph, section, table
-from mmtl.demo.report import cell_agreement, dense_probabilities, write_report
+from mmtl.demo.report import cell_agreement, dense_probabilities, embed, write_report
 from mmtl.demo.results import Curve, read_curve, training_position
 from mmtl.demo.steps import DATA, WORK, make_steps
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
@@ -115,19 +114,13 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_page_is_well_formed_self_contained_and_escapes_text():
-    figure = Figure((2, 1))
-    figure.text(0, 0, "text")
-    rows = table(["name", "value"], [["<i>", 0.125]], code=True)
-    html = page("x < y", section("s", paragraph("1 < 2"), rows, embed(figure, '"q"')))
-    elements = Elements(html)
-    assert not elements.open
-    assert not {"script", "link", "iframe", "i"} & {tag for tag, _ in elements.found}
-    sources = [attrs[name] for _, attrs in elements.found for name in ("src", "href") if name in attrs]
-    png = base64.b64decode(sources[0].removeprefix("data:image/png;base64,"), validate=True)
-    assert len(sources) == 1 and cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).shape == (160, 320, 3)
-    assert "url(" not in html and "http" not in html
-    assert "<code>&lt;i&gt;</code>" in html and "0.12" in html and "1 &lt; 2" in html
+def decode(url: str) -> np.ndarray:
+    png = base64.b64decode(url.removeprefix("data:image/png;base64,"), validate=True)
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_an_embedded_figure_has_160_pixels_per_inch():
+    assert decode(embed(Figure((2, 1)))).shape == (160, 320, 3)
 
 
 def softmax_map(logits: np.ndarray, topk: int) -> ScoreMap:
@@ -187,10 +180,23 @@ def test_the_report_on_a_finished_demo_has_its_figures_results_and_commands(fini
     html = write_report(finished_demo).read_text()
     elements = Elements(html)
     assert not elements.open
-    figures = [attrs["alt"] for tag, attrs in elements.found if tag == "img"]
-    assert len(figures) == len(set(figures)) == 4
+    figures = [attrs for tag, attrs in elements.found if tag == "img"]
+    assert len(figures) == len({attrs["alt"] for attrs in figures}) == 4
+    assert all(decode(attrs["src"]).std() > 5 for attrs in figures)
     assert "LV-ViT, token labels + MixToken</td><td>top-1</td><td class=number>40.00" in html
     assert html.count("<code>") == len(make_steps(Path())) and "Make the synthetic dataset" in html
+
+
+def test_the_report_is_self_contained_and_escapes_text(finished_demo):
+    record = finished_demo / "steps.json"
+    record.write_text(record.read_text().replace("Make the synthetic dataset", "<i> < 2"))
+    html = write_report(finished_demo).read_text()
+    elements = Elements(html)
+    assert not {"script", "link", "iframe", "i"} & {tag for tag, _ in elements.found}
+    sources = [attrs[name] for _, attrs in elements.found for name in ("src", "href") if name in attrs]
+    assert len(sources) == 4 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "url(" not in html and "http" not in html
+    assert "<code>&lt;i&gt; &lt; 2</code>" in html
 
 
 def test_a_folder_without_a_demo_is_named(tmp_path):
