@@ -63,17 +63,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Make the store and return the exit code."""
     args = parse_args()
-    options = Options(
-        topk=args.topk,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        input_hw=(args.input_size[0], args.input_size[-1]) if args.input_size else None,
-        max_undecodable=args.max_undecodable,
-        shard_images=args.shard_images,
-        score_bits=args.score_bits,
-    )
-    given = [args.checkpoint, args.checkpoint_option, PRETRAINED if args.pretrained else None]
-    weights = [each for each in given if each is not None]
+    input_hw = (args.input_size[0], args.input_size[-1]) if args.input_size else None
+    names = ("topk", "batch_size", "workers", "max_undecodable", "shard_images", "score_bits")
+    options = Options(input_hw=input_hw, **{name: getattr(args, name) for name in names})
+    weights = [args.checkpoint, args.checkpoint_option, PRETRAINED if args.pretrained else None]
+    weights = [each for each in weights if each is not None] or [None]
     if len(weights) > 1:
         raise ValueError(f"Weights must be given once, got {', '.join(weights)}.")
     inference = Inference(args.crops, args.flip, AMP_TYPES.get(args.amp), args.channels_last)
@@ -81,7 +75,7 @@ def main() -> int:
     def work(queue: WorkQueue) -> None:
         MMLogger.get_current_instance().setLevel("WARNING")  # weight initialization logs every parameter
         device = args.device or (f"cuda:{queue.local_rank}" if torch.cuda.is_available() else "cpu")
-        annotator = load_annotator(args.config, next(iter(weights), None), device, inference, options.input_hw)
+        annotator = load_annotator(args.config, weights[0], device, inference, input_hw)
         annotate_folder(annotator, args.images, args.out, options, queue)
 
     return run_on_ranks(work, args.launcher, args.processes)

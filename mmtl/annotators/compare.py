@@ -1,8 +1,8 @@
 """Recompute score maps and compare them with a store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,14 +14,8 @@ from mmtl.score_maps.stats import cell_probabilities
 from mmtl.score_maps.store import ScoreMapStore
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Difference between a store and an annotator's present output.
-
-    Attributes:
-        probability_difference: mean absolute difference of the probabilities of the listed (top-k) classes.
-        class_mismatch: share of listed class indices that differ.
-    """
+class Comparison(NamedTuple):
+    """Mean absolute difference of the top-k classes' probabilities, and share of class indices that differ."""
 
     probability_difference: float
     class_mismatch: float

@@ -22,48 +22,27 @@ QUEUED_BATCHES = 4
 
 @dataclass(frozen=True)
 class Options:
-    """How score maps are made.
+    """How score maps are made."""
 
-    Attributes:
-        topk: classes listed per cell.
-        batch_size: images per forward pass.
-        workers: number of processes that decode images.
-        input_hw: input size in pixels; None for the annotator's own.
-        max_undecodable: share of images that may be undecodable, 0 to 1.
-        shard_images: images per shard; None chooses.
-        score_bits: 16, or 8 for the compact form.
-    """
-
-    topk: int = 5
+    topk: int = 5  # classes listed per cell
     batch_size: int = 64
-    workers: int = 2
-    input_hw: tuple[int, int] | None = None
-    max_undecodable: float = 0.001
-    shard_images: int | None = None
-    score_bits: int = 16
+    workers: int = 2  # processes that decode images
+    input_hw: tuple[int, int] | None = None  # None: the annotator's own
+    max_undecodable: float = 0.001  # share of the images
+    shard_images: int | None = None  # None: chosen
+    score_bits: int = 16  # 8: compact form
 
 
 @dataclass
 class Job:
-    """One run of the generator.
-
-    Attributes:
-        annotator: the annotator.
-        images: the images in the order of ``plan.keys``.
-        plan: which images go into which shard.
-        labels: class index of each image, or None if the class folders do not determine it.
-        layout: layout of the records.
-        settings: settings that are saved in every shard.
-        folder: folder of the store.
-        options: how score maps are made.
-    """
+    """One run of the generator."""
 
     annotator: Annotator
-    images: ResizedImages
+    images: ResizedImages  # in the order of plan.keys
     plan: Plan
-    labels: np.ndarray | None
+    labels: np.ndarray | None  # class index of each image, if the class folders determine it
     layout: RecordLayout
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # saved in every shard
     folder: Path
     options: Options
 
@@ -74,11 +53,7 @@ class Job:
 
 
 def top_classes(logits: torch.Tensor, topk: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the top-k classes of every cell.
-
-    Args:
-        logits: float32 [B, h, w, K].
-        topk: k.
+    """Return the top-k classes of every cell for logits [B, h, w, K].
 
     Returns:
         Logits [B, h, w, k] in descending order; classes [B, h, w, k]; log-sum-exp over all classes [B, h, w].

@@ -1,4 +1,7 @@
-"""Inspect, verify and convert score map stores; each function prints its result."""
+"""Inspect, verify and convert score map stores; each function prints its result.
+
+A list of stores is a list of folders that are read as one store.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,131 +25,132 @@ MAX_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other ha
 STATS_SAMPLE = 10_000
 
 
-def print_info(paths: Sequence[Path]) -> None:
-    """Print the settings and sizes of a store, read from one or more folders."""
-    store = ScoreMapStore(paths)
-    height, width = store.grid_hw
-    print(f"{len(store)} maps of {height} x {width} cells, top {store.topk} of {store.num_classes} classes")
-    print(f"scores: logits in {store.score_bits} bits, log_norm: {'yes' if store.has_log_norm else 'no'}")
-    for name, value in {**store.annotator, **store.preprocessing}.items():
+def print_info(store: Sequence[Path]) -> None:
+    """Print the settings and sizes of a store."""
+    opened = ScoreMapStore(store)
+    height, width = opened.grid_hw
+    print(f"{len(opened)} maps of {height} x {width} cells, top {opened.topk} of {opened.num_classes} classes")
+    print(f"scores: logits in {opened.score_bits} bits, log_norm: {'yes' if opened.has_log_norm else 'no'}")
+    for name, value in {**opened.annotator, **opened.preprocessing}.items():
         if name == "class_names":
             value = f"{len(value)} names" if value else "unknown"
         print(f"{name}: {value}")
-    shards = [shard for folder in store.folders for shard in folder.manifest.shards]
+    shards = [shard for folder in opened.folders for shard in folder.manifest.shards]
     print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 1e6:.1f} MB")
-    print(f"{len(store.missing_shards)} shards are missing, {len(store.undecodable)} images were undecodable")
+    print(f"{len(opened.missing_shards)} shards are missing, {len(opened.undecodable)} images were undecodable")
 
 
-def verify(paths: Sequence[Path]) -> bool:
-    """Verify a store, print its problems and return whether it is intact."""
-    store = ScoreMapStore(paths)
-    problems = store.verify()
-    for problem in problems:
-        print(problem)
-    print(f"{len(problems)} problems in {len(store)} maps" if problems else f"{len(store)} maps: intact")
-    return not problems
-
-
-def verify_against(
-    paths: Sequence[Path], annotator_args: Sequence[str], *, images: Path | None, sample: int, device: str
+def verify(
+    store: Sequence[Path], *, against: Sequence[str] | None, images: Path | None, sample: int, device: str
 ) -> bool:
-    """Recompute a sample of a store's maps, print the difference and return whether it is small.
+    """Check checksums, counts, class range, NaN; exit code 1 if there is a problem.
 
     Args:
-        paths: folders that are read as one store.
-        annotator_args: config and checkpoint of the annotator, or only timm/NAME.
-        images: image root.
-        sample: number of maps.
+        store: folders that are read as one store.
+        against: config and checkpoint of an annotator, or timm/NAME, with which an intact store is compared.
+        images: image root, for ``against``.
+        sample: number of maps to recompute.
         device: device of the annotator.
 
-    Raises:
-        ValueError: The annotator does not fit the store, or the store does not contain how the images were prepared.
+    Returns:
+        Whether the store is intact and its difference from the annotator's maps is small.
     """
-    store = ScoreMapStore(paths)
-    if images is None or len(annotator_args) > 2:
+    opened = ScoreMapStore(store)
+    problems = opened.verify()
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} problems in {len(opened)} maps" if problems else f"{len(opened)} maps: intact")
+    return not problems and (not against or _verify_against(opened, against, images, sample, device))
+
+
+def _verify_against(
+    store: ScoreMapStore, against: Sequence[str], images: Path | None, sample: int, device: str
+) -> bool:
+    """Recompute a sample of a store's maps, print the difference and return whether it is small."""
+    if images is None or len(against) > 2:
         raise ValueError("--against must be CONFIG CHECKPOINT (or timm/NAME WEIGHTS) with the image root in --images.")
     seen = store.preprocessing
     if "input_hw" not in seen:
         raise ValueError(f"{store.path} was imported and does not contain how its images were prepared.")
-    config, weights = annotator_args[0], (annotator_args[1:] or [None])[0]
+    config, weights = against[0], (against[1:] or [None])[0]
     amp = getattr(torch, seen["amp"]) if seen["amp"] else None
     inference = Inference(crops=seen["crops"], flip=seen["flip"], amp=amp)
     annotator = load_annotator(config, weights, device, inference, tuple(seen["input_hw"]))
     if annotator.description["weights_sha256"] != store.annotator.get("weights_sha256"):
         print(f"The weights differ from those of the store's annotator ({store.annotator.get('name')}).")
     keys = sample_keys(store, sample)
-    result = compare_store(store, annotator, images, keys)
+    difference, mismatch = compare_store(store, annotator, images, keys)
     print(
-        f"{len(keys)} maps recomputed: mean absolute difference of probabilities"
-        f" {result.probability_difference:.2e}, class indices that differ {100 * result.class_mismatch:.2f} %"
+        f"{len(keys)} maps recomputed: mean absolute difference of probabilities {difference:.2e},"
+        f" class indices that differ {100 * mismatch:.2f} %"
     )
-    return result.probability_difference <= MAX_DIFFERENCE
+    return difference <= MAX_DIFFERENCE
 
 
-def show(path: Path, keys: Sequence[str], *, images: Path | None, classes: Path | None, out: Path) -> None:
+def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path | None, out: Path) -> None:
     """Save a figure of images with their score maps.
 
     Args:
-        path: folder of the store.
+        store: folder of the store.
         keys: keys of the images.
         images: image root; None draws only the maps.
         classes: file with one class name per line; None takes the annotator's names.
         out: image file to write.
     """
-    store = ScoreMapStore(path)
-    names = classes.read_text().splitlines() if classes else store.annotator.get("class_names")
-    save_figure(draw_maps(store, keys, images, names), out)
+    opened = ScoreMapStore(store)
+    names = classes.read_text().splitlines() if classes else opened.annotator.get("class_names")
+    save_figure(draw_maps(opened, keys, images, names), out)
     print(out)
 
 
-def print_stats(paths: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
-    """Print the statistics of a sample of maps."""
-    store = ScoreMapStore(paths)
-    numbers = store_stats(store, sample_keys(store, sample))
+def print_stats(store: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
+    """Print pooled top-1, entropy, share of cells that agree with the class folder, for a sample of maps."""
+    opened = ScoreMapStore(store)
+    numbers = store_stats(opened, sample_keys(opened, sample))
     print(f"{numbers.maps} maps: entropy of a cell {numbers.entropy:.3f} nats (uniform: ln K)")
     print(f"probability of a cell's top-1 class {numbers.confidence:.3f}")
     if numbers.top1 is None:
-        print(f"top-1 of pooled maps: unknown, as there are not {store.num_classes} class folders")
+        print(f"top-1 of pooled maps: unknown, as there are not {opened.num_classes} class folders")
         return
-    print(f"top-1 of pooled maps {100 * numbers.top1:.2f} % (chance {100 / store.num_classes:.2f} %)")
+    print(f"top-1 of pooled maps {100 * numbers.top1:.2f} % (chance {100 / opened.num_classes:.2f} %)")
     print(f"cells whose top-1 class is the folder's {100 * numbers.agreeing_cells:.2f} %")
 
 
-def import_store(
-    archive: Path, path: Path, num_classes: int, *, images: Path | None, suffix: str, **options: Any
-) -> None:
-    """Import a released archive with a progress bar and print the statistics; see `import_archive`, `image_keys`."""
+def import_store(archive: Path, store: Path, *, images: Path | None, suffix: str, **options: Any) -> None:
+    """Convert a released archive of .pt files to a store; resume an unfinished import.
+
+    Images and suffix are those of `image_keys`, further options those of `import_archive`.
+    """
     with Progress(TextColumn("maps"), MofNCompleteColumn(), TimeElapsedColumn()) as progress:
         task = progress.add_task("", total=None)
         found = import_archive(
             archive,
-            path,
-            num_classes,
+            store,
             read_tensor=tensor_from_bytes,
             key_of=image_keys(images, suffix),
             on_batch=lambda count: progress.advance(task, count),
             **options,
         )
-    print(f"{len(ScoreMapStore(path))} maps imported" + (f", {found} of them before" if found else ""))
-    print_stats([path])
+    print(f"{len(ScoreMapStore(store))} maps imported" + (f", {found} of them before" if found else ""))
+    print_stats([store])
     print("A top-1 near chance means that classes or folders are in another order.")
 
 
-def export_store(path: Path, folder: Path) -> None:
-    """Export a store in the released format with a progress bar."""
-    store = ScoreMapStore(path)
+def export_store(store: Path, folder: Path) -> None:
+    """Write a store as .pt files in the released format."""
+    opened = ScoreMapStore(store)
     with Progress() as progress:
-        task = progress.add_task("maps", total=len(store))
-        export_archive(store, folder, write_tensor=tensor_to_bytes, on_map=lambda: progress.advance(task))
+        task = progress.add_task("maps", total=len(opened))
+        export_archive(opened, folder, write_tensor=tensor_to_bytes, on_map=lambda: progress.advance(task))
 
 
-def merge(paths: Sequence[Path], out: Path) -> None:
-    """Merge stores and print the number of maps."""
-    merge_stores(paths, out)
+def merge(stores: Sequence[Path], out: Path) -> None:
+    """Merge the parts of a store, or stores of different images."""
+    merge_stores(stores, out)
     print(f"{len(ScoreMapStore(out))} maps in {out}")
 
 
-def split(path: Path, out: Path, parts: int) -> None:
-    """Split a store and print the number of maps of each part."""
-    for target in split_store(path, out, parts):
+def split(store: Path, out: Path, parts: int) -> None:
+    """Distribute a store's shards to OUT-0, OUT-1, ..."""
+    for target in split_store(store, out, parts):
         print(f"{len(ScoreMapStore(target))} maps in {target}")

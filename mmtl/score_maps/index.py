@@ -45,11 +45,7 @@ def _locations_start(num_maps: int) -> int:
 
 
 class KeyIndex:
-    """The memory-mapped index of a store of `num_maps` maps; all processes share its pages.
-
-    Raises:
-        ScoreMapStoreError: The file is missing or not such an index.
-    """
+    """The memory-mapped index of a store of `num_maps` maps; all processes share its pages."""
 
     def __init__(self, path: Path, num_maps: int) -> None:
         if not path.is_file():
@@ -68,11 +64,7 @@ class KeyIndex:
         self._bucket_starts = memoryview(np.append(starts, np.uint32(num_maps)))
 
     def find(self, key: bytes) -> memoryview:
-        """Return the locations of the records whose keys have the same hash, usually one or none.
-
-        Raises:
-            ScoreMapStoreError: The file was truncated after it had been opened.
-        """
+        """Return the locations of the records whose keys have the same hash, usually one or none."""
         self._file.check_size()
         hashes, starts, wanted = self._hashes, self._bucket_starts, key_hash(key)
         bucket = wanted >> BUCKET_SHIFT

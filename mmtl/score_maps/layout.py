@@ -126,15 +126,12 @@ class RecordLayout:
         return weights
 
     def encode(self, scores: np.ndarray, classes: np.ndarray, log_norm: np.ndarray | None) -> np.ndarray:
-        """Encode a batch of maps as records.
+        """Encode a batch of maps as records, a structured array [B] of `dtype`.
 
         Args:
             scores: float [B, h, w, k], finite in float16, in descending order.
             classes: integer [B, h, w, k] in [0, K).
             log_norm: float [B, h, w], required if the layout contains it.
-
-        Returns:
-            Structured array [B] of `dtype`.
 
         Raises:
             ValueError: A shape, a class index or a score does not fit the layout.
@@ -214,20 +211,32 @@ class RecordLayout:
         return ScoreMap(scores, classes, log_norm)
 
 
+def check_fields(content: Any, kinds: dict[str, type]) -> None:
+    """Check that parsed JSON has fields of these types; integers are counts below 2^48.
+
+    Raises:
+        ValueError: A field is missing or of another type.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"it must be a JSON object, got {content!r}.")
+    for name, kind in kinds.items():
+        value = content.get(name)
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**48):  # bool is a subclass of int
+            expected = "a count" if kind is int else f"of type {kind.__name__}"
+            raise ValueError(f"{name} must be {expected}, got {value!r}.")
+
+
 def layout_of(settings: dict[str, Any]) -> RecordLayout:
     """Return the record layout that a store's settings describe.
 
     Raises:
         ValueError: A field is missing or out of range.
     """
-    grid_hw = settings.get("grid_hw")
-    if not isinstance(grid_hw, list) or [type(side) for side in grid_hw] != [int, int]:
+    check_fields(settings, dict(num_classes=int, grid_hw=list, topk=int, log_norm=bool, score_bits=int))
+    grid_hw = settings["grid_hw"]
+    if [type(side) for side in grid_hw] != [int, int]:
         raise ValueError(f"grid_hw must be two integers, got {grid_hw!r}.")
-    kinds = {"num_classes": int, "topk": int, "score_bits": int, "log_norm": bool}
-    fields = {name: settings.get(name) for name in kinds}
-    for name, kind in kinds.items():
-        if type(fields[name]) is not kind:  # bool is a subclass of int
-            raise ValueError(f"{name} must be of type {kind.__name__}, got {fields[name]!r}.")
     if settings.get("score_type") != "logit":
         raise ValueError(f"score_type must be 'logit', got {settings.get('score_type')!r}.")
-    return RecordLayout(grid_hw=(grid_hw[0], grid_hw[1]), **fields)
+    others = {name: settings[name] for name in ("num_classes", "topk", "log_norm", "score_bits")}
+    return RecordLayout(grid_hw=tuple(grid_hw), **others)

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmtl.score_maps.layout import RecordLayout, layout_of
+from mmtl.score_maps.layout import RecordLayout, check_fields, layout_of
 from mmtl.score_maps.score_map import ScoreMapStoreError
-from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.atomic_file import write_durably
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "mmtl score maps"
@@ -87,8 +87,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "index_sha256": manifest.index_sha256,
         "undecodable": manifest.undecodable,
     }
-    with atomic_file(folder / MANIFEST_NAME, durable=True) as temporary:
-        temporary.write_bytes((json.dumps(content, indent=1) + "\n").encode())
+    write_durably(folder / MANIFEST_NAME, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -113,43 +112,37 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _parse(content: Any) -> Manifest:
-    _require(isinstance(content, dict) and content.get("format") == FORMAT, f"its format must be {FORMAT!r}.")
-    version = content.pop("version", None)
+    check_fields(content, {"format": str})
+    _require(content["format"] == FORMAT, f"its format must be {FORMAT!r}.")
+    version = content.get("version")
     _require(version == VERSION, f"its version must be {VERSION} for this mmtl, got version {version!r}.")
-    for name, kind in dict(annotator=dict, preprocessing=dict, shards=list, undecodable=list).items():
-        _require(isinstance(content.get(name), kind), f"{name} must be a JSON {kind.__name__}.")
-    undecodable, index_sha256 = content.pop("undecodable"), content.pop("index_sha256", None)
-    _require(all(isinstance(key, str) for key in undecodable), "undecodable must be a list of keys.")
-    _require_sha256(index_sha256)
-    shards = [_parse_shard(entry) for entry in content.pop("shards")]
-    del content["format"]
-    num_maps = content.pop("num_maps", None)
-    manifest = Manifest(content, shards, index_sha256, undecodable)
-    layout_of(content)
-    _require(
-        num_maps == manifest.num_maps > 0,
-        f"num_maps must be {manifest.num_maps} as in its shards and positive, got {num_maps!r}.",
-    )
+    kinds = dict(shards=list, index_sha256=str, undecodable=list, annotator=dict, preprocessing=dict)
+    check_fields(content, kinds)
+    _require(all(isinstance(key, str) for key in content["undecodable"]), "undecodable must be a list of keys.")
+    _require_sha256(content["index_sha256"])
+    own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
+    settings = {name: value for name, value in content.items() if name not in own}
+    layout_of(settings)
+    shards = [_parse_shard(entry) for entry in content["shards"]]
+    manifest = Manifest(settings, shards, content["index_sha256"], content["undecodable"])
+    num_maps, expected = content.get("num_maps"), manifest.num_maps
+    valid = num_maps == expected > 0
+    _require(valid, f"num_maps must be {expected} as in its shards and positive, got {num_maps!r}.")
     return manifest
 
 
 def _parse_shard(entry: Any) -> ShardEntry:
-    fields = {"file", "records", "bytes", "sha256"}
-    _require(isinstance(entry, dict) and set(entry) == fields, f"a shard must have the fields {sorted(fields)}.")
+    check_fields(entry, dict(file=str, records=int, bytes=int, sha256=str))
+    _require(len(entry) == 4, f"a shard must have the fields file, records, bytes, sha256, got {sorted(entry)}.")
     file = entry["file"]
-    _require(
-        isinstance(file, str) and SHARD_NAME.fullmatch(file) is not None,
-        f"a shard's file must have a name like shard-00000.bin, got {file!r}.",
-    )
-    for name in ("records", "bytes"):
-        number = entry[name]
-        _require(type(number) is int and 0 <= number < 2**48, f"{name} of {file} must be a count, got {number!r}.")
+    valid = SHARD_NAME.fullmatch(file) is not None
+    _require(valid, f"a shard's file must have a name like shard-00000.bin, got {file!r}.")
     _require_sha256(entry["sha256"])
     return ShardEntry(**entry)
 
 
-def _require_sha256(value: Any) -> None:
-    valid = isinstance(value, str) and SHA256.fullmatch(value) is not None
+def _require_sha256(value: str) -> None:
+    valid = SHA256.fullmatch(value) is not None
     _require(valid, f"a checksum must have 64 hexadecimal digits, got {value!r}.")
 
 

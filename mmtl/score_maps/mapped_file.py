@@ -9,17 +9,10 @@ from mmtl.score_maps.score_map import ScoreMapStoreError
 
 
 class MappedFile:
-    """A read-only memory map of a file.
+    """A read-only memory map of a file that is not empty.
 
     Access to a mapped page beyond the file's end kills the process (SIGBUS): call `check_size` before reading from
-    `bytes` or `view`.
-
-    Args:
-        path: A file that is not empty.
-
-    Attributes:
-        bytes: The map; a slice is a copy.
-        view: The same; a slice is a view.
+    `bytes`, whose slices are copies, or `view`, whose slices are views.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,11 +24,7 @@ class MappedFile:
         self._size = len(self.view)
 
     def check_size(self) -> None:
-        """Check that the file has the size that it had when it was mapped.
-
-        Raises:
-            ScoreMapStoreError: The size has changed.
-        """
+        """Check that the file has the size that it had when it was mapped."""
         size = os.lseek(self._file, 0, os.SEEK_END)  # called before every read: half the time of os.fstat
         if size != self._size:
             raise ScoreMapStoreError(

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtl.score_maps.layout import Buffer, RecordLayout, layout_of
+from mmtl.score_maps.layout import Buffer, RecordLayout, check_fields, layout_of
 from mmtl.score_maps.mapped_file import MappedFile
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.utils.atomic_file import atomic_file, name_disk_errors, temporary_path
@@ -70,7 +70,7 @@ class ShardWriter:
             settings: Settings that all shards of the store share.
             unit: Number of the work unit; shards are ordered by it.
             undecodable: Keys of the unit's images that could not be decoded.
-            counts: Further numbers to store, such as the annotator's correct predictions.
+            counts: Further numbers, such as the annotator's correct predictions.
         """
         offsets = np.zeros(len(self.keys) + 1, "<u4")
         np.cumsum([len(key) for key in self.keys], out=offsets[1:])
@@ -128,20 +128,15 @@ def read_footer(path: Path) -> dict[str, Any]:
 
 
 def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
-    kinds = dict(settings=dict, undecodable=list, counts=dict, records=int, record_bytes=int, key_bytes=int, unit=int)
-    for name, kind in kinds.items():
-        value = footer.get(name) if isinstance(footer, dict) else None
-        if type(value) is not kind or (kind is int and not 0 <= value < 2**48):
-            raise ValueError(f"its footer must have {name} of type {kind.__name__}, got {value!r}")
+    numbers = dict(records=int, record_bytes=int, key_bytes=int, unit=int)
+    check_fields(footer, dict(settings=dict, undecodable=list, counts=dict) | numbers)
     if not all(isinstance(key, str) for key in footer["undecodable"]):
         raise ValueError("its footer must list undecodable images by their keys")
     if not all(type(count) is int for count in footer["counts"].values()):
         raise ValueError("its footer must have counts that are integers")
     record_bytes = layout_of(footer["settings"]).record_bytes
     if footer["record_bytes"] != record_bytes:
-        raise ValueError(
-            f"its records must have {record_bytes} bytes as in its settings, got {footer['record_bytes']}"
-        )
+        raise ValueError(f"its records must have {record_bytes} bytes, got {footer['record_bytes']}")
     keys = 4 * (footer["records"] + 1) + footer["key_bytes"]
     expected = HEADER_BYTES + footer["records"] * record_bytes + keys + (-keys % 8) + footer_bytes + TAIL_BYTES
     if expected != size:
@@ -149,14 +144,7 @@ def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
 
 
 def read_records(path: Path, layout: RecordLayout, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Read a shard's records in chunks, without a memory map.
-
-    Yields:
-        Row of the first record and structured array [B].
-
-    Raises:
-        ScoreMapStoreError: The file has fewer than `count` records.
-    """
+    """Read a shard's records in chunks, without a memory map; yield the first row and a structured array [B]."""
     with path.open("rb") as file:
         file.seek(HEADER_BYTES)
         for start in range(0, count, RECORDS_PER_CHUNK):
@@ -194,11 +182,7 @@ class Shard:
         self._offsets = self._view[offsets_start : self._keys_start].cast("I")
 
     def has_key(self, row: int, key: bytes) -> bool:
-        """Return whether a record has this UTF-8 key.
-
-        Raises:
-            ScoreMapStoreError: There is no such record, or the file was truncated after it had been opened.
-        """
+        """Return whether a record has this UTF-8 key; checks that the file still has its size."""
         self._file.check_size()
         if row >= self.records:
             raise ScoreMapStoreError(f"{self.path}: the index refers to record {row} of {self.records}.")
@@ -206,11 +190,7 @@ class Shard:
         return self._bytes[start + offsets[row] : start + offsets[row + 1]] == key
 
     def read(self, row: int) -> bytearray:
-        """Return the bytes of a record that `has_key` has found; the checksum is computed the first time.
-
-        Raises:
-            ScoreMapStoreError: The record is corrupt.
-        """
+        """Return the bytes of a record that `has_key` has found; the checksum is computed the first time."""
         start = HEADER_BYTES + row * self._record_bytes
         record = bytearray(self._view[start : start + self._record_bytes])
         if not self._checked[row]:
@@ -226,21 +206,13 @@ class Shard:
         return words
 
     def all_key_bytes(self) -> Iterator[bytes]:
-        """Return an iterator over the UTF-8 keys in the order of the records.
-
-        Raises:
-            ScoreMapStoreError: The file was truncated after it had been opened.
-        """
+        """Return an iterator over the UTF-8 keys in the order of the records."""
         self._file.check_size()
         offsets, keys = self._offsets.tolist(), self._bytes[self._keys_start : self._keys_end]
         return (keys[start:end] for start, end in pairwise(offsets))
 
     def keys(self) -> Iterator[str]:
-        """Yield all keys in the order of the records.
-
-        Raises:
-            ScoreMapStoreError: The key table is corrupt.
-        """
+        """Yield all keys in the order of the records."""
         for row, key in enumerate(self.all_key_bytes()):
             try:
                 yield key.decode()

@@ -22,7 +22,7 @@ from mmtl.score_maps.manifest import (
 )
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.shard import Shard, ShardWriter, read_footer, shard_name
-from mmtl.utils.atomic_file import TEMPORARY_SUFFIX, atomic_file
+from mmtl.utils.atomic_file import TEMPORARY_SUFFIX, write_durably
 from mmtl.utils.image_files import check_utf8
 
 SHARD_BYTES = 256 * 2**20
@@ -79,18 +79,13 @@ def finish_store(folder: Path) -> None:
     opened = [Shard(path, layout) for path, _ in shards]
     _check_unique(opened)
     index = build_index(shard.all_key_bytes() for shard in opened)
-    _write(folder / INDEX_NAME, index)
+    write_durably(folder / INDEX_NAME, index)
     entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
     undecodable = [key for _, footer in shards for key in footer["undecodable"]]
     if undecodable:
-        _write(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
+        write_durably(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
     write_manifest(folder, Manifest(settings, entries, hashlib.sha256(index).hexdigest(), undecodable))
     remove_temporaries(folder)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic_file(path, durable=True) as temporary:
-        temporary.write_bytes(content)
 
 
 def _check_unique(shards: list[Shard]) -> None:

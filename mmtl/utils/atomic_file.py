@@ -40,6 +40,12 @@ def atomic_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file atomically and sync it."""
+    with atomic_file(path, durable=True) as temporary:
+        temporary.write_bytes(content)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
