@@ -17,16 +17,9 @@ class Confusion(NamedTuple):
 
 
 def confusion_counts(prediction: Tensor, truth: Tensor, num_classes: int, ignore_index: int = 255) -> Tensor:
-    """Count the pixels of each true class by predicted class.
+    """Return int64 [K, K] counts of pixels, truth by prediction, for class indices of equal, any shape.
 
-    Args:
-        prediction: class indices of any shape.
-        truth: class indices, as many; those equal to ``ignore_index`` or beyond the classes do not count.
-        num_classes: K.
-        ignore_index: label without a class.
-
-    Returns:
-        Tensor: int64 [K, K], truth by prediction.
+    Pixels whose truth is ``ignore_index`` or beyond the classes do not count.
     """
     truth, prediction = truth.flatten().long(), prediction.flatten().long()
     counted = (truth != ignore_index) & (truth >= 0) & (truth < num_classes)

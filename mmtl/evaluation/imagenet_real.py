@@ -26,10 +26,6 @@ class ImageNetReaL(BaseMetric):
         collect_device: as of mmengine's BaseMetric.
         prefix: as of mmengine's BaseMetric.
 
-    Raises:
-        FileNotFoundError: ``labels`` does not exist.
-        ValueError: ``labels`` is not such a list, or a predicted image is not one of the validation set.
-
     Source: Beyer et al., Are we done with ImageNet?, arXiv 2006.07159.
     """
 
@@ -47,22 +43,13 @@ class ImageNetReaL(BaseMetric):
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Store the number of each image and its top-k classes.
-
-        Args:
-            data_batch: not used.
-            data_samples: predictions with ``pred_score`` [K] and ``img_path``.
-        """
+        """Store the number of each image and its top-k classes."""
         for sample in data_samples:
             top = sample["pred_score"].topk(max(self.topk)).indices
             self.results.append((image_number(sample["img_path"]), top.tolist()))
 
     def compute_metrics(self, results: list[tuple[int, list[int]]]) -> dict[str, float]:
-        """Return the accuracy in percent for each k, and the number of images that count.
-
-        Args:
-            results: number (from 1) and top-k classes of each image.
-        """
+        """Return the accuracy in percent for each k, and the number of images that count."""
         labeled = [(set(self.labels[number - 1]), top) for number, top in results if self.labels[number - 1]]
         if not labeled:
             raise ValueError(f"None of the {len(results)} images has a label in real.json: nothing to measure.")
@@ -71,11 +58,7 @@ class ImageNetReaL(BaseMetric):
 
 
 def image_number(img_path: str) -> int:
-    """Return the number, from 1, in the name of a validation image.
-
-    Raises:
-        ValueError: The name is not one of the ImageNet validation set.
-    """
+    """Return the number, from 1, in the name of a validation image."""
     match = FILE_NAME.fullmatch(Path(img_path).name)
     if not match or not 1 <= int(match[1]) <= NUM_IMAGES:
         raise ValueError(
@@ -86,12 +69,7 @@ def image_number(img_path: str) -> int:
 
 
 def read_real_labels(path: Path) -> list[list[int]]:
-    """Return the label lists of the validation images, in the order of their numbers.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The file is not a list of 50,000 lists of classes 0 to 999.
-    """
+    """Return the label lists of the validation images, in the order of their numbers; check the file."""
     expected = f"must be the public real.json, {NUM_IMAGES} lists of class indices"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: labels {expected}.")

@@ -14,24 +14,12 @@ class SubsetAccuracy(Accuracy):
 
     ImageNet-A and -R have 200 of the 1000 classes and are measured so. The dataset lists its classes in
     ``metainfo['class_subset']``, as :class:`mmtl.ImageNetFolders` does.
-
-    Args:
-        topk: as the parent's.
-        **kwargs: of the parent.
-
-    Raises:
-        ValueError: The dataset lists no classes, or classes that the model does not have.
     """
 
     default_prefix = "accuracy"
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Store the scores within the subset.
-
-        Args:
-            data_batch: not used.
-            data_samples: predictions with ``pred_score`` [K] and ``gt_label``.
-        """
+        """Store the scores within the subset."""
         subset = (self.dataset_meta or {}).get("class_subset")
         if not subset:
             raise ValueError(
@@ -43,11 +31,7 @@ class SubsetAccuracy(Accuracy):
 
 
 def within_subset(scores: Tensor, subset: Sequence[int]) -> Tensor:
-    """Return scores [K] with those outside the subset at minus infinity.
-
-    Raises:
-        ValueError: The subset contains a class that has no score.
-    """
+    """Return scores [K] with those outside the subset at minus infinity."""
     if max(subset) >= len(scores):
         raise ValueError(
             f"class_subset of the dataset must be below {len(scores)}, the model's number of classes, got "

@@ -75,11 +75,7 @@ def file_problem(path: Path) -> str | None:
 
 
 def unwrap_weights(contents: Mapping[str, Any]) -> OrderedDict[str, Tensor]:
-    """Return the weights in what `read_checkpoint` returns, without the prefix ``module.``.
-
-    Raises:
-        ValueError: If there are no weights, or entries beside them.
-    """
+    """Return the weights in what `read_checkpoint` returns, without the prefix ``module.``; at least one."""
     found = next((contents[name] for name in WRAPPINGS if isinstance(contents.get(name), Mapping)), contents)
     weights = OrderedDict((_without_module(str(name)), value) for name, value in found.items())
     if found is contents.get("ema_state_dict"):
@@ -107,23 +103,14 @@ def dataset_meta(contents: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
-    """Load a checkpoint that must fit a model, and return its `dataset_meta`.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If it is not a checkpoint, does not fit the model, or holds NaN or infinite weights.
-    """
+    """Load a checkpoint that must fit a model as in `fit_weights`, and return its `dataset_meta`."""
     contents = read_checkpoint(path)
     fit_weights(model, unwrap_weights(contents), str(path))
     return dataset_meta(contents)
 
 
 def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights that must fit a model; errors name their source.
-
-    Raises:
-        ValueError: If a weight is missing, unexpected, of another shape, NaN or infinite.
-    """
+    """Load weights, finite and just those that a model has; errors name their source."""
     try:
         check_finite(weights)
         missing, unexpected = model.load_state_dict(weights, strict=False)
@@ -139,15 +126,10 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
 
 
 def check_finite(weights: Mapping[str, Tensor], prefix: str = "") -> None:
-    """Check that the weights whose names begin with a prefix are finite.
-
-    Raises:
-        ValueError: With the name of the first weight that is not.
-    """
+    """Raise an error with the name of the first weight under a prefix that is NaN or infinite."""
     for name, value in weights.items():
-        if value.is_meta or not value.is_floating_point():  # weights on the meta device have no values
-            continue
-        if name.startswith(prefix) and not value.isfinite().all():
+        has_values = value.is_floating_point() and not value.is_meta
+        if name.startswith(prefix) and has_values and not value.isfinite().all():
             raise ValueError(
                 f"{name} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
                 "diverged. Use another checkpoint."

@@ -16,11 +16,9 @@ USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError)  # RuntimeError: 
 def run_tool(main: Callable[[], int | None], errors: tuple[type[Exception], ...] = USER_ERRORS) -> NoReturn:
     """Run a tool and end the process with its exit code.
 
-    An error that a user can cause ends with one line ``TOOL: message`` on standard error and exit code 1.
-
-    Args:
-        main: reads the command line, does the work and returns the exit code; None means 0.
-        errors: exceptions that a user can cause; others are bugs and keep their traceback.
+    ``main`` reads the command line, does the work and returns the exit code; None means 0. Errors that a user can
+    cause end with one line ``TOOL: message`` on standard error and exit code 1; others are bugs and keep their
+    traceback.
     """
     try:
         sys.exit(main())
@@ -36,12 +34,7 @@ def tool_parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
-    """Add ``config`` and ``--cfg-options``.
-
-    Args:
-        parser: the tool's parser.
-        kind: what kind of config, for the help text ("a segmentation config").
-    """
+    """Add ``config``, whose help text is ``kind`` ("a segmentation config"), and ``--cfg-options``."""
     parser.add_argument("config", type=Path, help=kind)
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override config values, key=value")
 
@@ -50,23 +43,17 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``, by default the GPU if there is one."""
     import torch
 
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="device (default: %(default)s)"
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=device, help="device (default: %(default)s)")
 
 
 def add_out_argument(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
     """Add ``-o``/``--out``, which is required without a default."""
-    path = Path(default) if default else None
-    parser.add_argument("-o", "--out", type=Path, required=default is None, default=path, help=text)
+    parser.add_argument("-o", "--out", type=Path, required=default is None, default=default, help=text)
 
 
 def check_minimum(arguments: argparse.Namespace, minimum: int, *names: str) -> None:
-    """Check that options, where given, are at least ``minimum``.
-
-    Raises:
-        ValueError: An option is smaller.
-    """
+    """Check that options, where given, are at least ``minimum``."""
     for name in names:
         value = getattr(arguments, name, None)
         if value is not None and value < minimum:

@@ -9,12 +9,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 
 class CompiledOrEager:
-    """A compiled function that warns and runs eager if its first call cannot be compiled.
-
-    Args:
-        function: the function.
-        options: options of ``torch.compile``.
-    """
+    """Compile a function with options of ``torch.compile``; warn and run eager if its first call fails to compile."""
 
     def __init__(self, function: Callable, options: dict) -> None:
         self.function, self.compiled = function, torch.compile(function, **options)

@@ -6,16 +6,7 @@ from mmengine.config import Config
 
 
 def read_config(path: Path, cfg_options: dict | None = None) -> Config:
-    """Read a config file and override values in it.
-
-    Args:
-        path: config file.
-        cfg_options: values to override, by dotted key.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: It cannot be read as a config.
-    """
+    """Read a config file and override values in it by dotted key."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file. Give a config.")
     try:

@@ -5,14 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-ARCH_KEYS = (
-    "embed_dims",
-    "num_layers",
-    "num_heads",
-    "feedforward_channels",
-    "stem_channels",
-    "residual_divisor",
-)
+ARCH_KEYS = ("embed_dims", "num_layers", "num_heads", "feedforward_channels", "stem_channels", "residual_divisor")
 # Paper, table 1, and the released code (residual divisor); the MLP ratio is 3 throughout.
 ARCHS = {
     name: dict(zip(ARCH_KEYS, values, strict=True))
@@ -23,20 +16,12 @@ ARCHS = {
         "large": (768, 24, 12, 2304, 128, 3),
     }.items()
 }
-OPTIONAL = ("stem_channels", "head_dims")
 # Number of heads and residual divisor do not show in the shapes of the weights.
 SHAPE_KEYS = ("embed_dims", "num_layers", "feedforward_channels", "stem_channels")
 
 
 def arch_settings(arch: str | dict) -> dict:
-    """Return the settings of a named architecture, or a checked copy of the user's own.
-
-    Args:
-        arch: a name of the family or a dict with all of ``ARCH_KEYS``.
-
-    Raises:
-        ValueError: if the name is unknown, keys are missing or unknown, or a size is invalid.
-    """
+    """Return the settings of a named architecture, or a checked copy of the user's own with all ``ARCH_KEYS``."""
     if isinstance(arch, str) and arch in ARCHS:
         return ARCHS[arch]
     if not isinstance(arch, dict):
@@ -46,48 +31,33 @@ def arch_settings(arch: str | dict) -> dict:
         raise ValueError(
             f"arch of LVViT must have the keys {', '.join(ARCH_KEYS)}; missing {missing}, unknown {unknown}."
         )
-    check_sizes(**{key: size for key, size in arch.items() if key != "residual_divisor"})
+    wrong = []
+    for key in ARCH_KEYS[:-1]:
+        is_direct = key == "stem_channels" and arch[key] is None  # patches of the image are projected directly
+        if not is_direct and (type(arch[key]) is not int or arch[key] < 1):
+            wrong.append(f"{key}={arch[key]}")
+    if wrong:
+        raise ValueError(f"Sizes of LVViT must be integers of at least 1, got {', '.join(wrong)}.")
     divisor = arch["residual_divisor"]
     if not isinstance(divisor, int | float) or not divisor > 0:
         raise ValueError(f"residual_divisor of LVViT must be a number above 0, got {divisor!r}.")
     return dict(arch)
 
 
-def check_sizes(**sizes: object) -> None:
-    """Check that sizes are integers of at least 1.
-
-    Args:
-        **sizes: sizes by name; those of ``OPTIONAL`` may be None.
-
-    Raises:
-        ValueError: with all that are invalid.
-    """
-    given = {name: size for name, size in sizes.items() if size is not None or name not in OPTIONAL}
-    wrong = [f"{name}={size}" for name, size in given.items() if type(size) is not int or size < 1]
-    if wrong:
-        raise ValueError(f"Sizes of LVViT must be integers of at least 1, got {', '.join(wrong)}.")
-
-
 def arch_of_weights(weights: Mapping[str, Tensor], prefix: str = "") -> dict:
-    """Return the settings that the shapes of a checkpoint's weights determine.
+    """Return those of ``SHAPE_KEYS`` that the shapes of a checkpoint's weights under a prefix determine.
 
-    Args:
-        weights: weights by name.
-        prefix: what precedes the backbone's names, such as 'backbone.'.
-
-    Returns:
-        Values of ``SHAPE_KEYS``, as far as they are determined; empty without blocks or position embedding.
+    Without blocks or position embedding none is known.
     """
     shapes = {key.removeprefix(prefix): x.shape for key, x in weights.items() if key.startswith(prefix)}
     layers = [int(match[1]) for key in shapes if (match := re.match(r"blocks\.(\d+)\.", key))]
     if not layers or "pos_embed" not in shapes:
         return {}
     feedforward = [shape[0] for key, shape in shapes.items() if key.endswith("mlp.fc1.weight")]
-    stem = shapes.get("patch_embed.conv1.weight")
     found = dict(embed_dims=shapes["pos_embed"][-1], num_layers=max(layers) + 1)
     if feedforward:
         found["feedforward_channels"] = feedforward[0]
-    return found | dict(stem_channels=stem[0] if stem else None)
+    return found | dict(stem_channels=shapes.get("patch_embed.conv1.weight", [None])[0])
 
 
 def describe_arch(settings: dict) -> str:

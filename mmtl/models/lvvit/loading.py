@@ -21,19 +21,10 @@ def nothing_to_load(found: Iterable[str], example: str, remedy: str) -> ValueErr
     )
 
 
-def report_loaded(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], prefix: str = "") -> str:
-    """Return a line for the log about which of a backbone's weights a checkpoint has.
+def report_loaded(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], prefix: str) -> str:
+    """Return a line for the log about which of a backbone's weights a checkpoint has under a prefix; empty if none.
 
-    Args:
-        expected: the backbone's own weights by name.
-        given: the checkpoint's weights by name.
-        prefix: what precedes the backbone's names in the checkpoint, such as 'backbone.'.
-
-    Returns:
-        The line; empty if the checkpoint has nothing under the prefix.
-
-    Raises:
-        ValueError: if none of the names is the backbone's, a weight has another shape, or blocks have other parts.
+    A checkpoint without any of the backbone's names, with other shapes, or with blocks of other parts is an error.
     """
     names = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
     if not names:
@@ -63,15 +54,7 @@ def report_loaded(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], p
     )
 
 
-def check_converted(given: Mapping[str, Tensor], prefix: str = "") -> None:
-    """Raise an error for a released classifier that has not been converted: none of its names would be found.
-
-    Args:
-        given: the checkpoint's weights by name.
-        prefix: what precedes the classifier's names in the checkpoint.
-
-    Raises:
-        ValueError: if the names are the released ones.
-    """
+def check_converted(given: Mapping[str, Tensor], prefix: str) -> None:
+    """Raise an error for a released classifier that has not been converted: none of its names would be found."""
     if found := arch_of_weights(given, prefix):
         raise ValueError(f"The checkpoint is {describe_arch(found)} with {shorten(given, 3)}. {CONVERT_FIRST}")

@@ -49,9 +49,7 @@ def convert_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     Returns:
         What ``TokenLabelClassifier`` or MMSegmentation's ``EncoderDecoder`` loads with ``strict=True``. A
         classifier released without a patch head gets one of zeros, which adds nothing to the prediction.
-
-    Raises:
-        ValueError: if keys are unexpected or missing (all are listed), or a weight is not finite.
+        Unexpected and missing keys are an error that lists them all, and so is a weight that is not finite.
     """
     weights = unwrap_weights(state_dict)
     is_segmentor = any(key.startswith("backbone.") for key in weights)
@@ -65,17 +63,11 @@ def convert_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def convert_to_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Rename the weights of an mmtl model to the released names; the inverse of ``convert_released``.
+    """Rename the weights of an mmtl model to the released names; the inverse of ``convert_released``, same errors.
 
     Args:
         state_dict: weights of a ``TokenLabelClassifier``, or of an ``EncoderDecoder`` with an LVViT, wrapped in any
             way that :mod:`mmtl.utils.checkpoint` lists. A backbone without any head is converted as a segmentor.
-
-    Returns:
-        Weights by their released names.
-
-    Raises:
-        ValueError: if keys are unexpected or missing (all are listed), or a weight is not finite.
     """
     weights = unwrap_weights(state_dict)
     is_classifier = any(key.startswith("head.") for key in weights)
@@ -103,7 +95,9 @@ def _rename(weights: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> 
 
 def _check_complete(weights: Mapping[str, Tensor], prefix: str) -> None:
     """Raise an error unless the names are those of one complete LV-ViT, and the weights finite."""
-    missing, unexpected = _key_errors(weights, prefix)
+    expected, heads = _expected_keys(weights, prefix), ("decode_head.", "auxiliary_head.") if prefix else ()
+    missing = sorted(expected - weights.keys())
+    unexpected = sorted(key for key in weights.keys() - expected if not key.startswith(heads))
     if missing or unexpected:
         keys = {"missing": missing, "unexpected": unexpected}
         listed = "; ".join(f"{kind} keys: {', '.join(names)}" for kind, names in keys.items() if names)
@@ -113,23 +107,20 @@ def _check_complete(weights: Mapping[str, Tensor], prefix: str) -> None:
     check_finite(weights)
 
 
-def _key_errors(weights: Mapping[str, Tensor], prefix: str) -> tuple[list[str], list[str]]:
-    """Return missing and unexpected released keys; ``prefix`` is '' for a classifier, 'backbone.' for a segmentor."""
+def _expected_keys(weights: Iterable[str], prefix: str) -> set[str]:
+    """Return the released names of all weights; ``prefix`` is '' for a classifier, 'backbone.' for a segmentor."""
     body = {key.removeprefix(prefix) for key in weights if key.startswith(prefix)}
     expected = {"cls_token", "pos_embed", *_under("patch_embed.proj.", LINEAR), *_block_keys(body)}
     if _has(body, "patch_embed.conv", "patch_embed.bn"):
         expected |= _under("patch_embed.", STEM)
-    if not prefix or _has(body, "norm."):
-        expected |= _under("norm.", LINEAR)
     if prefix:
         expected |= _side_layer_keys(body)
     else:
-        expected |= _under("head.", LINEAR)
-        if _has(body, "aux_head."):
-            expected |= _under("aux_head.", LINEAR)
-    heads = {key for key in weights if key.startswith(("decode_head.", "auxiliary_head."))} if prefix else set()
-    expected = _under(prefix, expected)
-    return sorted(expected - weights.keys()), sorted(weights.keys() - expected - heads)
+        expected |= _under("head.", LINEAR) | _under("norm.", LINEAR)
+    for part in ("norm.",) if prefix else ("aux_head.",):
+        if _has(body, part):
+            expected |= _under(part, LINEAR)
+    return _under(prefix, expected)
 
 
 def _block_keys(body: set[str]) -> set[str]:
