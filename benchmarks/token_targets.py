@@ -9,7 +9,7 @@ memory of the loss excludes the logits' gradient, which both ways have to return
 """
 
 import argparse
-from collections.abc import Callable
+import functools
 
 import torch
 from measure import alternate, peak_mib
@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from mmtl.models.token_labels.loss import token_label_loss
-from mmtl.models.token_labels.targets import token_targets
+from mmtl.models.token_labels.targets import TokenTargets, token_targets
 
 MAP_HW, TOPK = (18, 18), 5
 
@@ -34,12 +34,16 @@ def make_batch(batch: int, num_classes: int) -> dict[str, Tensor]:
     return dict(scores=scores.half(), classes=classes.int(), boxes_xyxy=torch.cat((corner, corner + size), dim=1))
 
 
-def sparse_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: str) -> object:
+def sparse_targets(
+    maps: dict[str, Tensor], grid: int, num_classes: int, device: str, smoothing: float = 0.0
+) -> TokenTargets:
     """Compute sparse targets from tensors as a data loader returns them."""
     x0, y0, x1, y1 = maps["boxes_xyxy"].unbind(1)
     zero = torch.zeros_like(x0)
     affine = torch.stack((x1 - x0, zero, x0, zero, y1 - y0, y0), dim=1).unflatten(1, (2, 3))
-    return token_targets(maps["scores"], maps["classes"], affine, (grid, grid), num_classes, device=device)
+    return token_targets(
+        maps["scores"], maps["classes"], affine, (grid, grid), num_classes, smoothing=smoothing, device=device
+    )
 
 
 def dense_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: str) -> Tensor:
@@ -51,53 +55,45 @@ def dense_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: 
     return read.softmax(1).flatten(2).transpose(1, 2)
 
 
-def sparse_loss(logits: Tensor, targets: object) -> Tensor:
-    """Compute the loss in closed form."""
-    return token_label_loss(logits, targets)
-
-
 def dense_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Compute the dense loss."""
+    """Return the soft cross-entropy, the mean over all axes but the classes, the last one."""
     return -(targets * logits.log_softmax(-1)).sum(-1).mean()
 
 
 def measure(batch: int, num_classes: int, grid: int, rounds: int, device: str) -> None:
-    """Measure one setting and print its table."""
+    """Print the table of one setting."""
     maps = make_batch(batch, num_classes)
     logits = torch.randn(batch, grid * grid, num_classes, device=device, requires_grad=True)
+    kinds = {"ours": (sparse_targets, token_label_loss), "plain": (dense_targets, dense_loss)}
 
-    def step(targets_of: Callable, loss_of: Callable) -> Tensor:
+    def make_targets(name: str) -> object:
+        return kinds[name][0](maps, grid, num_classes, device)
+
+    def step(name: str) -> Tensor:
         logits.grad = None
-        loss = loss_of(logits, targets_of(maps, grid, num_classes, device))
+        loss = kinds[name][1](logits, make_targets(name))
         loss.backward()
         return loss.detach()
 
-    ours = dict(targets_of=sparse_targets, loss_of=sparse_loss)
-    plain = dict(targets_of=dense_targets, loss_of=dense_loss)
-    difference = float(step(**ours) - step(**plain))
+    difference = float(step("ours") - step("plain"))
     gradient_mib = logits.numel() * logits.element_size() / 2**20
     print(f"\nB = {batch}, K = {num_classes}, grid {grid} x {grid}, map {MAP_HW[0]} x {MAP_HW[1]} x {TOPK}, {device}")
     print(f"losses differ by {difference:.1e}; the logits' gradient takes {gradient_mib:.0f} MiB\n")
     print("| what | ours, ms | plain, ms | ratio | ours, MiB | plain, MiB | ratio |\n|---|---|---|---|---|---|---|")
-    for what, beyond_mib, ways in (
-        (
-            "targets",
-            0.0,
-            [lambda way=way: way["targets_of"](maps, grid, num_classes, device) for way in (ours, plain)],
-        ),
-        ("targets + loss, both passes", gradient_mib, [lambda way=way: step(**way) for way in (ours, plain)]),
+    for what, beyond_mib, run in (
+        ("targets", 0.0, make_targets),
+        ("targets + loss, both passes", gradient_mib, step),
     ):
-        seconds = alternate(dict(zip(("ours", "plain"), ways, strict=True)), rounds, device)
-        logits.grad = None
-        mib = []
-        for way in ways:
-            mib.append(peak_mib(way, device) - beyond_mib)
+        ways = {name: functools.partial(run, name) for name in kinds}
+        seconds = alternate(ways, rounds, device)
+        mib = {}
+        for name, way in ways.items():
             logits.grad = None
-        milliseconds = [1e3 * seconds[name] for name in ("ours", "plain")]
-        print(
-            f"| {what} | {milliseconds[0]:.1f} | {milliseconds[1]:.1f} | {milliseconds[0] / milliseconds[1]:.3f} "
-            f"| {mib[0]:.1f} | {mib[1]:.1f} | {mib[0] / mib[1]:.3f} |"
-        )
+            mib[name] = peak_mib(way, device) - beyond_mib
+        cells = [what]
+        for ours, plain in ((1e3 * seconds["ours"], 1e3 * seconds["plain"]), (mib["ours"], mib["plain"])):
+            cells += [f"{ours:.1f}", f"{plain:.1f}", f"{ours / plain:.3f}"]
+        print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:

@@ -19,14 +19,16 @@ import torch
 import torch.nn.functional as F
 from measure import alternate, peak_mib
 from mmpretrain.structures import DataSample
+from token_targets import dense_loss, dense_targets, sparse_targets
+from token_targets import make_batch as make_maps
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from mmtl.models.batch_augments.mix_token import TokenMix, box_mask
+from mmtl.models.lvvit.arch import ARCHS
 from mmtl.models.lvvit.backbone import PatchEmbed
 from mmtl.models.lvvit.block import Attention, Block
 from mmtl.models.token_labels.batch_targets import BatchTargets
-from mmtl.models.token_labels.targets import TokenTargets, token_targets
+from mmtl.models.token_labels.targets import TokenTargets
 from mmtl.registry import MODELS
 
 NUM_CLASSES, SMOOTHING = 1000, 0.1
@@ -69,9 +71,8 @@ PLAIN = {Attention: PlainAttention, Block: PlainBlock, PatchEmbed: PlainPatchEmb
 
 def build_model(arch: str, plain: bool) -> nn.Module:
     """Build LV-ViT with its head, in training mode."""
-    channels, drop_path_rate = {"tiny": (240, 0.1), "small": (384, 0.1), "medium": (512, 0.2), "large": (768, 0.3)}[
-        arch
-    ]
+    drop_path_rate = {"medium": 0.2, "large": 0.3}.get(arch, 0.1)
+    channels = ARCHS[arch]["embed_dims"]
     model = MODELS.build(
         dict(
             type="mmtl.TokenLabelClassifier",
@@ -88,27 +89,16 @@ def build_model(arch: str, plain: bool) -> nn.Module:
 def make_batch(batch: int, device: str) -> dict[str, Tensor]:
     """Make images with score maps of 18 x 18 cells, 5 classes each, and random crops of them."""
     generator = torch.Generator().manual_seed(0)
-    ranks = torch.rand(batch, 18, 18, NUM_CLASSES, generator=generator).topk(5).indices
-    corners = torch.rand(batch, 2, generator=generator) * 0.5
-    tensors = dict(
-        images=torch.randn(batch, 3, 224, 224, generator=generator),
-        labels=torch.randint(NUM_CLASSES, (batch,), generator=generator),
-        scores=torch.randn(batch, 18, 18, 5, generator=generator).mul(3).sort(descending=True).values.half(),
-        classes=ranks.int(),
-        boxes_xyxy=torch.cat([corners, corners + 0.5], dim=1),  # fractions of the image
-    )
-    # Score maps are on the CPU, as a data loader returns them.
-    return {name: x.to(device) if name in ("images", "labels") else x for name, x in tensors.items()}
+    images = torch.randn(batch, 3, 224, 224, generator=generator).to(device)
+    labels = torch.randint(NUM_CLASSES, (batch,), generator=generator).to(device)
+    return dict(
+        images=images, labels=labels, **make_maps(batch, NUM_CLASSES)
+    )  # maps on the CPU, as from a data loader
 
 
 def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
     """Compute the loss with sparse targets, in closed form, with fused attention."""
-    x0, y0, x1, y1 = data["boxes_xyxy"].unbind(1)
-    zero = torch.zeros_like(x0)
-    affine = torch.stack([x1 - x0, zero, x0, zero, y1 - y0, y0], dim=1).view(-1, 2, 3)
-    patches = token_targets(
-        data["scores"], data["classes"], affine, GRID, NUM_CLASSES, smoothing=SMOOTHING, device=device
-    )
+    patches = sparse_targets(data, GRID[0], NUM_CLASSES, device, SMOOTHING)
     label = TokenTargets.from_labels(data["labels"], NUM_CLASSES).smoothed(SMOOTHING)
     flip = torch.arange(len(data["labels"]) - 1, -1, -1, device=device)
     mix = TokenMix(box_mask(GRID, BOX).to(device), flip)
@@ -119,17 +109,14 @@ def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
 
 def plain(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
     """Compute the loss with dense targets, soft cross-entropy over all classes, attention written out."""
-    scores, classes = (data[name].to(device).permute(0, 3, 1, 2) for name in ("scores", "classes"))
-    maps = torch.zeros(len(scores), NUM_CLASSES, 18, 18, device=device).scatter_(1, classes.long(), scores.float())
-    targets = roi_align(maps, list((18 * data["boxes_xyxy"].to(device)).split(1)), GRID, aligned=True)
-    targets = smoothed(targets.softmax(1))  # [B, K, 14, 14]
+    targets = smoothed(dense_targets(data, GRID[0], NUM_CLASSES, device))
     tokens = plain_tokens(model.backbone, data["images"])
-    logits = model.head.token_fc(tokens[:, 1:]).float().unflatten(1, GRID)  # [B, 14, 14, K]
-    loss_token = soft_cross_entropy(pasted(logits), targets.permute(0, 2, 3, 1))
+    logits = pasted(model.head.token_fc(tokens[:, 1:]).float().unflatten(1, GRID)).flatten(1, 2)
+    loss_token = dense_loss(logits, targets)
     label = smoothed(F.one_hot(data["labels"], NUM_CLASSES).float())
     share = (BOX[2] - BOX[0]) * (BOX[3] - BOX[1]) / (GRID[0] * GRID[1])
     label = label * (1 - share) + label.flip(0) * share
-    return soft_cross_entropy(model.head.fc(tokens[:, 0]).float(), label) + 0.5 * loss_token
+    return dense_loss(model.head.fc(tokens[:, 0]).float(), label) + 0.5 * loss_token
 
 
 def pasted(grid: Tensor) -> Tensor:
@@ -152,11 +139,6 @@ def plain_tokens(backbone: nn.Module, images: Tensor) -> Tensor:
 def smoothed(targets: Tensor) -> Tensor:
     """Smooth labels as the released code does."""
     return targets * (1 - SMOOTHING + SMOOTHING / NUM_CLASSES) + SMOOTHING / NUM_CLASSES
-
-
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over all axes but the classes, the last one."""
-    return -(targets * logits.log_softmax(-1)).sum(-1).mean()
 
 
 def step(loss_of: Callable, model: nn.Module, data: dict, args: argparse.Namespace) -> float:
