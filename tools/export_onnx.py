@@ -3,7 +3,7 @@
 python tools/export_onnx.py configs/lvvit/lvvit-small_8xb128-tokenlabel-300e_in1k.py small.onnx --checkpoint small.pth
 
 Input ``images``: float32 [B, 3, H, W], RGB, normalized as by the config's data preprocessor. Output ``logits``:
-[B, K], or [B, K, H, W] of one window for a segmentor. Needs the extra ``onnx``: pip install 'mmtl[onnx]'.
+[B, K], or [B, K, H, W] of one window for a segmentor. Needs pip install onnx onnxscript.
 """
 
 from pathlib import Path

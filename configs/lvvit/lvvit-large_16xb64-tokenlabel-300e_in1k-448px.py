@@ -2,7 +2,8 @@
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-large_16xb64-tokenlabel-300e_in1k-448px.py
-#            --launcher slurm --gpus 16 --gpus-per-node 8 --partition PARTITION --amp
+#            --launcher slurm --gpus 16 --gpus-per-node 8 --partition PARTITION
+#            --cfg-options compile=True optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     16 GPUs x 64 = 1024 images, lr 1e-3
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
 # Quoted:    86.2 % top-1 (paper, which does not state whether it was trained so or fine-tuned from 224)

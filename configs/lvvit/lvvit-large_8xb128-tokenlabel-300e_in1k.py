@@ -3,7 +3,8 @@
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-large_8xb128-tokenlabel-300e_in1k.py
-#            --launcher pytorch --gpus 8 --amp
+#            --launcher pytorch --gpus 8
+#            --cfg-options compile=True optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     8 GPUs x 128 = 1024 images, lr 1e-3
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
 # Quoted:    no accuracy: the paper gives L at 448 and 512 only

@@ -2,8 +2,9 @@
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-large_8xb64-tokenlabel-30e_in1k-512px.py
-#            --launcher pytorch --gpus 8 --amp
-#            --cfg-options load_from=work_dirs/lvvit-large_8xb128-tokenlabel-300e_in1k/epoch_310.pth
+#            --launcher pytorch --gpus 8
+#            --cfg-options compile=True optim_wrapper.type=mmtl.BFloat16OptimWrapper
+#            load_from=work_dirs/lvvit-large_8xb128-tokenlabel-300e_in1k/epoch_310.pth
 # Batch:     8 GPUs x 64 = 512 images, lr 5e-6
 # Length:    30 epochs = 30 x 2503 (1,281,167 images / 512) = 75,090 steps
 # Quoted:    86.4 % top-1 (paper)

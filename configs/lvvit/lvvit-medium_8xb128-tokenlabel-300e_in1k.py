@@ -2,7 +2,8 @@
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-medium_8xb128-tokenlabel-300e_in1k.py
-#            --launcher pytorch --gpus 8 --amp
+#            --launcher pytorch --gpus 8
+#            --cfg-options compile=True optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     8 GPUs x 128 = 1024 images, lr 1.6e-3
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
 # Quoted:    84.0 % top-1 (paper)

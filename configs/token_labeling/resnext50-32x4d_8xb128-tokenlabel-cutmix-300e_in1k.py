@@ -4,7 +4,8 @@
 # Paper:     All Tokens Matter, arXiv 2104.10858, which trains other backbones with token labels as well;
 #            backbone: Xie et al., arXiv 1611.05431; CutMix: Yun et al., arXiv 1905.04899
 # Command:   mim train mmpretrain configs/token_labeling/resnext50-32x4d_8xb128-tokenlabel-cutmix-300e_in1k.py
-#            --launcher pytorch --gpus 8 --amp
+#            --launcher pytorch --gpus 8
+#            --cfg-options optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     8 GPUs x 128 = 1024 images, lr 1e-3 (DeiT's 5e-4 x 1024 / 512);
 #            the rest as LV-ViT-S
 # Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps

@@ -35,7 +35,7 @@ def load_timm(
     try:
         import timm
     except ImportError:
-        raise ImportError(f"{name} needs timm. Install it with: pip install 'mmtl[timm]'") from None
+        raise ImportError(f"{name} needs timm. Install it with: pip install timm") from None
     weights = {}
     if checkpoint not in (PRETRAINED, RANDOM_WEIGHTS):
         weights = unwrap_weights(read_checkpoint(Path(checkpoint)))

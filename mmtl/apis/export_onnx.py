@@ -101,6 +101,6 @@ def write_onnx(model: nn.Module, target: Path, image_hw: tuple[int, int]) -> Non
             verbose=False,
         )
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}. Install the extra: pip install 'mmtl[onnx]'.") from error
+        raise ModuleNotFoundError(f"{error}. Install it with: pip install onnx onnxscript") from error
     with atomic_file(target) as part:
         program.save(part)
