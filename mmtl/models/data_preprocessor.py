@@ -10,10 +10,10 @@ from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.models.collate import collate_training_batch
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.models.token_labels.checks import check_options
-from mmtl.models.token_labels.map_windows import send
 from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
 from mmtl.models.token_labels.targets import TokenTargets, token_targets
 from mmtl.registry import MODELS
+from mmtl.utils.to_device import to_device
 
 # Read on the host, or perhaps not at all, so they stay there.
 ON_HOST = ("view_affine", "frame_affines", "augment", "log_norm")
@@ -92,7 +92,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
 
     def _images(self, batch: dict[str, Tensor]) -> Tensor:
         """Copy the images to the device, augment and normalize them, all at once."""
-        images = send(batch["inputs"], self.device)
+        images = to_device(batch["inputs"], self.device)
         if "augment" in batch:
             images = augment_images(images, batch["augment"])
         if self.pad_size_divisor > 1 or not self._enable_normalize:
@@ -117,7 +117,8 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             batch: the tensors of :func:`mmtl.models.collate.collate_labels`, with valid numbers.
             image_hw: pixels of the network's input.
         """
-        batch = {name: x if name in ON_HOST else send(x, self.device) for name, x in batch.items() if name != "inputs"}
+        sent = {name: to_device(x, self.device) for name, x in batch.items() if name not in ("inputs", *ON_HOST)}
+        batch = {**batch, **sent}
         class_token = TokenTargets.from_labels(batch["labels"], self.num_classes, check_values=False)
         if "scores" not in batch:
             return BatchTargets(class_token.smoothed(self.smoothing), None, self._grid_hw(image_hw, needed=False))

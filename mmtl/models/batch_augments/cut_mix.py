@@ -8,8 +8,8 @@ from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
 from torch import Tensor
 
 from mmtl.models.token_labels.batch_targets import BatchTargets
-from mmtl.models.token_labels.map_windows import send
 from mmtl.registry import BATCH_AUGMENTS
+from mmtl.utils.to_device import to_device
 
 
 def cut_images(images: Tensor, box_rcrc: Sequence[int], partner: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ class CutMix(PixelCutMix):
             )
         image_hw, device = tuple(images.shape[-2:]), images.device
         box_rcrc, partner = self.draw(len(images), image_hw)
-        partner, image_share = send(partner, device), send(kept_share((1, 1), image_hw, box_rcrc), device)
+        partner, image_share = to_device(partner, device), to_device(kept_share((1, 1), image_hw, box_rcrc), device)
         token_share = None
         if targets.patch_tokens is not None:
-            token_share = send(kept_share(targets.grid_hw, image_hw, box_rcrc), device)
+            token_share = to_device(kept_share(targets.grid_hw, image_hw, box_rcrc), device)
         return cut_images(images, box_rcrc, partner), targets.blend(image_share, token_share, partner)

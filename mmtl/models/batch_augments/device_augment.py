@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtl.models.batch_augments.device_color import color, look_up, sharpness, to_device
+from mmtl.models.batch_augments.device_color import color, look_up, sharpness
 from mmtl.models.batch_augments.device_erase import erase
 from mmtl.models.batch_augments.device_warp import warp
 from mmtl.utils.augment_draws import Operation, unpack_draws
+from mmtl.utils.to_device import to_device
 
 Apply = Callable[[Tensor, np.ndarray], Tensor]
 
@@ -64,7 +65,7 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
     work = list(_schedule(unpack_draws(draws.numpy())))
     if work:
         _, _, concerned = zip(*work, strict=True)
-        indices = to_device(np.concatenate(concerned), images).split([len(part) for part in concerned])
+        indices = to_device(np.concatenate(concerned), images.device).split([len(part) for part in concerned])
         for (apply, rows, _), index in zip(work, indices, strict=True):
             images.index_copy_(0, index, apply(images.index_select(0, index), rows))
     return images

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmtl.utils.augment_draws import Operation
+from mmtl.utils.to_device import to_device
 
 # OpenCV's weights of blue, green and red in a gray pixel, in fixed point.
 GRAY_BGR, GRAY_BITS = (3735, 19235, 9798), 15
@@ -27,7 +28,7 @@ def look_up(images: Tensor, draws: np.ndarray) -> Tensor:
     counts = [int((draws["operation"] == operation).sum()) for operation in TABLES_OF_IMAGES]
     counts = [len(draws) - sum(counts), *counts]  # operations with fixed tables have the lower numbers
     rows, parts = np.split(draws, np.cumsum(counts[:-1])), images.split(counts)
-    tables = [to_device(fixed_tables(rows[0])[:, None].repeat(3, axis=1), images)]
+    tables = [to_device(fixed_tables(rows[0])[:, None].repeat(3, axis=1), images.device)]
     for make, row, part in zip(TABLES_OF_IMAGES.values(), rows[1:], parts[1:], strict=True):
         if len(part):
             tables.append(make(part, row, levels))
@@ -125,11 +126,6 @@ def blend(first: Tensor, second: Tensor, draws: np.ndarray) -> Tensor:
         draws: :data:`DRAW` [n] with ``value`` and ``rest``.
     """
     shape = (-1,) + (1,) * (second.ndim - 1)
-    value = to_device(draws["value"].reshape(shape).astype(np.float64), second)
-    rest = to_device(draws["rest"].reshape(shape), second)
+    value = to_device(draws["value"].reshape(shape).astype(np.float64), second.device)
+    rest = to_device(draws["rest"].reshape(shape), second.device)
     return (first * value + second * rest).float()
-
-
-def to_device(array: np.ndarray, like: Tensor) -> Tensor:
-    """Copy a host array to a tensor's device without waiting for it."""
-    return torch.from_numpy(array).to(like.device, non_blocking=True)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtl.models.batch_augments.device_color import to_device
+from mmtl.utils.to_device import to_device
 
 WORD = 0xFFFFFFFF
 
@@ -24,7 +24,7 @@ def erase(images: Tensor, draws: np.ndarray, uniform: bool) -> Tensor:
     if uniform:
         noise = bits >> 24
     else:
-        fill, std = to_device(np.stack([draws["fill"], draws["std"]])[..., None, None], images).unbind()
+        fill, std = to_device(np.stack([draws["fill"], draws["std"]])[..., None, None], images.device).unbind()
         noise = fill.addcmul(standard_normal(bits), std).clamp(0, 255)
     return torch.where(_in_box(draws["box_xyxy"], images), noise.to(torch.uint8), images)
 
@@ -38,7 +38,7 @@ def noise_bits(seeds: np.ndarray, images: Tensor) -> Tensor:
     """
     shape = images.shape[1:]
     counter = torch.arange(shape.numel(), device=images.device).view(shape)
-    key = to_device(mix_bits(seeds).reshape(-1, 1, 1, 1), images)
+    key = to_device(mix_bits(seeds).reshape(-1, 1, 1, 1), images.device)
     return mix_bits((counter * 0x9E3779B1 & WORD) ^ key)
 
 
@@ -60,6 +60,6 @@ def _in_box(boxes_xyxy: np.ndarray, images: Tensor) -> Tensor:
     """Whether a pixel is in its image's box, bool [n, 1, H, W]."""
     x1, y1, x2, y2 = boxes_xyxy.T[..., None]
     x, y = (np.arange(size) for size in (images.shape[3], images.shape[2]))
-    columns = to_device(((x1 <= x) & (x < x2))[:, None, None, :], images)
-    rows = to_device(((y1 <= y) & (y < y2))[:, None, :, None], images)
+    columns = to_device(((x1 <= x) & (x < x2))[:, None, None, :], images.device)
+    rows = to_device(((y1 <= y) & (y < y2))[:, None, :, None], images.device)
     return columns & rows

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmtl.models.batch_augments.device_color import to_device
+from mmtl.utils.to_device import to_device
 
 
 def warp(images: Tensor, draws: np.ndarray, mode: str) -> Tensor:
@@ -19,7 +19,7 @@ def warp(images: Tensor, draws: np.ndarray, mode: str) -> Tensor:
     Returns:
         Tensor: uint8 [n, 3, H, W].
     """
-    fill = to_device(np.ascontiguousarray(draws["fill"])[..., None, None], images)
+    fill = to_device(np.ascontiguousarray(draws["fill"])[..., None, None], images.device)
     grid = sampling_grid(draws["affine"], images)
     # grid_sample pads with zeros, so the fill color is moved to zero and back.
     warped = F.grid_sample(images - fill, grid, mode=mode, padding_mode="zeros", align_corners=False)
@@ -36,9 +36,9 @@ def sampling_grid(affines: np.ndarray, images: Tensor) -> Tensor:
     # From [0, 1] to [-1, 1] on both sides: n = 2 u - 1.
     offset = linear.sum(axis=-1) + 2 * offset - 1
     parts = np.stack([linear[..., 0], linear[..., 1], offset])[:, :, None, None]  # [3, n, 1, 1, 2]
-    along_x, along_y, offset = to_device(parts.astype(np.float32), images).unbind()
-    x = to_device(_pixel_centers(width)[:, None], images)
-    y = to_device(_pixel_centers(height)[:, None, None], images)
+    along_x, along_y, offset = to_device(parts.astype(np.float32), images.device).unbind()
+    x = to_device(_pixel_centers(width)[:, None], images.device)
+    y = to_device(_pixel_centers(height)[:, None, None], images.device)
     return offset.addcmul(along_y, y).addcmul(along_x, x)
 
 

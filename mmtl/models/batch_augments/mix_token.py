@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mmtl.models.token_labels.batch_targets import BatchTargets
-from mmtl.models.token_labels.map_windows import send
 from mmtl.registry import BATCH_AUGMENTS
+from mmtl.utils.to_device import to_device
 
 
 class TokenMix(NamedTuple):
@@ -131,5 +131,5 @@ class MixToken:
                 "the pixels of the input per token of the backbone (its patch size)."
             )
         mask, partner = self.draw(len(inputs), targets.grid_hw)
-        token_mix = TokenMix(send(mask, inputs.device), send(partner, inputs.device))
+        token_mix = TokenMix(to_device(mask, inputs.device), to_device(partner, inputs.device))
         return inputs, targets.mix_tokens(*token_mix), token_mix

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmtl.utils.to_device import to_device
+
 
 class MapWindows(NamedTuple):
     """The cells of the score maps that each token reads, with the weight of each cell.
@@ -75,12 +77,6 @@ def map_windows(
     samples = _separable_samples(_scale(affines, cells_xy), counts, samples_uv, grid_hw)
     tilted = affines[..., 0, 1].any() or affines[..., 1, 0].any()
     return (_turned_windows if tilted else _upright_windows)(samples, map_hw, window_xy, device)
-
-
-def send(tensor: Tensor | np.ndarray, device: torch.device | str) -> Tensor:
-    """Copy a tensor to a device without waiting where that is safe: the CPU would read it too early."""
-    tensor = torch.from_numpy(tensor) if isinstance(tensor, np.ndarray) else tensor
-    return tensor.to(device, non_blocking=torch.device(device).type != "cpu")
 
 
 def _to_numpy(affine: Tensor) -> np.ndarray:
@@ -160,8 +156,8 @@ def _upright_windows(
         axes.append((cells.astype(np.int64), (weights * share[..., None]).sum(-2).astype(np.float32)))
     (columns, weights_x), (rows, weights_y) = axes
     rows = (rows + map_hw[0] * np.arange(len(rows))[:, None, None]) * map_hw[1]  # of all images
-    columns, weights_x = (send(part[:, None, :, None, :], device) for part in (columns, weights_x))
-    rows, weights_y = (send(part[:, :, None, :, None], device) for part in (rows, weights_y))
+    columns, weights_x = (to_device(part[:, None, :, None, :], device) for part in (columns, weights_x))
+    rows, weights_y = (to_device(part[:, :, None, :, None], device) for part in (rows, weights_y))
     return MapWindows(rows + columns, weights_y * weights_x)
 
 
@@ -171,10 +167,10 @@ def _turned_windows(
     """Compute windows of a batch with turned or sheared images."""
     along_u, along_v = samples.along_u[:, :, :, None, :, None], samples.along_v[:, :, :, :, None, :, None]
     share = (samples.share_v[:, None, None, :, None] * samples.share_u[:, None, None, None]).astype(np.float32)
-    positions = send(along_u, device) + send(along_v, device)  # [B, 2 + F, 2, grid h, grid w, Sv, Su]
-    share = send(share, device) * (positions[:, 1:].abs() <= 0.5).all(dim=(1, 2))
+    positions = to_device(along_u, device) + to_device(along_v, device)  # [B, 2 + F, 2, grid h, grid w, Sv, Su]
+    share = to_device(share, device) * (positions[:, 1:].abs() <= 0.5).all(dim=(1, 2))
     sizes = np.array(map_hw[::-1], dtype=float).reshape(1, 2, 1, 1, 1, 1)
-    last, last_first = (send(limit, device) for limit in (sizes - 1, sizes - np.reshape(window_xy, sizes.shape)))
+    last, last_first = (to_device(limit, device) for limit in (sizes - 1, sizes - np.reshape(window_xy, sizes.shape)))
     positions = positions[:, 0].clamp(min=0).minimum(last)
     first = positions.amin((-2, -1), keepdim=True).floor_().minimum(last_first)  # [B, 2, grid h, grid w, 1, 1]
     # Measured from the window's first cell, positions are small numbers, which float32 holds exactly enough.
@@ -187,4 +183,4 @@ def _turned_windows(
     columns, rows = first.long().unbind(1)
     images = map_hw[0] * np.arange(len(samples.share_u)).reshape(-1, 1, 1, 1, 1)
     window = (images + np.arange(window_xy[1])[:, None]) * map_hw[1] + np.arange(window_xy[0])
-    return MapWindows(rows * map_hw[1] + columns + send(window, device), weights)
+    return MapWindows(rows * map_hw[1] + columns + to_device(window, device), weights)

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmtl.models.token_labels import checks
-from mmtl.models.token_labels.map_windows import map_windows, send
+from mmtl.models.token_labels.map_windows import map_windows
 from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
 from mmtl.models.token_labels.sparse_softmax import sparse_softmax
+from mmtl.utils.to_device import to_device
 
 
 @dataclass(frozen=True, repr=False)
@@ -280,13 +281,13 @@ def token_targets(
         checks.check_values(maps, num_classes)
     device = scores.device if device is None else device
     windows = map_windows(view_affine, tuple(scores.shape[1:3]), grid_hw, device, frame_affines)
-    values, window_weights = send(scores, device), windows.weights.unsqueeze(-1)
+    values, window_weights = to_device(scores, device), windows.weights.unsqueeze(-1)
     if tail == "probability":
-        values, cell_tail = _cell_probabilities(values.float(), send(log_norm, device).float(), num_classes)
+        values, cell_tail = _cell_probabilities(values.float(), to_device(log_norm, device).float(), num_classes)
     # Entries of a token: W cells of its window, k classes each.
     shape = len(scores), grid_hw[0] * grid_hw[1], windows.cells.shape[3:].numel() * scores.shape[3]  # [B, N, W * k]
     values = (_read(values, windows.cells) * window_weights).view(shape)
-    read_classes = _read(send(classes, device), windows.cells).view(shape)
+    read_classes = _read(to_device(classes, device), windows.cells).view(shape)
     if tail == "zero_logit":
         read_classes, weights, tails = sparse_softmax(values, read_classes, num_classes)
     else:
