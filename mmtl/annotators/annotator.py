@@ -38,17 +38,11 @@ def view_logits(dense: nn.Module, images: torch.Tensor, flip: bool) -> torch.Ten
 
 
 def averaged_logits(dense: nn.Module, images: torch.Tensor, crops: int, flip: bool) -> torch.Tensor:
-    """Return the logits of every cell, averaged over the full image and n x n tiles of it.
+    """Return the logits [B, h, w, K] of images [B, 3, n * H, n * W], averaged over the full image and n x n tiles.
 
     Convention:
         The tiles' cells are averaged in n x n blocks, so that each block covers the part of the image that one cell
         of the full image covers.
-
-    Args:
-        dense: images [B, 3, H, W] -> logits [B, h, w, K].
-        images: normalized images [B, 3, n * H, n * W].
-        crops: n.
-        flip: whether to average each view with its mirror image.
     """
     if crops == 1:
         return view_logits(dense, images, flip)

@@ -62,20 +62,10 @@ def top_classes(logits: torch.Tensor, topk: int) -> tuple[torch.Tensor, torch.Te
     return scores, classes, logits.logsumexp(dim=-1)
 
 
-def pooled_hits(logits: torch.Tensor, labels: torch.Tensor) -> tuple[int, int]:
-    """Return how often the label is the top-1 class, and among the top 5, of the logits averaged over the cells."""
-    pooled = logits.mean(dim=(1, 2))
-    hits = pooled.topk(min(5, pooled.shape[1]), dim=-1).indices == labels[:, None]
-    return int(hits[:, 0].sum()), int(hits.any(dim=1).sum())
-
-
 def run_job(job: Job, units: Iterable[int], count_undecodable: Callable[[int], int]) -> None:
-    """Annotate work units one after another, while workers decode and a thread writes.
+    """Annotate work units, claimed as they are needed, while workers decode and a thread writes.
 
-    Args:
-        job: the images and where their maps go.
-        units: numbers of the units, claimed as they are needed.
-        count_undecodable: adds to the number of undecodable images of all ranks and returns the sum.
+    `count_undecodable` adds to the number of undecodable images of all ranks and returns the sum.
 
     Raises:
         ValueError: Too many images cannot be decoded.
@@ -105,12 +95,14 @@ def run_job(job: Job, units: Iterable[int], count_undecodable: Callable[[int], i
 
 
 def annotate(job: Job, indices: list[int], images: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], dict[str, int]]:
-    """Return the top classes of a batch, and how often the annotator's prediction was right."""
+    """Return the top classes of a batch, and how often the label is the pooled map's top-1 class or in its top 5."""
     logits = job.annotator.logits(images)
     counts = {}
     if job.labels is not None:
-        top1, top5 = pooled_hits(logits, torch.from_numpy(job.labels[indices]).to(logits.device))
-        counts = {"top1": top1, "top5": top5, "labelled": len(indices)}
+        labels = torch.from_numpy(job.labels[indices]).to(logits.device)
+        pooled = logits.mean(dim=(1, 2))
+        hits = pooled.topk(min(5, pooled.shape[1]), dim=-1).indices == labels[:, None]
+        counts = {"top1": int(hits[:, 0].sum()), "top5": int(hits.sum()), "labelled": len(indices)}
     return top_classes(logits, job.layout.topk), counts
 
 

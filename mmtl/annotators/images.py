@@ -47,11 +47,7 @@ class ResizedImages(Dataset):
 
 
 def collate(samples: list[tuple[int, np.ndarray | None]]) -> tuple[list[int], list[int], torch.Tensor | None]:
-    """Stack the images that could be decoded.
-
-    Returns:
-        The indices of all samples; those of the decoded images; their stack, uint8 [B, 3, H, W].
-    """
+    """Return the indices of all samples, those of the decoded images, and their stack, uint8 [B, 3, H, W]."""
     images = {index: image for index, image in samples if image is not None}
     stack = to_batch(np.stack(list(images.values()))) if images else None
     return [index for index, _ in samples], list(images), stack

@@ -28,13 +28,7 @@ class RateColumn(ProgressColumn):
 
 
 class StoreProgress(Progress):
-    """A progress bar that counts the annotated images of a store at every refresh.
-
-    Args:
-        folder: folder of the store.
-        record_bytes: size of a record.
-        num_images: number of images to annotate.
-    """
+    """A progress bar that counts the annotated images of a store at every refresh."""
 
     def __init__(self, folder: Path, record_bytes: int, num_images: int) -> None:
         columns = (TextColumn("score maps"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())

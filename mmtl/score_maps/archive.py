@@ -4,7 +4,7 @@
 """
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -15,7 +15,7 @@ import numpy as np
 
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore
-from mmtl.score_maps.writer import SHARD_BYTES, ScoreMapWriter
+from mmtl.score_maps.writer import ScoreMapWriter
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.image_files import files_under, list_images
 
@@ -113,9 +113,8 @@ def import_archive(
     key_of: Callable[[str], str],
     transposed: bool = False,
     jobs: int = 1,
-    score_bits: int = 16,
-    shard_bytes: int = SHARD_BYTES,
     on_batch: Callable[[int], None] = lambda count: None,
+    **form: int,
 ) -> int:
     """Convert a released archive to a store without unpacking it; resume an unfinished import.
 
@@ -127,9 +126,8 @@ def import_archive(
         key_of: Returns the image's key for a path without `.pt`.
         transposed: Whether the last two axes of the files are (w, h).
         jobs: Number of processes that decode.
-        score_bits: 16, or 8 for the compact format.
-        shard_bytes: Size at which a shard is closed.
         on_batch: Called with the number of further entries that are done.
+        form: `score_bits` and `shard_bytes` of `ScoreMapWriter`.
 
     Returns:
         Number of maps that an earlier run had imported.
@@ -147,28 +145,14 @@ def import_archive(
         raise FileNotFoundError(f"{source} contains no {SUFFIX} file.")
     decode = partial(read_entry, read_tensor=read_tensor, num_classes=num_classes, transposed=transposed)
     height, width, topk = decode(first)[1].scores.shape
-    writer = ScoreMapWriter(
-        target,
-        num_classes=num_classes,
-        grid_hw=(height, width),
-        topk=topk,
-        log_norm=False,
-        score_bits=score_bits,
-        annotator={"name": "imported archive"},
-        shard_bytes=shard_bytes,
-    )
+    form = dict(num_classes=num_classes, grid_hw=(height, width), topk=topk, log_norm=False) | form
+    writer = ScoreMapWriter(target, annotator={"name": "imported archive"}, **form)
     with writer, ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
-        num_before, seen = len(writer), set()
+        num_before = len(writer)
         run = partial(pool.map, chunksize=32) if pool else map
-        entries = chain([first], entries)
+        entries = _refuse_repeated(chain([first], entries))
         while chunk := list(islice(entries, ENTRIES_PER_CHUNK)):
-            new = []
-            for name, content in chunk:
-                if name in seen:
-                    raise ValueError(f"{name} occurs twice. The last two parts of the paths must be unique.")
-                seen.add(name)
-                if key_of(name.removesuffix(SUFFIX)) not in writer:
-                    new.append((name, content))
+            new = [entry for entry in chunk if key_of(entry[0].removesuffix(SUFFIX)) not in writer]
             for stem, score_map in run(decode, new):
                 try:
                     writer.add(key_of(stem), score_map)
@@ -176,6 +160,15 @@ def import_archive(
                     raise ValueError(f"{stem}{SUFFIX}: {error}") from None
             on_batch(len(chunk))
     return num_before
+
+
+def _refuse_repeated(entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    seen = set()
+    for name, content in entries:
+        if name in seen:
+            raise ValueError(f"{name} occurs twice. The last two parts of the paths must be unique.")
+        seen.add(name)
+        yield name, content
 
 
 def export_archive(

@@ -30,11 +30,7 @@ UNDECODABLE_NAME = "undecodable.txt"
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create the folder of a store to write.
-
-    Raises:
-        FileExistsError: It contains a finished store or files that do not belong to a store.
-    """
+    """Create the folder of a store to write; refuse a finished store and files that do not belong to a store."""
     if (folder / MANIFEST_NAME).exists():
         raise FileExistsError(
             f"{folder} already contains a finished score map store. Choose another folder or delete it."
@@ -46,11 +42,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def complete_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the shards of a folder with their footers, in the order of their work units.
-
-    Raises:
-        ScoreMapStoreError: A shard is corrupt, or shards have different settings.
-    """
+    """Return the shards of a folder with their footers, which agree in their settings, in the order of their units."""
     shards = [(path, read_footer(path)) for path in folder.glob("shard-*.bin")]
     shards.sort(key=lambda shard: shard[1]["unit"])
     for path, footer in shards[1:]:
