@@ -91,15 +91,9 @@ def opening_cost(path: Path, keys: list[str]) -> tuple[float, float]:
 
 def opening_cost_in_workers(path: Path, keys: list[str]) -> tuple[float, float]:
     """Return the maximum over several processes that open the store and read at once."""
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    processes = [context.Process(target=lambda: results.put(opening_cost(path, keys))) for _ in range(WORKERS)]
-    for process in processes:
-        process.start()
-    costs = [results.get() for _ in processes]
-    for process in processes:
-        process.join()
-    return tuple(map(max, zip(*costs, strict=True)))
+    with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool:
+        costs = pool.starmap(opening_cost, [(path, keys)] * WORKERS, chunksize=1)
+    return tuple(np.max(costs, axis=0))
 
 
 def main() -> None:
@@ -143,10 +137,13 @@ def _report_reads(folder: Path, count: int, files: int, clock: Callable[[], floa
         (f"  read_many, {BATCH} at a time", many, plain),
     ):
         print(f"{name:52}{rate:12,.0f}{other:12,.0f}{rate / other:8.1f} x")
-    print(f"{'opening, ms':52}{opening:12.1f}")
-    print(f"{f'private memory after {len(keys):,} reads, MB':52}{megabytes:12.1f}")
-    print(f"{f'  worst of {WORKERS} processes: opening, ms':52}{worst_opening:12.1f}")
-    print(f"{f'  worst of {WORKERS} processes: private memory, MB':52}{worst_megabytes:12.1f}")
+    for name, value in (
+        ("opening, ms", opening),
+        (f"private memory after {len(keys):,} reads, MB", megabytes),
+        (f"  worst of {WORKERS} processes: opening, ms", worst_opening),
+        (f"  worst of {WORKERS} processes: private memory, MB", worst_megabytes),
+    ):
+        print(f"{name:52}{value:12.1f}")
 
 
 def _report_lookups(path: Path, count: int, clock: Callable[[], float]) -> None:
@@ -155,10 +152,13 @@ def _report_lookups(path: Path, count: int, clock: Callable[[], float]) -> None:
     opening, megabytes = opening_cost(path, keys)
     store = ScoreMapStore(path)
     rates = reads_per_second({"lookup": store.__contains__, "read": store.__getitem__}, keys, clock)
-    print(f"{f'{count:,} keys: lookup, microseconds':52}{1e6 / rates['lookup']:12.2f}")
-    print(f"{f'{count:,} keys: lookup + read, microseconds':52}{1e6 / rates['read']:12.2f}")
-    print(f"{f'{count:,} keys: opening, ms':52}{opening:12.1f}")
-    print(f"{f'{count:,} keys: private memory, MB':52}{megabytes:12.1f}")
+    for name, value in (
+        ("lookup, microseconds", 1e6 / rates["lookup"]),
+        ("lookup + read, microseconds", 1e6 / rates["read"]),
+        ("opening, ms", opening),
+        ("private memory, MB", megabytes),
+    ):
+        print(f"{f'{count:,} keys: {name}':52}{value:12.1f}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mmtl.annotators.annotator import Annotator
-from mmtl.annotators.generate import Job, Options, run_job
+from mmtl.annotators.generate import Job, Options, Plan, run_job, unit_size
 from mmtl.annotators.images import ResizedImages
-from mmtl.annotators.plan import Plan, unit_size
 from mmtl.annotators.progress import StoreProgress
 from mmtl.annotators.work_queue import WorkQueue
 from mmtl.score_maps.folder_lock import FolderLock

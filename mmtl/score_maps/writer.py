@@ -132,7 +132,7 @@ class ScoreMapWriter:
     ) -> None:
         self.path = Path(path)
         grid_hw = (int(grid_hw[0]), int(grid_hw[1]))
-        self._layout = RecordLayout(num_classes, grid_hw, topk, log_norm is True, score_bits)
+        self._layout = RecordLayout(num_classes, grid_hw, topk, bool(log_norm), score_bits)
         self._log_norm_is_known = log_norm is not None
         self._descriptions = annotator, preprocessing
         self._shard_bytes = shard_bytes
@@ -151,7 +151,7 @@ class ScoreMapWriter:
         """Continue after the last complete shard."""
         remove_temporaries(self.path)
         for path, footer in complete_shards(self.path):
-            self._set_log_norm(bool(footer["settings"].get("log_norm")))
+            self._set_log_norm(footer["settings"]["log_norm"])
             if difference := setting_difference(footer["settings"], self._settings):
                 raise ScoreMapStoreError(
                     f"{path} has other settings: {difference}. Choose another folder, or delete the shard."
@@ -220,7 +220,7 @@ class ScoreMapWriter:
             self._lock.release()
 
     def abort(self) -> None:
-        """Delete the current shard; complete shards stay for a later run."""
+        """Delete the current shard, and the folder if it is empty; complete shards stay for a later run."""
         if self._shard is not None:
             self._shard.abort()
             self._shard = None

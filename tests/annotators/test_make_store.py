@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtl.annotators.compare import compare_store
-from mmtl.annotators.generate import Options
+from mmtl.annotators.generate import Options, Plan, unit_size
 from mmtl.annotators.make_store import make_store, prepare_job, summary
-from mmtl.annotators.plan import Plan, unit_size
 from mmtl.annotators.work_queue import LocalQueue
 from mmtl.score_maps import ScoreMapStore
 from mmtl.utils.image_files import list_images
