@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmtl.utils.atomic_file import atomic_file
@@ -61,17 +62,12 @@ def resolve_image_hw(config: Config, image_size: Sequence[int] | None) -> tuple[
 
 def build_model(config: Config, checkpoint: Path | None) -> nn.Module:
     """Return the config's classifier or segmentor in evaluation mode, on the CPU."""
-    if config.get("default_scope") == "mmseg":
-        from mmseg.apis import init_model
-
-        model = init_model(config, device="cpu")
-    else:
-        from mmpretrain import get_model
-
-        model = get_model(config, pretrained=False, device="cpu")
-    if checkpoint is not None:  # the calls above only log that weights do not fit
+    scope = config.get("default_scope", "mmpretrain")
+    init_default_scope(scope)
+    model = MODELS.build(config.model)
+    if checkpoint is not None:
         load_weights(model, checkpoint)
-    return (SegmentorLogits(model) if config.get("default_scope") == "mmseg" else model).eval()
+    return (SegmentorLogits(model) if scope == "mmseg" else model).eval()
 
 
 class SegmentorLogits(nn.Module):

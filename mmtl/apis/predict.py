@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from mmengine.dataset import pseudo_collate
@@ -12,7 +13,7 @@ from mmpretrain import ImageClassificationInferencer, get_model
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mmtl.annotators.progress import RateColumn
 from mmtl.datasets.imagenet_folders import wnid_labels
@@ -55,24 +56,36 @@ def predict(
             f"--wrong-only needs class folders, but the folders of {images} are neither named by class of "
             f"{checkpoint.name} or of ImageNet, nor {num_classes}, one for each class."
         )
+    undecodable: list[str] = []
     predictions = classify(inferencer, images, keys, batch_size, workers)
     with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer, rows = csv.writer(file), 0
         columns = [f"{column}_{rank}" for rank in range(1, topk + 1) for column in ("class", "confidence")]
         writer.writerow(["path", "label", *columns])
-        rows, undecodable = write_rows(writer, predictions, topk, truth, names, wrong_only)
+        for key, scores in predictions:
+            if scores is None:
+                undecodable.append(key)
+                continue
+            label = truth[key.split("/")[0]] if truth else None
+            if not wrong_only or scores.argmax() != label:
+                writer.writerow([key, *table_cells(label, scores, topk, names)])
+                rows += 1
         if len(undecodable) == len(keys):
             raise ValueError(f"None of the {len(keys)} images of {images} can be decoded.")
     return rows, undecodable
 
 
-def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassificationInferencer:
-    """Return MMPretrain's inferencer of a config; its weights are read without running code from them.
+def table_cells(label: int | None, scores: Tensor, topk: int, names: Sequence[str] | None) -> list[str]:
+    """Return the true class, then class and confidence of the top-k classes, given the confidences [K]."""
+    names = names or range(len(scores))
+    cells = ["" if label is None else str(names[label])]
+    for score, index in zip(*scores.topk(topk), strict=True):
+        cells += [str(names[index]), f"{score:.6f}"]
+    return cells
 
-    Raises:
-        OSError: Config or checkpoint cannot be read.
-        ValueError: The config is not that of a classifier, or the checkpoint does not fit it.
-    """
+
+def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassificationInferencer:
+    """Return MMPretrain's inferencer of a config; its weights are read without running code from them."""
     cfg = read_config(config)
     init_default_scope("mmpretrain")
     model = get_model(cfg, pretrained=False)
@@ -83,13 +96,7 @@ def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassif
 
 
 def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str] | None) -> dict[str, int] | None:
-    """Return the class index of each folder, by name or by order; None if it cannot be determined.
-
-    Args:
-        folders: names of the class folders, sorted.
-        num_classes: K of the model.
-        names: names of its classes, if known.
-    """
+    """Return the class index of each sorted folder, by name or by order; None if it cannot be determined."""
     if not folders:
         return None
     by_name = {name: index for index, name in enumerate(names or ())}
@@ -99,33 +106,26 @@ def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str
     return {folder: index for index, folder in enumerate(folders)} if len(folders) == num_classes else None
 
 
-class Images(Dataset):
-    """Keys of images with the output of the test pipeline, or None if an image cannot be decoded."""
-
-    def __init__(self, root: Path, keys: Sequence[str], inferencer: ImageClassificationInferencer) -> None:
-        self.root, self.keys, self.pipeline = root, keys, inferencer.pipeline
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, index: int) -> tuple[str, dict | None]:
-        path = self.root / self.keys[index]
+def load_batch(root: Path, pipeline: Callable, keys: Sequence[str]) -> list[tuple[str, dict | None]]:
+    """Return each key with the output of the test pipeline, or None if the image cannot be decoded."""
+    batch = []
+    for key in keys:
         try:
-            image = read_image(path)
+            image = read_image(root / key)
         except OSError:
             image = None
-        if image is None:
-            return self.keys[index], None
-        hw = image.shape[:2]
-        return self.keys[index], self.pipeline(dict(img=image, img_shape=hw, ori_shape=hw, img_path=str(path)))
+        hw = None if image is None else image.shape[:2]
+        sample = dict(img=image, img_shape=hw, ori_shape=hw, img_path=str(root / key))
+        batch.append((key, None if image is None else pipeline(sample)))
+    return batch
 
 
 def classify(
     inferencer: ImageClassificationInferencer, root: Path, keys: Sequence[str], batch_size: int, workers: int
 ) -> Iterator[tuple[str, Tensor | None]]:
     """Yield each image's key and class probabilities [K], None if it cannot be decoded, under a progress bar."""
-    dataset = Images(root, keys, inferencer)
-    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=list)
+    collate = partial(load_batch, root, inferencer.pipeline)  # runs in the workers
+    loader = DataLoader(keys, batch_size=batch_size, num_workers=workers, collate_fn=collate)
     columns = (BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(keys))
@@ -135,33 +135,3 @@ def classify(
             for key, packed in batch:
                 yield key, None if packed is None else next(results).pred_score.cpu()
             progress.advance(task, len(batch))
-
-
-def write_rows(
-    writer: csv.writer,
-    predictions: Iterator[tuple[str, Tensor | None]],
-    topk: int,
-    truth: Mapping[str, int] | None,
-    names: Sequence[str] | None,
-    wrong_only: bool,
-) -> tuple[int, list[str]]:
-    """Write one row per image; return the number of rows and the images that could not be decoded."""
-    rows, undecodable = 0, []
-    for key, scores in predictions:
-        if scores is None:
-            undecodable.append(key)
-            continue
-        label = truth[key.split("/")[0]] if truth else None
-        top_scores, top_classes = (values.tolist() for values in scores.topk(topk))
-        if wrong_only and top_classes[0] == label:
-            continue
-        pairs = zip(top_classes, top_scores, strict=True)
-        cells = [cell for index, score in pairs for cell in (name_or_index(index, names), f"{score:.6f}")]
-        writer.writerow([key, "" if label is None else name_or_index(label, names), *cells])
-        rows += 1
-    return rows, undecodable
-
-
-def name_or_index(index: int, names: Sequence[str] | None) -> str:
-    """Return a class's name, or its index if names are not known."""
-    return names[index] if names else str(index)

@@ -70,9 +70,10 @@ def segment(
         except (ValueError, RuntimeError, cv2.error) as error:  # a size that resizing or the model refuses
             failures[path] = f"{image.shape[0]} x {image.shape[1]} pixels (H x W): {error}".strip()
             continue
-        save_png(out / "masks" / f"{name}.png", mask_image(mask, table.palette))
-        overlay = draw_overlay(np.ascontiguousarray(image[..., ::-1]), mask, table.names, table.palette, opacity)
-        save_png(out / "overlays" / f"{name}.png", overlay)
+        overlay = draw_overlay(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), mask, *table, opacity)
+        for kind, drawn in (("masks", mask_image(mask, table.palette)), ("overlays", overlay)):
+            with atomic_file(out / kind / f"{name}.png") as part:
+                drawn.save(part, "PNG")
         shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
         rows.append([path.as_posix(), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)])
     if rows:
@@ -82,12 +83,7 @@ def segment(
 
 
 def find_images(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Return images by the name of their results, relative and without suffix; files under ``out`` are excluded.
-
-    Raises:
-        FileNotFoundError: An input is missing or contains no image.
-        ValueError: Two images have the same name.
-    """
+    """Return images by the name of their results, relative and without suffix; files under ``out`` are excluded."""
     found: dict[Path, Path] = {}
     for source in inputs:
         if not source.exists():
@@ -114,12 +110,7 @@ def images_below(folder: Path, out: Path) -> list[Path]:
 def load_model(
     config: Path, checkpoint: str, device: str, cfg_options: dict | None
 ) -> tuple[MMSegInferencer, ClassTable]:
-    """Return MMSegmentation's inferencer with weights that must fit, and its classes.
-
-    Raises:
-        OSError: Config or checkpoint cannot be read.
-        ValueError: The config is not that of a segmentor, or the checkpoint does not fit it.
-    """
+    """Return MMSegmentation's inferencer with weights that must fit, and its classes."""
     cfg = read_config(config, cfg_options)
     if "decode_head" not in cfg.get("model", {}) or "test_dataloader" not in cfg:
         raise ValueError(
@@ -172,9 +163,3 @@ def mask_image(mask: np.ndarray, palette: np.ndarray) -> Image.Image:
     if mask.dtype == np.uint8:
         image.putpalette(palette.ravel().tolist())
     return image
-
-
-def save_png(path: Path, image: Image.Image) -> None:
-    """Write a PNG atomically."""
-    with atomic_file(path) as part:
-        image.save(part, "PNG")

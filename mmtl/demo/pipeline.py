@@ -22,12 +22,7 @@ from mmtl.utils.atomic_file import atomic_file
 
 
 def run_demo(configs: Path, restart: bool = False) -> int:
-    """Run the demo and show its results; return the exit code.
-
-    Args:
-        configs: folder of the demo's configs.
-        restart: remove the output of earlier runs first.
-    """
+    """Run the demo with the configs in a folder, show its results and return the exit code."""
     console, start = Console(), time.monotonic()
     if restart:
         remove(WORK)
@@ -75,9 +70,8 @@ class Progress:
 
     def write(self, step: Step, digest: str, seconds: float, finished: bool) -> None:
         """Record the time of all attempts and whether the last one succeeded."""
-        self.steps[step.name] = dict(
-            fingerprint=digest, seconds=seconds, finished=finished, command=shlex.join(step.command)
-        )
+        times = dict(seconds=seconds, finished=finished)
+        self.steps[step.name] = dict(fingerprint=digest, **times, command=shlex.join(step.command))
         with atomic_file(self.path) as part:
             part.write_text(json.dumps(self.steps, indent=2) + "\n")
 

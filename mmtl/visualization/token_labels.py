@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
-from mmtl.score_maps import ScoreMap
-from mmtl.score_maps.stats import cell_probabilities
 from mmtl.visualization.colors import class_name, color_of
 from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render
 
@@ -24,13 +22,15 @@ class TokenPrediction(NamedTuple):
         image: uint8 [H, W, 3], RGB.
         title: true class and predicted class.
         attention: float [h, w], share of the class token's attention; None without attention or class token.
-        score_map: top-k classes of every patch token.
+        top_class: int [h, w], most likely class of every patch token.
+        probability: float [h, w], its probability.
     """
 
     image: np.ndarray
     title: str
     attention: np.ndarray | None
-    score_map: ScoreMap
+    top_class: np.ndarray
+    probability: np.ndarray
 
 
 @torch.no_grad()
@@ -58,7 +58,9 @@ def predict_tokens(model: nn.Module, samples: Sequence[dict], names: Sequence[st
         f"{class_name(sample.gt_label.item(), names)}\npredicted {class_name(label, names)}"
         for sample, label in zip(data["data_samples"], model.head(feats).argmax(-1).tolist(), strict=True)
     ]
-    return [TokenPrediction(*row) for row in zip(images, titles, shares, score_maps_of(logits), strict=True)]
+    probability, top_class = (values.cpu().numpy() for values in logits.softmax(-1).max(-1))
+    rows = zip(images, titles, shares, top_class, probability, strict=True)
+    return [TokenPrediction(*row) for row in rows]
 
 
 def last_attention(backbone: nn.Module) -> nn.Module | None:
@@ -90,16 +92,7 @@ def token_grid(feature: Tensor, image_hw: tuple[int, int], stride: int | None) -
     return tuple(feature.shape[-2:]) if feature.ndim == 4 else (image_hw[0] // stride, image_hw[1] // stride)
 
 
-def score_maps_of(logits: Tensor) -> list[ScoreMap]:
-    """Return the top-5 classes of logits [B, h, w, K] in the annotators' form."""
-    scores, classes = logits.topk(min(5, logits.shape[-1]))
-    arrays = (scores, classes.int(), logits.logsumexp(-1))
-    return [ScoreMap(*(array.cpu().numpy() for array in row)) for row in zip(*arrays, strict=True)]
-
-
-def draw_predictions(
-    predictions: Sequence[TokenPrediction], num_classes: int, names: Sequence[str] | None
-) -> np.ndarray:
+def draw_predictions(predictions: Sequence[TokenPrediction], names: Sequence[str] | None) -> np.ndarray:
     """Draw image, attention, token classes and legend of each prediction in a row; uint8 [H, W, 3], RGB.
 
     A class has the same color in every figure, so that figures of several epochs can be compared.
@@ -111,14 +104,14 @@ def draw_predictions(
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.4 / height, 0.04, 0.25)
     for axes in panels.flat:
         axes.set_axis_off()
-    for (left, middle, right, key), (image, title, attention, score_map) in zip(panels, predictions, strict=True):
+    for (left, middle, right, key), prediction in zip(panels, predictions, strict=True):
+        image, title, attention, top_class, probability = prediction
         left.imshow(image)
         left.set_title(title, fontsize=8)
         gray = image.mean(axis=-1)
         if attention is not None:
             draw_over(middle, gray, attention, cmap="inferno", alpha=0.65, vmin=0)
             middle.set_title(f"class token's attention\nup to {100 * attention.max():.1f} % per token", fontsize=8)
-        top_class, probability = score_map.classes[..., 0], cell_probabilities(score_map, num_classes)[..., 0]
         colors = {int(label): color_of(int(label)) for label in np.unique(top_class)}
         draw_over(right, gray, color_cells(top_class, probability, colors))
         right.set_title("top-1 class of each token,\nopacity: its probability", fontsize=8)

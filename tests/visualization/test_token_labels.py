@@ -3,8 +3,7 @@ import torch
 import torch.nn.functional as F
 from helpers.tiny_classifier import Images, classifier
 
-from mmtl.score_maps.stats import cell_probabilities
-from mmtl.visualization.token_labels import class_attention, last_attention, predict_tokens, score_maps_of
+from mmtl.visualization.token_labels import class_attention, last_attention, predict_tokens
 
 
 def test_attention_is_the_one_that_the_layer_mixes_values_with():
@@ -17,14 +16,6 @@ def test_attention_is_the_one_that_the_layer_mixes_values_with():
     torch.testing.assert_close(class_attention(attention, tokens), shares.mean(1)[:, 1:])
 
 
-def test_score_maps_hold_the_softmax_of_the_tokens():
-    logits = torch.randn(2, 3, 4, 7)
-    score_map = score_maps_of(logits)[1]
-    top, classes = logits[1].softmax(-1).topk(5)
-    np.testing.assert_array_equal(score_map.classes, classes)
-    np.testing.assert_allclose(cell_probabilities(score_map, 7), top, rtol=1e-5)
-
-
 def test_prediction_is_that_of_the_model_and_attention_that_of_its_last_block():
     model, images = classifier(), Images()
     predictions = predict_tokens(model, images, images.metainfo["classes"])
@@ -32,7 +23,11 @@ def test_prediction_is_that_of_the_model_and_attention_that_of_its_last_block():
     predicted = model(inputs).argmax(-1)
     assert [s.title.splitlines()[1] for s in predictions] == [f"predicted {p} kind {p}" for p in predicted.tolist()]
     np.testing.assert_array_equal(predictions[2].image, images[2]["inputs"].permute(1, 2, 0).flip(-1))  # RGB
-    assert predictions[0].score_map.scores.shape == (4, 6, 5) and predictions[0].attention.shape == (4, 6)
+    patches = model.head.pre_logits(model.extract_feat(inputs))[1]
+    probability, top_class = model.head.token_fc(patches).softmax(-1).unflatten(1, (4, 6)).max(-1)
+    for index, prediction in enumerate(predictions):
+        np.testing.assert_array_equal(prediction.top_class, top_class[index])
+        np.testing.assert_allclose(prediction.probability, probability[index].detach(), rtol=1e-5)
     block = model.backbone.blocks[-1]
     tokens, _ = model.backbone.embed(inputs)
     attention_input = block.norm1(model.backbone.blocks[0](tokens))

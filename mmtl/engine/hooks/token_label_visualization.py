@@ -40,5 +40,4 @@ class TokenLabelVisualizationHook(Hook):
         names = dataset.metainfo.get("classes")
         indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).round().astype(int)
         predictions = predict_tokens(model, [dataset[int(index)] for index in indices], names)
-        image = draw_predictions(predictions, head.num_classes, names)
-        runner.visualizer.add_image("token_labels", image, runner.epoch or runner.iter)
+        runner.visualizer.add_image("token_labels", draw_predictions(predictions, names), runner.epoch or runner.iter)
