@@ -91,9 +91,8 @@ def make_batch(batch: int, device: str) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, 224, 224, generator=generator).to(device)
     labels = torch.randint(NUM_CLASSES, (batch,), generator=generator).to(device)
-    return dict(
-        images=images, labels=labels, **make_maps(batch, NUM_CLASSES)
-    )  # maps on the CPU, as from a data loader
+    maps = make_maps(batch, NUM_CLASSES)  # on the CPU, as a data loader returns them
+    return dict(images=images, labels=labels, **maps)
 
 
 def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:

@@ -23,22 +23,15 @@ class ImageNetReaL(BaseMetric):
         labels: path of the public ``real.json``, a list of 50,000 lists of class indices in the order of the file
             names.
         topk: for each k, an image counts as correct if one of its labels is among the top-k predictions.
-        collect_device: as of mmengine's BaseMetric.
-        prefix: as of mmengine's BaseMetric.
+        **kwargs: ``collect_device`` and ``prefix`` of mmengine's BaseMetric.
 
     Source: Beyer et al., Are we done with ImageNet?, arXiv 2006.07159.
     """
 
     default_prefix = "real"
 
-    def __init__(
-        self,
-        labels: str | Path,
-        topk: int | Sequence[int] = (1,),
-        collect_device: str = "cpu",
-        prefix: str | None = None,
-    ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+    def __init__(self, labels: str | Path, topk: int | Sequence[int] = (1,), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.labels = read_real_labels(Path(labels).expanduser())
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
 

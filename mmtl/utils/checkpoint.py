@@ -186,14 +186,10 @@ def load_from_unwrapped(filename: str, map_location: str | Callable | None = Non
 class _Placeholder:
     """Stand for an object that is not needed, whose class is never imported."""
 
-    def __init__(self, *args: Any) -> None:
+    def _ignore(self, *args: Any) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
+    __init__ = __setstate__ = __setitem__ = _ignore
 
 
 def _safe_globals(path: Path) -> list:
@@ -201,10 +197,9 @@ def _safe_globals(path: Path) -> list:
 
     torch refuses functions of modules such as ``os`` even so.
     """
-    core = np._core if hasattr(np, "_core") else np.core
     modules = ("numpy._core.multiarray", "numpy.core.multiarray")
-    arrays = [(core.multiarray._reconstruct, f"{name}._reconstruct") for name in modules]
-    arrays += [(core.multiarray.scalar, f"{name}.scalar") for name in modules]
+    arrays = [(np._core.multiarray._reconstruct, f"{name}._reconstruct") for name in modules]
+    arrays += [(np._core.multiarray.scalar, f"{name}.scalar") for name in modules]
     dtypes = [type(np.dtype(kind)) for kind in (bool, "f4", "f8", "i4", "i8", "u1", "u4", "u8")]
     try:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)

@@ -141,15 +141,7 @@ def check_score_maps(dataset: Dataset) -> None:
 
 
 def check_device_steps(dataset: Dataset, model: nn.Module | None) -> None:
-    """Check that the draws of steps with ``on_device=True`` are packed, and applied by the data preprocessor.
-
-    Args:
-        dataset: an unwrapped dataset.
-        model: the model to train; None for a validation or test set, which no data preprocessor augments.
-
-    Raises:
-        ValueError: If they are not.
-    """
+    """Check that the draws of steps with ``on_device=True`` are packed, and applied by the model to train, if any."""
     steps = transforms_of(dataset)
     names = [type(step).__name__ for step in steps if getattr(step, "on_device", False)]
     preprocessor = getattr(unwrap_model(model), "data_preprocessor", None) if model else None

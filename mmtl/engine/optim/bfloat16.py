@@ -15,12 +15,6 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     bfloat16 has the range of float32, so there is no gradient scaler, whose check for infinite gradients makes every
     iteration wait for the device. Weights, gradients and optimizer states stay float32.
-
-    Args:
-        **kwargs: arguments of the parent class.
-
-    Raises:
-        ValueError: If the GPU does not support bfloat16.
     """
 
     def __init__(self, **kwargs: object) -> None:

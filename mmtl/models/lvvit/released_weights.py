@@ -37,6 +37,8 @@ BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_trac
 STEM = tuple(f"conv{i}.weight" for i in (1, 2, 3)) + tuple(f"bn{i}.{n}" for i in (1, 2, 3) for n in BATCH_NORM)
 ATTENTION = ("norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.proj.weight", "attn.proj.bias")
 MLP = ("norm2.weight", "norm2.bias", *(f"mlp.{fc}.{n}" for fc in ("fc1", "fc2") for n in LINEAR))
+# A side layer enlarges and projects (two convolutions), or only projects.
+SIDE_LAYER = [(f"{i}.weight", *(f"{i + 1}.{name}" for name in BATCH_NORM)) for i in (0, 3)]
 
 
 def convert_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -111,15 +113,14 @@ def _expected_keys(weights: Iterable[str], prefix: str) -> set[str]:
     """Return the released names of all weights; ``prefix`` is '' for a classifier, 'backbone.' for a segmentor."""
     body = {key.removeprefix(prefix) for key in weights if key.startswith(prefix)}
     expected = {"cls_token", "pos_embed", *_under("patch_embed.proj.", LINEAR), *_block_keys(body)}
-    if _has(body, "patch_embed.conv", "patch_embed.bn"):
-        expected |= _under("patch_embed.", STEM)
+    optional = [("patch_embed.", STEM), ("norm." if prefix else "aux_head.", LINEAR)]
     if prefix:
-        expected |= _side_layer_keys(body)
+        optional += [(f"side_layer{level}.", step) for level in (1, 2, 3, 4) for step in SIDE_LAYER]
     else:
         expected |= _under("head.", LINEAR) | _under("norm.", LINEAR)
-    for part in ("norm.",) if prefix else ("aux_head.",):
-        if _has(body, part):
-            expected |= _under(part, LINEAR)
+    for part in (_under(*row) for row in optional):
+        if part & body:
+            expected |= part
     return _under(prefix, expected)
 
 
@@ -130,7 +131,7 @@ def _block_keys(body: set[str]) -> set[str]:
     expected: set[str] = set()
     for number in range(max(numbers, default=0) + 1):
         prefix = f"blocks.{number}."
-        attention, mlp = (_has(body, *_under(prefix, names)) for names in (ATTENTION, MLP))
+        attention, mlp = (_under(prefix, names) & body for names in (ATTENTION, MLP))
         if attention or not mlp:
             expected |= _under(prefix, (*ATTENTION, *["attn.qkv.bias"] * has_qkv_bias))
         if mlp or not attention:
@@ -138,21 +139,5 @@ def _block_keys(body: set[str]) -> set[str]:
     return expected
 
 
-def _side_layer_keys(body: set[str]) -> set[str]:
-    """Return all keys of the side layers that exist: of six steps (enlarge, project) or of three (project)."""
-    expected: set[str] = set()
-    for level in (1, 2, 3, 4):
-        prefix = f"side_layer{level}."
-        if _has(body, prefix):
-            convs = (0, 3) if _has(body, f"{prefix}3.", f"{prefix}4.") else (0,)
-            expected |= {f"{prefix}{i}.weight" for i in convs}
-            expected |= {f"{prefix}{i + 1}.{name}" for i in convs for name in BATCH_NORM}
-    return expected
-
-
 def _under(prefix: str, names: Iterable[str]) -> set[str]:
     return {prefix + name for name in names}
-
-
-def _has(keys: Iterable[str], *prefixes: str) -> bool:
-    return any(key.startswith(prefixes) for key in keys)
