@@ -39,7 +39,7 @@ def noise_bits(seeds: np.ndarray, images: Tensor) -> Tensor:
     shape = images.shape[1:]
     counter = torch.arange(shape.numel(), device=images.device).view(shape)
     key = to_device(mix_bits(seeds).reshape(-1, 1, 1, 1), images.device)
-    return mix_bits((counter * 0x9E3779B1 & WORD) ^ key)
+    return mix_bits(counter ^ key)
 
 
 def mix_bits(words: Tensor | np.ndarray) -> Tensor | np.ndarray:
