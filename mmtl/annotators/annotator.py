@@ -12,19 +12,12 @@ from mmtl.annotators.images import ResizeToInput
 
 @dataclass(frozen=True)
 class Inference:
-    """How the annotator is run.
+    """How the annotator is run."""
 
-    Attributes:
-        crops: n > 1 also annotates n x n tiles of the image at n times the size, and averages.
-        flip: whether to average with the mirrored image.
-        amp: type of mixed precision, None for full precision.
-        channels_last: whether images and weights are channels-last in memory.
-    """
-
-    crops: int = 1
-    flip: bool = False
-    amp: torch.dtype | None = None
-    channels_last: bool = False
+    crops: int = 1  # n > 1 also annotates n x n tiles of the image at n times the size, and averages
+    flip: bool = False  # average with the mirrored image
+    amp: torch.dtype | None = None  # type of mixed precision, None for full precision
+    channels_last: bool = False  # memory layout of images and weights
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that change the maps as plain JSON values."""
@@ -58,26 +51,15 @@ def averaged_logits(dense: nn.Module, images: torch.Tensor, crops: int, flip: bo
 
 @dataclass
 class Annotator:
-    """A dense classifier and how images become its input.
+    """A dense classifier and how images become its input."""
 
-    Attributes:
-        dense: normalized images [B, 3, H, W] -> logits [B, h, w, K].
-        normalize: uint8 BGR images [B, 3, H, W] -> normalized images on the device.
-        size_hw: input size in pixels, None when the classifier's config does not set it.
-        interpolation: how images are resized, as mmcv.imresize names it.
-        backend: resize backend of mmcv, "cv2" or "pillow".
-        description: name, config and weights hash, plain JSON values.
-        normalization: mean, std and channel order, plain JSON values.
-        inference: how it is run.
-    """
-
-    dense: nn.Module
-    normalize: nn.Module
-    size_hw: tuple[int, int] | None
-    interpolation: str
-    backend: str
-    description: dict[str, Any]
-    normalization: dict[str, Any]
+    dense: nn.Module  # normalized images [B, 3, H, W] -> logits [B, h, w, K]
+    normalize: nn.Module  # uint8 BGR images [B, 3, H, W] -> normalized images on the device
+    size_hw: tuple[int, int] | None  # input size in pixels, None when the classifier's config does not set it
+    interpolation: str  # as mmcv.imresize names it
+    backend: str  # of mmcv.imresize, "cv2" or "pillow"
+    description: dict[str, Any]  # name, config and weights hash, plain JSON values
+    normalization: dict[str, Any]  # mean, std and channel order, plain JSON values
     inference: Inference = field(default_factory=Inference)
 
     def __post_init__(self) -> None:

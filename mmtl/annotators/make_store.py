@@ -37,11 +37,7 @@ def annotate_folder(annotator: Annotator, images: Path, folder: Path, options: O
 def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options) -> Job:
     """Determine everything that is known before the first image is annotated.
 
-    Args:
-        annotator: the annotator.
-        root: image root; class folders, sorted, are the class indices.
-        folder: folder of the store.
-        options: how score maps are made.
+    The class folders of the image root, sorted, are the class indices.
 
     Raises:
         FileNotFoundError: The image root or a class folder contains no image.

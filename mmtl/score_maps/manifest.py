@@ -29,19 +29,12 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a store except its maps.
+    """Everything about a store except its maps."""
 
-    Attributes:
-        settings: What all shards share: layout, score type, annotator, preprocessing.
-        shards: In the order of the index's shard numbers.
-        index_sha256: Checksum of the index file.
-        undecodable: Keys of images that could not be decoded and have no map.
-    """
-
-    settings: dict[str, Any]
-    shards: list[ShardEntry]
+    settings: dict[str, Any]  # what all shards share: layout, score type, annotator, preprocessing
+    shards: list[ShardEntry]  # in the order of the index's shard numbers
     index_sha256: str
-    undecodable: list[str]
+    undecodable: list[str]  # keys of images that could not be decoded and have no map
 
     @property
     def num_maps(self) -> int:

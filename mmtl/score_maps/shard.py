@@ -66,11 +66,8 @@ class ShardWriter:
     ) -> None:
         """Add keys, footer and checksum, and rename the file.
 
-        Args:
-            settings: Settings that all shards of the store share.
-            unit: Number of the work unit; shards are ordered by it.
-            undecodable: Keys of the unit's images that could not be decoded.
-            counts: Further numbers, such as the annotator's correct predictions.
+        All shards of a store share the settings and are ordered by their unit. Counts are further numbers to store,
+        such as the annotator's correct predictions.
         """
         offsets = np.zeros(len(self.keys) + 1, "<u4")
         np.cumsum([len(key) for key in self.keys], out=offsets[1:])

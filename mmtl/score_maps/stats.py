@@ -44,21 +44,13 @@ def _x_log_x(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StoreStats:
-    """Statistics of a sample of maps.
-
-    Attributes:
-        maps: Number of maps in the sample.
-        entropy: Mean entropy of their cells in nats.
-        confidence: Mean probability of a cell's top-1 class.
-        top1: Share of maps whose pooled top-1 class is their folder's; None without K class folders.
-        agreeing_cells: Share of cells whose top-1 class is the folder's; None likewise.
-    """
+    """Statistics of a sample of maps."""
 
     maps: int
-    entropy: float
-    confidence: float
-    top1: float | None
-    agreeing_cells: float | None
+    entropy: float  # mean over the cells, in nats
+    confidence: float  # mean probability of a cell's top-1 class
+    top1: float | None  # share of maps whose pooled top-1 class is their folder's; None without K class folders
+    agreeing_cells: float | None  # share of cells whose top-1 class is the folder's; None likewise
 
 
 def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:

@@ -75,9 +75,10 @@ def test_an_absent_key_is_named_with_the_store(tmp_path):
         store["b/0.png"]
 
 
-def test_keys_with_equal_hashes_are_distinguished(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_module, "key_hash", lambda key: len(key))
-    monkeypatch.setattr("mmtl.score_maps.writer.key_hash", lambda key: len(key))
+@pytest.mark.parametrize("smallest", [0, 2**20 - 8, 2**32 - 9])  # the first bucket of hashes, two buckets, the last
+def test_keys_with_equal_hashes_are_distinguished(tmp_path, monkeypatch, smallest):
+    monkeypatch.setattr(index_module, "key_hash", lambda key: smallest + len(key))
+    monkeypatch.setattr("mmtl.score_maps.writer.key_hash", lambda key: smallest + len(key))
     maps = write_store(tmp_path / "s", 12, shard_bytes=1000)
     store = ScoreMapStore(tmp_path / "s")
     for key, score_map in maps.items():
