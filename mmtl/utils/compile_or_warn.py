@@ -2,25 +2,34 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmengine.logging import print_log
+from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 
 class CompiledOrEager:
-    """Compile a function with options of ``torch.compile``; warn and run eager if its first call fails to compile."""
+    """A function of a module, compiled for training; it warns and runs eager if the first call cannot be compiled.
+
+    In evaluation mode, where sizes vary, it runs eager.
+
+    Args:
+        function: its first argument is the module.
+        options: options of ``torch.compile``.
+    """
 
     def __init__(self, function: Callable, options: dict) -> None:
         self.function, self.compiled = function, torch.compile(function, **options)
         self.works = False
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
+    def __call__(self, module: nn.Module, *args: object, **kwargs: object) -> object:
         """Call the function."""
-        if self.compiled is None:
-            return self.function(*args, **kwargs)
+        if self.compiled is None or not module.training:
+            return self.function(module, *args, **kwargs)
         try:
-            result = self.compiled(*args, **kwargs)
+            result = self.compiled(module, *args, **kwargs)
         except TorchDynamoException as error:
             if self.works:
                 raise
@@ -31,9 +40,14 @@ class CompiledOrEager:
                 level=logging.WARNING,
             )
             self.compiled = None
-            return self.function(*args, **kwargs)
+            return self.function(module, *args, **kwargs)
         self.works = True
         return result
 
     def __deepcopy__(self, memo: dict) -> "CompiledOrEager":
         return self  # like a function
+
+
+def compile_forward(module: nn.Module, options: dict) -> None:
+    """Compile the forward pass of a module for training; a copy of the module uses its own weights."""
+    module.forward = partial(CompiledOrEager(type(module).forward, options), module)

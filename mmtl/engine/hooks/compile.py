@@ -1,8 +1,12 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from mmtl.registry import HOOKS
+from mmtl.utils.compile_or_warn import compile_forward
 from mmtl.utils.model_parts import unwrap_model
+
+PARTS = ("backbone", "neck", "decode_head", "auxiliary_head")
 
 
 @HOOKS.register_module()
@@ -11,8 +15,8 @@ class CompileHook(Hook):
 
     A training step contains data preparation with random draws, mixed-precision contexts and the optimizer, which
     break it into many graphs that are compiled again and again. With this hook ``--cfg-options compile=True`` compiles
-    the losses of :class:`mmtl.TokenLabelClassifier` as one graph, also under distributed training; of any other model
-    backbone and neck.
+    the losses of :class:`mmtl.TokenLabelClassifier` as one graph, also under distributed training. Of a segmentor it
+    compiles backbone, neck and heads as one graph each, up to the logits.
     """
 
     priority = "VERY_HIGH"
@@ -28,9 +32,7 @@ class CompileHook(Hook):
         if hasattr(model, "compile_training"):
             model.compile_training(**options)
         else:
-            for name in ("backbone", "neck"):
-                if getattr(model, name, None) is not None:
-                    getattr(model, name).compile(**options)
-        runner.logger.info(
-            "The model is compiled. The first iterations, and the first of each new input size, are slow."
-        )
+            for part in (getattr(model, name, None) for name in PARTS):
+                for module in part if isinstance(part, nn.ModuleList) else filter(None, [part]):
+                    compile_forward(module, options)
+        runner.logger.info("The model is compiled. The first iterations, and the first of a new input size, are slow.")
