@@ -81,7 +81,7 @@ def write_images(folder: Path, count: int = 64) -> Path:
             image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
         path = folder / f"class_{index % 8}" / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), image.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        cv2.imwrite(str(path), image.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 94])
     return folder
 
 

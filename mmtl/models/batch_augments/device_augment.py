@@ -60,7 +60,12 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
 
     Returns:
         Tensor: uint8 [B, 3, H, W]; the argument is left as it was.
+
+    Raises:
+        ValueError: The images are not uint8.
     """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"Images to augment must be uint8, got {images.dtype}. Load them without to_float32.")
     images = images.clone()
     work = list(_schedule(unpack_draws(draws.numpy())))
     if work:

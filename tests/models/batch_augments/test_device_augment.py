@@ -179,6 +179,11 @@ def test_no_draws_return_the_images():
     torch.testing.assert_close(augment_images(images, torch.zeros(1, 0, DRAW_SIZE)), images, rtol=0, atol=0)
 
 
+def test_images_of_another_type_are_refused():
+    with pytest.raises(ValueError, match="must be uint8, got torch.float32.*to_float32"):
+        augment_images(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, DRAW_SIZE))
+
+
 class CountedOperators(TorchDispatchMode):
     """Counts the operators that PyTorch dispatches."""
 
