@@ -197,9 +197,9 @@ def _safe_globals(path: Path) -> list:
 
     torch refuses functions of modules such as ``os`` even so.
     """
-    modules = ("numpy._core.multiarray", "numpy.core.multiarray")
-    arrays = [(np._core.multiarray._reconstruct, f"{name}._reconstruct") for name in modules]
-    arrays += [(np._core.multiarray.scalar, f"{name}.scalar") for name in modules]
+    arrays = []
+    for module in ("numpy._core.multiarray", "numpy.core.multiarray"):  # NumPy 2's and 1's name
+        arrays += [(getattr(np._core.multiarray, name), f"{module}.{name}") for name in ("_reconstruct", "scalar")]
     dtypes = [type(np.dtype(kind)) for kind in (bool, "f4", "f8", "i4", "i8", "u1", "u4", "u8")]
     try:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)

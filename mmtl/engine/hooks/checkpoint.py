@@ -35,20 +35,17 @@ class CheckpointHook(hooks.CheckpointHook):
 
     Args:
         max_keep_ckpts: number of checkpoints to keep, not 1: the parent removes the oldest before it writes the next.
-        backend_args: where to write; a local file by default.
-        *args: as of the parent, like the other keyword arguments.
+        *args: as of the parent, like the keyword arguments; without ``backend_args`` a local file is written.
     """
 
-    def __init__(
-        self, *args: Any, max_keep_ckpts: int = 2, backend_args: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, max_keep_ckpts: int = 2, **kwargs: Any) -> None:
         if max_keep_ckpts == 1:
             raise ValueError(
                 "max_keep_ckpts of mmtl.CheckpointHook must be 2 or more, or -1 to keep all, got 1. The oldest "
                 "checkpoint is removed before the next is written: a kill in between would leave none."
             )
-        backend_args = backend_args or {"backend": BACKEND}
-        super().__init__(*args, max_keep_ckpts=max_keep_ckpts, backend_args=backend_args, **kwargs)
+        kwargs["backend_args"] = kwargs.get("backend_args") or {"backend": BACKEND}
+        super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)
 
     def before_run(self, runner: Runner) -> None:
         """Make mmengine resume from an intact checkpoint."""

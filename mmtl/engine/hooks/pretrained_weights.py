@@ -67,10 +67,6 @@ class PretrainedWeightsHook(Hook):
         self._log(runner)
         self.missing, self.unused = [], []
 
-    def before_val(self, runner: Runner) -> None:
-        """Raise an error if parts of the model are untrained."""
-        self.before_test(runner)
-
     def before_test(self, runner: Runner) -> None:
         """Raise an error if parts of the model are untrained or parts of the checkpoint are unused."""
         self._log(runner)
@@ -84,6 +80,8 @@ class PretrainedWeightsHook(Hook):
                 f"The checkpoint has {_summary(self.unused, True)}, which this model lacks, so the tested model would "
                 "not be the trained one. Give the config that the checkpoint was trained with."
             )
+
+    before_val = before_test
 
     def _log(self, runner: Runner) -> None:
         if self.report:

@@ -18,12 +18,7 @@ from mmtl.registry import HOOKS
 def scaled_momentum(momentum: float, base_steps: int, steps: int) -> float:
     """Return the momentum that forgets as much over ``steps`` steps as ``momentum`` does over ``base_steps``.
 
-    (1 - scaled) ** steps = (1 - momentum) ** base_steps.
-
-    Args:
-        momentum: share of the new weights at each of ``base_steps`` steps; 1 - decay.
-        base_steps: length of the run that ``momentum`` was chosen for.
-        steps: length of the current run.
+    (1 - scaled) ** steps = (1 - momentum) ** base_steps. The momentum, 1 - decay, is the share of the new weights.
     """
     return -math.expm1(base_steps / steps * math.log1p(-momentum))
 

@@ -23,14 +23,9 @@ def settings_of(group: dict) -> dict:
 def merge_state(members: Sequence[Sequence[int]], optimizer: Optimizer, state_dict: dict) -> dict | None:
     """Convert the state of an optimizer with one group per parameter to merged groups; a pre-hook of loading.
 
-    Args:
-        members: for each merged group the indices of its parameters in the order of the constructor.
-        optimizer: optimizer that loads the state.
-        state_dict: state to load; None is returned if it does not have one group per parameter.
-
-    Raises:
-        ValueError: If parameters of one merged group have different settings in the state, or parameters have
-            different initial learning rates, by which the schedulers of the checkpoint were set up.
+    ``members`` are for each merged group the indices of its parameters in the order of the constructor. They must have
+    equal settings in the state, and all the same initial rate, by which the schedulers of the checkpoint were set up.
+    None is returned for a state of other groups.
     """
     groups = state_dict["param_groups"]
     if len(groups) == len(members) or len(groups) != sum(map(len, members)):
