@@ -5,7 +5,7 @@
 #            --launcher slurm --gpus 16 --gpus-per-node 8 --partition PARTITION
 #            --cfg-options compile=True optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     16 GPUs x 64 = 1024 images, lr 1e-3
-# Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
+# Length:    300 epochs + 10 at the floor = 310 x 1251 (1,281,167 images / 1024) = 387,810 steps
 # Quoted:    86.2 % top-1 (paper, which does not state whether it was trained so or fine-tuned from 224)
 # Measured:  not yet run
 _base_ = [

@@ -6,7 +6,7 @@
 #            --cfg-options compile=True optim_wrapper.type=mmtl.BFloat16OptimWrapper
 #            load_from=work_dirs/lvvit-large_8xb128-tokenlabel-300e_in1k/epoch_310.pth
 # Batch:     8 GPUs x 64 = 512 images, lr 5e-6
-# Length:    30 epochs = 30 x 2503 (1,281,167 images / 512) = 75,090 steps
+# Length:    30 epochs = 30 x 2502 (1,281,167 images / 512) = 75,060 steps
 # Quoted:    86.4 % top-1 (paper)
 # Measured:  not yet run
 _base_ = [

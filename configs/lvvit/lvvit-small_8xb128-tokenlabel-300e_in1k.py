@@ -6,7 +6,7 @@
 #            --launcher pytorch --gpus 8
 #            --cfg-options compile=True optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     8 GPUs x 128 = 1024 images, lr 1.6e-3 (with another batch add --auto-scale-lr)
-# Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
+# Length:    300 epochs + 10 at the floor = 310 x 1251 (1,281,167 images / 1024) = 387,810 steps
 # Quoted:    83.3 % top-1 (paper)
 # Measured:  not yet run
 _base_ = [

@@ -9,7 +9,7 @@
 #            --cfg-options model.head.num_classes=102 train_dataloader.dataset.data_root=data/flowers102
 #            val_dataloader.dataset.data_root=data/flowers102 test_dataloader.dataset.data_root=data/flowers102
 # Batch:     8 GPUs x 64 = 512 images, lr 1e-4
-# Length:    100 epochs = 100 x 98 (50,000 images / 512) = 9,800 steps
+# Length:    100 epochs = 100 x 97 (50,000 images / 512) = 9,700 steps
 # Measured:  not yet run
 _base_ = [
     "../_base_/models/lvvit/small.py",

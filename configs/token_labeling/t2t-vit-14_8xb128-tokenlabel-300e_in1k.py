@@ -8,7 +8,7 @@
 #            --cfg-options optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     8 GPUs x 128 = 1024 images, lr 1e-3 (mmpretrain's 5e-4 x 1024 / 512);
 #            the rest as LV-ViT-S
-# Length:    300 epochs + 10 at the floor = 310 x 1252 (1,281,167 images / 1024) = 388,120 steps
+# Length:    300 epochs + 10 at the floor = 310 x 1251 (1,281,167 images / 1024) = 387,810 steps
 # Measured:  not yet run; 21.9 M parameters with both heads
 _base_ = "../_base_/token_labeling_in1k.py"
 model = dict(

@@ -106,17 +106,37 @@ def test_fine_tuning_at_a_larger_size_holds_its_rate(path):
     assert load(path).optim_wrapper.optimizer.weight_decay == 1e-8
 
 
-@pytest.mark.parametrize("path", PRETRAINING + FINE_TUNING, ids=stem)
+@pytest.mark.parametrize("path", FINE_TUNING + [path for path in CONFIGS if "-100e_" in path.stem], ids=stem)
+def test_fine_tuning_averages_no_weights_unless_a_config_adds_the_hook(path, tmp_path):
+    config = load(path)
+    assert not config.get("custom_hooks")
+    child = tmp_path / "child.py"
+    child.write_text(f"_base_ = {str(path)!r}\ncustom_hooks = [dict(_base_.ema, base_steps=1000)]\n")
+    (hook,) = load(child).custom_hooks
+    assert HOOKS.build(hook).momentum == 8e-5
+
+
+@pytest.mark.parametrize("path", PRETRAINING, ids=stem)
 def test_average_has_the_released_decay_at_the_full_length_and_its_horizon_at_others(path):
     config = load(path)
     gpus, batch = (int(n) for n in path.stem.split("_")[1].split("-")[0].split("xb"))
     assert gpus * batch == config.auto_scale_lr.base_batch_size
-    steps = config.train_cfg.max_epochs * -(-1_281_167 // (gpus * batch))
+    steps = config.train_cfg.max_epochs * (1_281_167 // (gpus * batch))
     hook = next(hook for hook in config.custom_hooks if hook.type == "mmtl.ScaledEMAHook")
     assert 1 - scaled_momentum(hook.momentum, hook.base_steps, steps) == pytest.approx(0.99992, abs=1e-9)
     # One GPU has eight times the steps, and each of them counts an eighth.
     assert scaled_momentum(hook.momentum, hook.base_steps, 8 * steps) == pytest.approx(1e-5, rel=1e-3)
     assert hook.update_buffers
+
+
+@pytest.mark.parametrize("path", PRETRAINING + FINE_TUNING, ids=stem)
+def test_an_incomplete_last_batch_is_dropped_as_released(path):
+    config = load(path)
+    images_per_rank = -(-1_281_167 // (config.auto_scale_lr.base_batch_size // config.train_dataloader.batch_size))
+    steps = images_per_rank // config.train_dataloader.batch_size
+    assert config.train_dataloader.drop_last
+    assert steps == config.steps_per_epoch == {1024: 1251, 512: 2502}[config.auto_scale_lr.base_batch_size]
+    assert f"x {steps} (1,281,167 images" in path.read_text()  # the header's arithmetic
 
 
 def test_schedules_and_hooks_build(path):

@@ -38,10 +38,20 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "train_dataloader.dataset.pipeline.2.backend": "resize in uint8 by PyTorch, five times as fast",
         "train_dataloader.dataset.pipeline.*.on_device": "flip, RandAugment and erasing run on the device",
     },
+    "configs/*-*label-*300e_in1k*": {
+        "train_dataloader.drop_last": "released: no last step of fewer images",
+        "custom_hooks.0.base_steps": "1251 steps per epoch in place of 1252",
+    },
+    "configs/*-*label-*30e_in1k*": {
+        "train_dataloader.drop_last": "as in the pretraining",
+        "custom_hooks*": "released fine-tuning trains and validates the weights themselves, without an average",
+    },
     "configs/lvvit/lvvit-small_8xb128-tokenlabel-workeraugment-300e_in1k.py": {
         "": "new: the augmentation of OpenMMLab, in the workers",
     },
     "configs/lvvit/lvvit-small_8xb64-classlabel-100e_cifar100.py": {
+        "train_dataloader.drop_last": "as on ImageNet",
+        "custom_hooks*": "released fine-tuning trains and validates the weights themselves, without an average",
         "train_dataloader.dataset.pipeline.2.backend": "as on ImageNet",
         "train_dataloader.dataset.pipeline.*.on_device": "as on ImageNet",
     },

@@ -48,6 +48,7 @@ train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.valu
 loader = dict(batch_size=128, num_workers=8, persistent_workers=True)
 train_dataloader = dict(
     loader,
+    drop_last=True,  # as released: no step of fewer images at the full learning rate
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="mmtl.collate_training_batch", num_classes=1000),
     dataset=dict(type="ImageNet", data_root=data_root, split="train", pipeline=train_pipeline),

@@ -5,7 +5,7 @@ _base_ = "imagenet_adamw.py"
 max_lr, min_lr, warmup_lr = 1.6e-3, 1e-5, 1e-6
 warmup_epochs, cosine_epochs, cooldown_epochs = 5, 300, 10
 epochs = cosine_epochs + cooldown_epochs
-steps_per_epoch = 1252  # 1,281,167 images / 1024
+steps_per_epoch = 1251  # 1,281,167 images / 1024; an incomplete last batch is dropped
 
 optim_wrapper = dict(optimizer=dict(lr=max_lr))
 # Ratios, not rates: --auto-scale-lr multiplies max_lr by batch / 1024, and with it the start and the floor.
@@ -15,6 +15,6 @@ cosine = dict(type="CosineAnnealingLR", by_epoch=True, begin=warmup_epochs, conv
 cosine.update(eta_min_ratio=min_lr / max_lr, end=cosine_epochs)
 param_scheduler = [warmup, cosine]
 train_cfg = dict(max_epochs=epochs)
-# 0.99992 for 310 x 1252 = 388,120 steps is an average over 3.2 % of them.
+# 0.99992 for 310 x 1251 = 387,810 steps is an average over 3.2 % of them.
 custom_hooks = [dict(_base_.ema, base_steps=epochs * steps_per_epoch)]
 auto_scale_lr = dict(base_batch_size=1024)
