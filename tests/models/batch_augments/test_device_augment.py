@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.ramp_samples import ramp_sample
 from mmpretrain.registry import TRANSFORMS
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmtl.models import TokenLabelDataPreprocessor, collate_training_batch
 from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.utils.augment_draws import DRAW_SIZE, Operation, make_draw
 
@@ -207,6 +209,28 @@ def test_a_batch_of_the_recipe_takes_few_operators_and_never_waits_for_the_devic
     with CountedOperators() as operators:
         assert augment_images(images, draws).shape == images.shape
     assert operators.count <= 300
+
+
+def test_training_batch_of_the_recipe_has_few_tensors_and_takes_few_operators_to_prepare():
+    steps = [dict(type="mmtl.RandomResizedCrop", scale=32, backend="torch")]
+    steps += [dict(step, on_device=True) for step in (FLIP, RAND_AUGMENT, ERASE)]
+    chain = [TRANSFORMS.build(step) for step in (*steps, dict(type="mmtl.PackTokenLabelInputs"))]
+    samples = []
+    for seed in range(128):
+        np.random.seed(seed)
+        results = ramp_sample((40, 50))
+        for step in chain:
+            results = step(results)
+        samples.append(results)
+    batch = collate_training_batch(samples, num_classes=12)
+    augments = dict(augments=[dict(type="mmtl.MixToken")])
+    preprocessor = TokenLabelDataPreprocessor(
+        12, token_stride=8, smoothing=0.1, batch_augments=augments, mean=BGR_MEAN, std=BGR_STD, to_rgb=True
+    )
+    assert len(batch) <= 10 and {"augment", "frame_affines"} < set(batch)
+    with CountedOperators() as operators:
+        preprocessor(batch, training=True)
+    assert operators.count <= 400
 
 
 def erased(seed: int, operation: Operation = Operation.ERASE_NORMAL, box=(0, 0, 200, 150), **fields) -> np.ndarray:
