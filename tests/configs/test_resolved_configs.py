@@ -58,6 +58,9 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/*-*label-*e_*": {
         "train_dataloader.collate_fn.*": "workers send a batch as a flat dict of tensors",
     },
+    "configs/*/lvvit-[sml]*0k_*": {
+        "param_scheduler.1.begin": "released: the linear decay starts with the run and is multiplied by the warm-up",
+    },
     "configs/*/lvvit-nano_upernet_*": {
         "test_pipeline.*": "MMSegmentation's inference_model reads it; these recipes lacked it",
     },

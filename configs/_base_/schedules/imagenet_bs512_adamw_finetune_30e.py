@@ -1,6 +1,6 @@
 # Fine-tuning at a larger image size, released values for S at 384: AdamW, constant 5e-6 for a batch of 512, weight
-# decay 1e-8, no average of the weights. Ours: the length (the released command leaves it at 300 epochs), and no warm-up
-# (there: 5 epochs from 1e-6).
+# decay 1e-8, no average of the weights. Ours: the length (the released command leaves it at 300 epochs), and no
+# warm-up (there: 5 epochs from 1e-6).
 #
 # To average the weights too, add to a recipe, with `ema` of imagenet_adamw.py:
 # custom_hooks = [dict(_base_.ema, base_steps=_base_.epochs * _base_.steps_per_epoch)]
