@@ -17,13 +17,13 @@ from mmtl.utils.cli import add_config_arguments, check_minimum, run_tool, tool_p
 SHOWN = 10  # problems of a kind that are printed without --all
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Check the data of a config; exit code 1 when there are problems."""
     parser = tool_parser(__doc__)
     add_config_arguments(parser, "a segmentation config")
     parser.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1), help="processes that read files")
     parser.add_argument("--all", action="store_true", help=f"print every problem, not {SHOWN} of a kind")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     check_minimum(args, 1, "jobs")
     splits = check_segmentation(args.config, args.jobs, args.cfg_options)
     return int(print_report(splits, None if args.all else SHOWN) > 0)

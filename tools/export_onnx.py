@@ -12,7 +12,7 @@ from mmtl.apis.export_onnx import export_onnx
 from mmtl.utils.cli import run_tool, tool_parser
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Export one model."""
     parser = tool_parser(__doc__)
     parser.add_argument("config", type=Path, help="config of the model")
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, help="weights (default: random ones)")
     size_help = "side, or H and W (default: that of the test windows, or of the backbone)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size_help)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     height, width = export_onnx(args.config, args.target, args.checkpoint, args.image_size)
     print(f"{args.target}: images [B, 3, {height}, {width}] -> logits")
 

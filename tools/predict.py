@@ -16,7 +16,7 @@ from mmtl.apis.predict import predict
 from mmtl.utils.cli import add_device_argument, add_out_argument, check_minimum, run_tool, tool_parser
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Write one table."""
     parser = tool_parser(__doc__)
     parser.add_argument("config", type=Path, help="a classification config")
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
     add_device_argument(parser)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     check_minimum(args, 1, "topk", "batch_size")
     check_minimum(args, 0, "workers")
     rows, undecodable = predict(**vars(args))

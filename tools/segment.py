@@ -18,7 +18,7 @@ from mmtl.utils.cli import add_config_arguments, add_device_argument, add_out_ar
 SHOWN = 10  # images that are listed when they could not be segmented
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Segment images; an error at the end lists those that could not be."""
     parser = tool_parser(__doc__)
     add_config_arguments(parser, "a segmentation config")
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_out_argument(parser, "folder to write")
     parser.add_argument("--opacity", type=float, default=0.5, help="of the colors (default: %(default)s)")
     add_device_argument(parser)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     count, failures = segment(**vars(args))
     print(f"{args.out}: {count} images segmented")
     if failures:

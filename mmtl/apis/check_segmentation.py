@@ -89,12 +89,7 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
 
 
 def check_pair(
-    pair: Mapping,
-    *,
-    load_image: BaseTransform,
-    load_labels: BaseTransform | None,
-    num_classes: int,
-    ignore_index: int,
+    pair: Mapping, load_image: BaseTransform, load_labels: BaseTransform | None, num_classes: int, ignore_index: int
 ) -> PairReport:
     """Check one entry of a dataset's list with the pipeline's own loading, which may have none for labels."""
     path = pair.get("seg_map_path")

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from mmtl.demo.results import RESULTS_HEADER, results, training_position
+from mmtl.demo.results import results, training_position
 from mmtl.demo.steps import WORK, Step, make_steps
 from mmtl.utils.atomic_file import atomic_file
 
@@ -32,7 +32,7 @@ def run_demo(configs: Path, restart: bool = False) -> int:
     except KeyboardInterrupt:
         console.print("Stopped. Run the demo again to continue from here.")
         return 130
-    table = Table(*RESULTS_HEADER, title="Results of the demo", title_justify="left")
+    table = Table("model", "measure", "%", "minutes", title="Results of the demo", title_justify="left")
     for row in results(WORK):
         table.add_row(*(f"{value:.2f}" if isinstance(value, float) else value for value in row))
     console.print(table)

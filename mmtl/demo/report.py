@@ -24,7 +24,7 @@ from mmtl.score_maps import ScoreMap, ScoreMapStore
 from mmtl.score_maps.stats import cell_probabilities
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.read_image import read_image
-from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches, paint_mask
+from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches
 
 PACKAGES = ("mmtl", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain", "onedl-mmsegmentation")
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -45,7 +45,7 @@ def write_report(work: Path = WORK) -> Path:
 
 def report_values(work: Path) -> dict[str, Any]:
     """Return the values that the template shows."""
-    rows, steps = results(work), list(read_steps(work).values())
+    rows = results(work)
     segmentation = run_config(work / "segmentation_token_labels")
     metainfo = segmentation.val_dataloader.dataset.metainfo
     data = Path(segmentation.val_dataloader.dataset.data_root).parent
@@ -66,7 +66,7 @@ def report_values(work: Path) -> dict[str, Any]:
         score_maps=embed(draw_score_maps(store, data / "classification/train", names[1:], palette[1:])),
         mixed=embed(draw_mixed_images(work, names[1:], palette[1:])),
         segmentation=embed(draw_segmentation(work, data / "segmentation", names, palette)),
-        steps=steps,
+        steps=read_steps(work).values(),
         date=time.strftime("%Y-%m-%d"),
         machine=f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}",
         versions=", ".join(f"{name} {version(name)}" for name in PACKAGES),
@@ -173,7 +173,7 @@ def draw_segmentation(work: Path, data: Path, names: list[str], palette: np.ndar
         true = read_mask(data / "annotations/validation" / path.name)
         panels += [
             (read_image(data / "images/validation" / path.name)[..., ::-1], path.stem),
-            (paint_mask(true, palette), "true mask"),
-            (paint_mask(read_mask(path), palette), "predicted mask"),
+            (palette[true], "true mask"),
+            (palette[read_mask(path)], "predicted mask"),
         ]
     return draw_panels(panels, 6, names, palette)

@@ -12,7 +12,6 @@ MEASURED = [
     ("segmentation_class_labels", "UperNet on LV-ViT, class labels only", "mIoU", "mIoU"),
     ("segmentation_token_labels", "UperNet on LV-ViT, token labels + MixToken", "mIoU", "mIoU"),
 ]
-RESULTS_HEADER = ["model", "measure", "%", "minutes"]
 
 
 class Curve(NamedTuple):

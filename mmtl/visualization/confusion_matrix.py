@@ -17,14 +17,9 @@ BAR_TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
 
 
 def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draw the matrix normalized by row; rows of classes without a pixel are gray.
+    """Draw counts [K, K], truth by prediction, normalized by row, as uint8 [H, W, 3] RGB.
 
-    Args:
-        counts: [K, K] pixels, truth by prediction.
-        names: K class names.
-
-    Returns:
-        np.ndarray: uint8 [H, W, 3], RGB.
+    Rows of classes without a pixel are gray.
     """
     shares, few = row_shares(counts), len(names) <= NUMBERS_UP_TO
     side = max(4.0, (0.42 if few else 0.15) * len(names))  # of the matrix, in inches

@@ -16,21 +16,13 @@ PANEL_INCHES, LEGEND_INCHES = 2.2, 2.6
 
 
 class TokenPrediction(NamedTuple):
-    """A model's prediction on one image.
+    """A model's prediction on one image."""
 
-    Attributes:
-        image: uint8 [H, W, 3], RGB.
-        title: true class and predicted class.
-        attention: float [h, w], share of the class token's attention; None without attention or class token.
-        top_class: int [h, w], most likely class of every patch token.
-        probability: float [h, w], its probability.
-    """
-
-    image: np.ndarray
-    title: str
-    attention: np.ndarray | None
-    top_class: np.ndarray
-    probability: np.ndarray
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    title: str  # true class and predicted class
+    attention: np.ndarray | None  # [h, w], share of the class token's; None without attention or class token
+    top_class: np.ndarray  # [h, w], most likely class of every patch token
+    probability: np.ndarray  # [h, w], of that class
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from mmtl.demo.report import cell_agreement, dense_probabilities, embed, write_r
 from mmtl.demo.results import Curve, read_curve, training_position
 from mmtl.demo.steps import DATA, WORK, make_steps
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
-from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches, paint_mask
+from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches
 
 PALETTE = np.array([[230, 159, 0], [86, 180, 233], [0, 158, 115]], np.uint8)
 
@@ -90,10 +90,6 @@ def test_each_cell_covers_its_part_of_the_image():
     assert np.array_equal(lay_over(image, cells, 1.0), cells.repeat(8, 0).repeat(8, 1))
     gray = lay_over(image, cells, 0.0)
     assert np.array_equal(gray[..., 0], gray[..., 1]) and np.array_equal(gray[..., 0], gray[..., 2])
-
-
-def test_masks_have_the_colors_of_their_classes():
-    assert np.array_equal(paint_mask(np.array([[2, 0, 255]]), PALETTE)[0], [PALETTE[2], PALETTE[0], (255, 255, 255)])
 
 
 class Elements(HTMLParser):
