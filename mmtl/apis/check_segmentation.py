@@ -43,29 +43,17 @@ class PairReport(NamedTuple):
 
 @dataclass
 class Split:
-    """One dataset of a config and what was found in it.
+    """One dataset of a config and what was found in it."""
 
-    Attributes:
-        name: 'train', 'val', 'test', or several of them that read the same files.
-        classes: names, as the dataset gives them.
-        num_classes: K of the decode head; labels 0 to K - 1 are known.
-        ignore_index: label without a class.
-        pairs: entries of the dataset's list.
-        check: checks one pair; picklable.
-        problems: found so far.
-        pixels: int64 [256], pixels of each label over all pairs.
-        images: int64 [256], number of annotations in which each label occurs.
-    """
-
-    name: str
-    classes: Sequence[str] = ()
-    num_classes: int = 0
-    ignore_index: int = 255
-    pairs: list[dict] = field(default_factory=list)
-    check: Callable[[dict], PairReport] | None = None
+    name: str  # "train", "val", "test", or several of them that read the same files
+    classes: Sequence[str] = ()  # names, as the dataset gives them
+    num_classes: int = 0  # K of the decode head; labels 0 to K - 1 are known
+    ignore_index: int = 255  # label without a class
+    pairs: list[dict] = field(default_factory=list)  # entries of the dataset's list
+    check: Callable[[dict], PairReport] | None = None  # checks one pair; picklable
     problems: list[Problem] = field(default_factory=list)
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))
-    images: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], of each label
+    images: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], in which it occurs
 
 
 def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None) -> list[Split]:
@@ -133,11 +121,7 @@ def read_labels(pair: Mapping, load: BaseTransform) -> tuple[np.ndarray | None, 
 
 
 def read_splits(cfg: Mapping) -> list[Split]:
-    """Return the datasets of a config, once each, with their lists of pairs.
-
-    Raises:
-        ValueError: The config has no dataset.
-    """
+    """Return the datasets of a config, once each, with their lists of pairs."""
     datasets: dict[str, tuple[list[str], Mapping]] = {}
     for name in ("train", "val", "test"):
         loader = cfg.get(f"{name}_dataloader")

@@ -34,8 +34,7 @@ class Settings:
 def make_demo_data(out: Path, settings: Settings) -> bool:
     """Make the dataset in a folder unless it is already there; return whether it was made.
 
-    ``tools/make_demo_data.py`` documents the layout. The folder is written under a temporary name and renamed at the
-    end: an interrupted run leaves no incomplete dataset.
+    The folder is written under a temporary name: an interrupted run leaves no incomplete dataset.
 
     Raises:
         ValueError: The folder has other content.

@@ -47,14 +47,7 @@ def draw_curves(work: Path) -> Figure:
 def draw_panels(
     panels: list[tuple[np.ndarray, str]], columns: int, names: Sequence[str] = (), palette: Sequence[np.ndarray] = ()
 ) -> Figure:
-    """Return images in a grid, with a legend of classes below.
-
-    Args:
-        panels: images of equal size, uint8 [H, W, 3] RGB, and their captions.
-        columns: images per row.
-        names: K class names.
-        palette: colors of the classes, uint8 [K, 3] RGB.
-    """
+    """Return images [H, W, 3] of equal size with captions in a grid, and a legend of the K classes' colors [K, 3]."""
     rows = -(-len(panels) // columns)
     height, width = panels[0][0].shape[:2]
     row_inches = WIDTH / columns * height / width + 0.3  # with the caption

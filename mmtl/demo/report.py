@@ -109,10 +109,7 @@ def dense_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
 def cell_agreement(store: ScoreMapStore, keys: list[str], masks: list[np.ndarray]) -> float:
     """Return the percentage of covered cells whose top-1 class is that of the object covering more than half of it.
 
-    Args:
-        store: score maps of grid h x w.
-        keys: images.
-        masks: one mask [H, W] for each image; 0 is the background, 1 + k is class k; H and W multiples of h and w.
+    ``masks`` [H, W] of the keys' images: 0 is the background, 1 + k is class k; H and W are multiples of the grid's.
     """
     hits, cells = 0, 0
     h, w = store.grid_hw

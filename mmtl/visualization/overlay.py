@@ -15,17 +15,14 @@ MIN_LINES = 8  # lines of the legend that fit beside the flattest image
 def draw_overlay(
     image: np.ndarray, mask: np.ndarray, names: Sequence[str], palette: np.ndarray, opacity: float = 0.5
 ) -> Image.Image:
-    """Lay class colors over an image and list the classes that occur beside it, the largest first.
+    """Lay class colors over an image and list the classes that occur at its right, the largest first.
 
     Args:
-        image: uint8 [H, W, 3], RGB.
+        image: uint8 [H, W, 3], RGB; keeps its size, or is enlarged by an integer if it is small.
         mask: class indices [H, W].
         names: K class names.
         palette: uint8 [K, 3], RGB.
         opacity: share of the colors in the result, 0 to 1.
-
-    Returns:
-        Image.Image: the image at its own size (or a multiple, if it is small) with the legend at its right.
     """
     overlay = Image.fromarray(cv2.addWeighted(image, 1 - opacity, palette[mask], opacity, 0))
     overlay = ImageOps.scale(overlay, max(1, math.ceil(MIN_SIDE / max(mask.shape))), Image.Resampling.NEAREST)
