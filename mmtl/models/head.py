@@ -135,9 +135,8 @@ class TokenLabelHead(ClsHead):
         losses["loss_token"] *= self.rank_weight(targets, patch_tokens.device)
         return losses | logs
 
-    @staticmethod
-    def rank_weight(targets: BatchTargets, device: torch.device) -> Tensor | float:
-        """Return the weight of this rank's token loss, computed beforehand where the step is compiled."""
-        if targets.rank_weight is not None:
+    def rank_weight(self, targets: BatchTargets, device: torch.device) -> Tensor | float:
+        """Return the weight of this rank's token loss; a compiled step has it computed beforehand."""
+        if targets.rank_weight is not None or not self.beta:
             return targets.rank_weight
         return rank_weight(None if targets.patch_tokens is None else targets.patch_tokens.row_weights, device)

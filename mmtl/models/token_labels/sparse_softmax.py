@@ -67,7 +67,7 @@ def sparse_softmax(logits: Tensor, classes: Tensor, num_classes: int) -> tuple[T
 
 
 def _softmax_over_all(logits: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same when there are no more classes than logits: every class gets a slot."""
+    """Compute :func:`sparse_softmax` if there are at most as many classes as logits: every class gets a slot."""
     sums = logits.new_zeros(*logits.shape[:-1], num_classes).scatter_add_(-1, classes.long(), logits)
     every_class = torch.arange(num_classes, device=classes.device).expand_as(sums)
     probabilities = sums.softmax(-1)
