@@ -16,11 +16,12 @@ work_dir = "work_dirs/demo/segmentation_token_labels"
 pretrained = "work_dirs/demo/token_labels/epoch_6.pth"
 
 model = dict(
-    # Images of other sizes are padded to full patches, in pairs, as the last level of the pyramid halves them.
-    data_preprocessor=dict(size=_base_.image_hw, test_cfg=dict(size_divisor=2 * _base_.nano.patch_size)),
+    data_preprocessor=dict(size=_base_.image_hw),
     backbone=dict(_base_.nano, init_cfg=dict(checkpoint=pretrained)),
     neck=dict(rescales=[4, 2, 1, 0.5]),
     decode_head=dict(pool_scales=(1, 2, 3), num_classes=_base_.num_classes),
+    # Images of other sizes are padded to full patches, in pairs, as the last level of the pyramid halves them.
+    test_cfg=dict(size_divisor=2 * _base_.nano.patch_size),
 )
 
 max_iters, warmup_iters = 300, 50

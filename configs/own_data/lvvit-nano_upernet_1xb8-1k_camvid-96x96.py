@@ -20,12 +20,12 @@ model = dict(
         mean=[125.3, 123.0, 113.9],
         std=[63.0, 62.1, 66.7],
         size=_base_.crop_size,
-        # A test image of 120 x 160 pixels is 30 x 40 patches; other sizes are padded to full patches.
-        test_cfg=dict(size_divisor=_base_.nano.patch_size),
     ),
     backbone=dict(_base_.nano, img_size=_base_.crop_size, init_cfg=dict(checkpoint=pretrained)),
     neck=dict(rescales=[2, 1, 0.5, 0.25]),
     decode_head=dict(num_classes=_base_.num_classes),
+    # A test image of 120 x 160 pixels is 30 x 40 patches; other sizes are padded to full patches.
+    test_cfg=dict(size_divisor=_base_.nano.patch_size),
 )
 
 optim_wrapper = dict(optimizer=dict(lr=6e-4))

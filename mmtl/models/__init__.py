@@ -1,6 +1,7 @@
 """Stations 3 to 5: a batch on the device, from the data preprocessor to the loss."""
 
 from mmtl.models.batch_augments import CutMix, MixToken
+from mmtl.models.build_segmentor import build_segmentor
 from mmtl.models.classifier import TokenLabelClassifier
 from mmtl.models.collate import collate_training_batch
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
@@ -15,5 +16,6 @@ __all__ = [
     "TokenLabelClassifier",
     "TokenLabelDataPreprocessor",
     "TokenLabelHead",
+    "build_segmentor",
     "collate_training_batch",
 ]

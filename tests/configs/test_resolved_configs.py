@@ -58,6 +58,11 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/*-*label-*e_*": {
         "train_dataloader.collate_fn.*": "workers send a batch as a flat dict of tensors",
     },
+    "configs/*/lvvit-*_*_*xb*-*x*": {
+        "model.type": "as released, windows are those of the unpadded image",
+        "model.data_preprocessor.test_cfg.size_divisor": "moved to model.test_cfg",
+        "model.test_cfg.size_divisor": "pads only what the backbone would not split into full patches",
+    },
     "configs/*/lvvit-[sml]*0k_*": {
         "param_scheduler.1.begin": "released: the linear decay starts with the run and is multiplied by the warm-up",
     },

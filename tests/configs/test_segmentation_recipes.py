@@ -58,7 +58,7 @@ def test_one_flag_tests_the_published_scales_with_and_without_a_flip(path: Path)
     assert [step.prob for step in flips] == [0, 1]
     assert cfg.tta_model.type == "SegTTAModel" and cfg.optim_wrapper.type == "OptimWrapper"  # what --amp replaces
     stride = MODELS.build(cfg.model.backbone).patch_size
-    assert cfg.model.data_preprocessor.test_cfg.size_divisor % stride == 0, "views need not consist of full patches"
+    assert cfg.model.test_cfg.size_divisor % stride == 0, "views need not consist of full patches"
     assert cfg.default_hooks.pretrained_weights.type == "mmtl.PretrainedWeightsHook"
 
 

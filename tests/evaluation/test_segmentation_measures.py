@@ -92,6 +92,30 @@ def test_a_window_that_covers_the_image_equals_one_pass_over_it(small):
     assert not torch.allclose(logits(model, "slide", larger), logits(model, "whole", larger), atol=0.1)
 
 
+@pytest.mark.parametrize("hw", [(64, 107), (91, 75), (50, 107)])
+def test_windows_are_those_of_the_unpadded_image(small, hw, monkeypatch):
+    """Padded to multiples of 16 first, the last window would begin up to 15 pixels later and end in zeros."""
+    model, seen = build(small), []
+    extract_feat = model.extract_feat
+    monkeypatch.setattr(model, "extract_feat", lambda window: seen.append(window) or extract_feat(window))
+    image = torch.randint(0, 255, (3, *hw), dtype=torch.uint8)
+    sample = SegDataSample(metainfo=dict(img_shape=hw, ori_shape=hw))
+    with torch.no_grad():
+        (result,) = model.test_step(dict(inputs=[image], data_samples=[sample]))
+        normalized = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))["inputs"]
+    last = normalized[..., max(hw[0] - 64, 0) :, max(hw[1] - 64, 0) :]
+    pad = -min(hw[0], 64) % 16  # only the window that is smaller than 64 pixels
+    assert torch.equal(seen[-1], torch.nn.functional.pad(last, (0, 0, 0, pad)))
+    assert result.seg_logits.data.shape[1:] == hw and seen[-1].shape[2:] == (64, 64)
+
+
+def test_full_images_of_any_size_are_padded_to_full_patches_and_cropped_back(small):
+    model = build(small)
+    image = torch.randn(1, 3, 50, 61)
+    padded = torch.nn.functional.pad(image, (0, 3, 0, 14))
+    torch.testing.assert_close(logits(model, "whole", image), logits(model, "whole", padded)[..., :50, :61])
+
+
 def test_views_mirror_their_prediction_with_the_image(small, tmp_path):
     """Averaged over both flips, a mirrored image gives the mirrored prediction; a single pass does not."""
     single = build(small)

@@ -2,7 +2,7 @@
 loss_decode = dict(type="CrossEntropyLoss", use_sigmoid=False)
 head = dict(dropout_ratio=0.1, align_corners=False, loss_decode=loss_decode)
 model = dict(
-    type="EncoderDecoder",
+    type="mmtl.EncoderDecoder",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
         mean=[123.675, 116.28, 103.53],

@@ -9,8 +9,7 @@ norm_cfg = dict(type="SyncBN")
 head = dict(_base_.head, num_classes=150)
 
 model = dict(
-    # Test images are padded to full patches; the prediction is cropped back.
-    data_preprocessor=dict(size=crop_hw, test_cfg=dict(size_divisor=16)),
+    data_preprocessor=dict(size=crop_hw),
     backbone=dict(
         arch="small",
         img_size=512,
@@ -31,6 +30,7 @@ model = dict(
         norm_cfg=norm_cfg,
         loss_decode=dict(_base_.loss_decode, loss_weight=0.4),
     ),
-    # Sliding window; the full image with --cfg-options model.test_cfg.mode=whole
-    test_cfg=dict(mode="slide", crop_size=crop_hw, stride=(341, 341)),
+    # Sliding window; the full image with --cfg-options model.test_cfg.mode=whole. What is smaller than a window, and the
+    # full image, are padded to multiples of size_divisor (full patches); the logits are cropped back.
+    test_cfg=dict(mode="slide", crop_size=crop_hw, stride=(341, 341), size_divisor=16),
 )

@@ -1,0 +1,15 @@
+"""``type='mmtl.EncoderDecoder'``, which imports MMSegmentation only when a config uses it."""
+
+from typing import Any
+
+from torch import nn
+
+from mmtl.registry import MODELS
+
+
+@MODELS.register_module(name="EncoderDecoder")
+def build_segmentor(**kwargs: Any) -> nn.Module:
+    """Return :class:`mmtl.models.segmentor.EncoderDecoder` with these arguments."""
+    from mmtl.models.segmentor import EncoderDecoder
+
+    return EncoderDecoder(**kwargs)

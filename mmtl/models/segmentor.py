@@ -1,0 +1,22 @@
+"""MMSegmentation's segmentor for backbones of patches. Only :mod:`mmtl.models.build_segmentor` imports this module."""
+
+import torch.nn.functional as F
+from mmseg.models import EncoderDecoder as MMSegEncoderDecoder
+from torch import Tensor
+
+
+class EncoderDecoder(MMSegEncoderDecoder):
+    """MMSegmentation's EncoderDecoder that pads what the backbone sees in a test to full patches.
+
+    With ``test_cfg.mode='slide'`` the windows are those of the unpadded image, and only a window whose sides are not
+    multiples of ``test_cfg.size_divisor`` (the image is smaller than the window) is padded, right and bottom. Padding
+    by the data preprocessor would shift the last windows into the padding.
+    """
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Return the logits [B, K, H, W] of images or windows [B, 3, H, W] of any size."""
+        height, width = inputs.shape[2:]
+        divisor = self.test_cfg.get("size_divisor", 1)
+        padded = F.pad(inputs, (0, -width % divisor, 0, -height % divisor))
+        metas = [{**batch_img_metas[0], "img_shape": padded.shape[2:]}]  # a torch.Size: heads prefer it to "pad_shape"
+        return super().encode_decode(padded, metas)[..., :height, :width]
