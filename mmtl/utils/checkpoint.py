@@ -11,6 +11,7 @@ training:
 5. The file's own entries.
 """
 
+import ast
 import hashlib
 import re
 import zipfile
@@ -21,7 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.model import PretrainedInit
+from mmengine.optim import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
@@ -84,6 +87,7 @@ def unwrap_weights(contents: Mapping[str, Any]) -> OrderedDict[str, Tensor]:
     if others or not weights:
         where = f"plain or under one of {', '.join(WRAPPINGS)}"
         raise ValueError(f"The checkpoint must hold tensors by name, {where}, got {shorten(others) or 'no weights'}.")
+    check_finite(weights)
     metadata = getattr(found, "_metadata", {})
     weights._metadata = OrderedDict((_without_module(name), value) for name, value in metadata.items())
     return weights
@@ -96,10 +100,17 @@ def _without_module(name: str) -> str:
 def dataset_meta(contents: Mapping[str, Any]) -> dict[str, Any]:
     """Return the dataset's ``classes`` and ``palette`` as far as a checkpoint's contents record them."""
     meta = contents.get("meta")
-    if not isinstance(meta, Mapping):
-        return {}
-    named = {name.lower(): meta[name] for name in ("CLASSES", "PALETTE") if meta.get(name) is not None}
-    return dict(meta.get("dataset_meta") or named)
+    meta = meta if isinstance(meta, Mapping) else {}
+    named = {name.lower(): meta.get(name) for name in ("CLASSES", "PALETTE")}
+    found = meta.get("dataset_meta") or named
+    found = (
+        {name: list(value) for name, value in found.items() if isinstance(value, list | tuple | np.ndarray)}
+        if isinstance(found, Mapping)
+        else {}
+    )
+    if not all(isinstance(name, str) for name in found.get("classes", ())):
+        del found["classes"]
+    return found
 
 
 def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
@@ -110,9 +121,8 @@ def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
 
 
 def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights, finite and just those that a model has; errors name their source."""
+    """Load weights, just those that a model has; errors name their source."""
     try:
-        check_finite(weights)
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
@@ -125,10 +135,10 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
         )
 
 
-def check_finite(weights: Mapping[str, Tensor], prefix: str = "") -> None:
+def check_finite(weights: Mapping[str, Any], prefix: str = "") -> None:
     """Raise an error with the name of the first weight under a prefix that is NaN or infinite."""
     for name, value in weights.items():
-        has_values = value.is_floating_point() and not value.is_meta
+        has_values = isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta
         if name.startswith(prefix) and has_values and not value.isfinite().all():
             raise ValueError(
                 f"{name} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
@@ -165,6 +175,46 @@ def unwrapped_init_cfg(init_cfg: dict | list[dict] | None) -> dict | list[dict] 
     return {**init_cfg, "checkpoint": unwrapped_path(str(init_cfg["checkpoint"]))}
 
 
+@CheckpointLoader.register_scheme(prefixes="", force=True)
+def load_from_local(filename: str, map_location: str | Callable | None = None) -> dict[str, Any]:
+    """Read a local file for whatever in MMEngine reads one: ``--resume``, ``mim test``, ``init_cfg``, inferencers.
+
+    MMEngine's own function unpickles a file without restriction when the restricted reading fails.
+    """
+    contents = read_checkpoint(Path(filename).expanduser())
+    for weights in (contents, *(contents[name] for name in WRAPPINGS if isinstance(contents.get(name), Mapping))):
+        check_finite(weights)
+    _remove_code(contents)
+    return contents
+
+
+def _remove_code(contents: dict[str, Any]) -> None:
+    """Remove config texts with code, which MMEngine executes: ``config`` on resuming, ``cfg`` in inferencers."""
+    hub = contents.get("message_hub")
+    for texts in (contents.get("meta"), hub.get("runtime_info") if isinstance(hub, dict) else None):
+        for name in ("config", "cfg"):
+            if isinstance(texts, dict) and name in texts and not _is_data(texts[name]):
+                del texts[name]
+
+
+def _is_data(config: Any) -> bool:
+    """Return whether a config text only assigns literals and ``dict(...)`` to names, as MMEngine writes it."""
+    try:
+        statements = ast.parse(config).body
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return False
+    names = {getattr(target, "id", None) for each in statements for target in getattr(each, "targets", [None])}
+    parts = [part for each in statements for part in ast.walk(getattr(each, "value", each))]
+    calls = [part.func for part in parts if isinstance(part, ast.Call)]
+    allowed = (ast.Call, ast.Name, ast.Load, ast.keyword, ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set)
+    allowed += (ast.UnaryOp, ast.USub)
+    return (
+        names.isdisjoint({None, "_base_", "dict"})
+        and all(isinstance(part, allowed) for part in parts)
+        and all(getattr(call, "id", None) == "dict" for call in calls)
+    )
+
+
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def load_from_unwrapped(filename: str, map_location: str | Callable | None = None) -> dict[str, Any]:
     """Read a checkpoint for mmengine, which knows only ``state_dict`` and plain weights.
@@ -174,7 +224,7 @@ def load_from_unwrapped(filename: str, map_location: str | Callable | None = Non
     """
     source = filename.removeprefix(SCHEME)
     path = Path(source).expanduser()
-    contents = read_checkpoint(path) if path.is_file() else CheckpointLoader.load_checkpoint(source, map_location)
+    contents = CheckpointLoader.load_checkpoint(str(path) if path.is_file() else source, map_location)
     try:
         weights = unwrap_weights(contents)
     except ValueError as error:
@@ -192,8 +242,17 @@ class _Placeholder:
     __init__ = __setstate__ = __setitem__ = _ignore
 
 
+def _annealing(owner: Any, name: str) -> Any:
+    """Stand for ``getattr``, with which a scheduler of the OneCycle policy pickles its function."""
+    known = name in ("_annealing_cos", "_annealing_linear")
+    return getattr(OneCycleParamScheduler, name) if known else _Placeholder()
+
+
 def _safe_globals(path: Path) -> list:
-    """Return what `torch.serialization.safe_globals` takes: NumPy's classes and a placeholder for all others.
+    """Return what `torch.serialization.safe_globals` takes.
+
+    These are what MMEngine resumes from, which is NumPy's arrays, the log and the function of OneCycle schedulers, and
+    a placeholder for all others.
 
     torch refuses functions of modules such as ``os`` even so.
     """
@@ -205,5 +264,6 @@ def _safe_globals(path: Path) -> list:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except ValueError:  # torch cannot list the classes in its old format
         unknown = []
-    placeholders = [(_Placeholder, name) for name in unknown if not name.startswith("numpy.")]
-    return [np.ndarray, np.dtype, *dtypes, *arrays, *placeholders]
+    known = [np.ndarray, np.dtype, *dtypes, *arrays, HistoryBuffer, (_annealing, "builtins.getattr")]
+    names = {f"{HistoryBuffer.__module__}.{HistoryBuffer.__name__}", "builtins.getattr", "getattr"}
+    return known + [(_Placeholder, name) for name in unknown if not name.startswith("numpy.") and name not in names]

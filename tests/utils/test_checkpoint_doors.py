@@ -186,6 +186,17 @@ def test_every_door_names_a_corrupt_file(door, states, tmp_path):
         check_loaded(DOORS[door], path, {})
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_refuses_weights_that_are_not_finite_by_name(door, states, tmp_path):
+    """Guards: NaN weights outside the backbone, in a decode head, were used silently."""
+    state = dict(states.get(door, states[""]))
+    name = next(name for name in reversed(state) if name.endswith("head.weight") or "head" in name)
+    state[name] = state[name].float() * torch.nan
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=f"{name} of the checkpoint holds NaN"):
+        check_loaded(DOORS[door], tmp_path / "w.pth", state)
+
+
 def test_the_number_of_updates_of_an_averaged_model_is_not_a_weight():
     averaged = {"steps": torch.tensor(7), "module.a": torch.ones(1)}  # mmengine's AveragedModel
     assert list(unwrap_weights({"ema_state_dict": averaged})) == ["a"]

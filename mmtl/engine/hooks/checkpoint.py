@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine import hooks
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import Runner
 
@@ -48,36 +48,45 @@ class CheckpointHook(hooks.CheckpointHook):
         super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)
 
     def before_run(self, runner: Runner) -> None:
-        """Make mmengine resume from an intact checkpoint."""
+        """Make mmengine resume from an intact checkpoint; nothing is removed."""
         if not runner._resume:
             return
         if runner._load_from is None:
-            if is_main_process():
-                self._point_to_intact(runner)
-            barrier()
+            found = [self._last_intact(runner) if is_main_process() else None]
+            broadcast_object_list(found)
+            runner._load_from, runner._resume = found[0], found[0] is not None
         elif Path(runner._load_from).exists() and (problem := file_problem(Path(runner._load_from))):
             raise ValueError(
                 f"Cannot resume from {runner._load_from}: {problem}. Give another checkpoint, or --resume without a "
                 f"path for the last intact one in {runner.work_dir}."
             )
 
-    def _point_to_intact(self, runner: Runner) -> None:
-        """Make the file ``last_checkpoint``, which mmengine follows, name an intact checkpoint, or remove it."""
+    def _last_intact(self, runner: Runner) -> str | None:
+        """Return the run's last intact checkpoint, None if there is none.
+
+        It is the one that the file ``last_checkpoint`` names or one before it, in the run's own folder even if the
+        file names another: that of the run whose work directory was copied. Later ones in the folder and the one in
+        the other folder are used only if there is no other.
+        """
         pointer = Path(runner.work_dir, "last_checkpoint")
         named = Path(pointer.read_text().strip() if pointer.exists() else "")  # empty after a kill while writing it
-        folder = named.parent if named.name and named.parent.is_dir() else Path(self.out_dir or runner.work_dir)
-        candidates = self._until(named.name, folder)
+        own = Path(self.out_dir, Path(runner.work_dir).name) if self.out_dir else Path(runner.work_dir)
+        before = self._until(named.name, own)
+        later = [path for path in self._until("", own) if path not in before]
+        elsewhere = [named] if named.name and named.parent.resolve() != own.resolve() else []
+        candidates = [path for path in [*before, *later, *elsewhere] if path.exists() or path == named]
         for path in candidates:
             problem = file_problem(path)
             if problem is None:
                 if path != named:
-                    runner.logger.warning(f"Falling back to the last intact checkpoint, {path}.")
-                    AtomicFileBackend().put(str(path).encode(), pointer)
-                return
+                    runner.logger.warning(f"Falling back to the last intact checkpoint of {own}, {path}.")
+                elif path in elsewhere:
+                    runner.logger.warning(f"{own} has no intact checkpoint: falling back to {path} of another run.")
+                return str(path)
             runner.logger.warning(f"Checkpoint {path} is not used: {problem}.")
         if candidates:
-            runner.logger.warning(f"No intact checkpoint in {folder}: training starts from the beginning.")
-            pointer.unlink(missing_ok=True)
+            runner.logger.warning(f"No intact checkpoint in {own}: training starts from the beginning.")
+        return None
 
     def _until(self, name: str, folder: Path) -> list[Path]:
         """Return the named checkpoint of a folder and those before it, latest first; without a name, all of them."""

@@ -1,4 +1,5 @@
 import logging
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,9 +27,11 @@ def cut(path: Path, share: float) -> None:
 
 def resumed_from(run: SimpleNamespace) -> str | None:
     """Return the name of the checkpoint that mmengine would resume from after the hook has run."""
+    files = {path: path.read_bytes() for path in Path(run.work_dir).rglob("*") if path.is_file()}
     CheckpointHook().before_run(run)
-    pointer = Path(run.work_dir, "last_checkpoint")
-    return Path(pointer.read_text()).name if pointer.exists() else None
+    assert files == {path: path.read_bytes() for path in files}, "nothing is removed or changed"
+    assert run._resume == bool(run._load_from)
+    return Path(run._load_from).name if run._load_from else None
 
 
 def test_an_intact_last_checkpoint_is_used_without_a_warning(run, caplog):
@@ -62,6 +65,30 @@ def test_a_later_checkpoint_than_the_named_one_is_not_used(run):
     Path(run.work_dir, "last_checkpoint").write_text(str(Path(run.work_dir, "epoch_10.pth")))
     cut(Path(run.work_dir, "epoch_10.pth"), 0.5)
     assert resumed_from(run) == "epoch_9.pth"
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_copied_work_directory_resumes_from_its_own_checkpoints(run, tmp_path, caplog, rotated):
+    """Guards: ``last_checkpoint`` of a copy names the other run, whose file is another one or is rotated away."""
+    copy = shutil.copytree(run.work_dir, tmp_path / "copy")
+    if rotated:
+        Path(run.work_dir, "epoch_11.pth").unlink()
+    run.work_dir = str(copy)
+    assert resumed_from(run) == "epoch_11.pth" and Path(run._load_from).parent == copy
+
+
+def test_another_run_is_a_fallback_that_is_named(run, tmp_path, caplog):
+    other = Path(run.work_dir, "epoch_11.pth")
+    run.work_dir = str(tmp_path / "copy")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "last_checkpoint").write_text(str(other))
+    resumed_from(run)
+    assert run._load_from == str(other) and f"falling back to {other} of another run" in caplog.text
+
+
+def test_later_checkpoints_are_used_before_training_starts_over(run):
+    Path(run.work_dir, "last_checkpoint").write_text(str(Path(run.work_dir, "epoch_7.pth")))
+    assert resumed_from(run) == "epoch_11.pth"
 
 
 def test_an_empty_pointer_file_is_ignored(run):
