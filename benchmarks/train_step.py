@@ -98,7 +98,7 @@ def make_batch(batch: int, device: str) -> dict[str, Tensor]:
 def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
     """Compute the loss with sparse targets, in closed form, with fused attention."""
     patches = sparse_targets(data, GRID[0], NUM_CLASSES, device, SMOOTHING)
-    label = TokenTargets.from_labels(data["labels"], NUM_CLASSES).smoothed(SMOOTHING)
+    label = TokenTargets.from_labels(data["labels"], NUM_CLASSES, smoothing=SMOOTHING)
     flip = torch.arange(len(data["labels"]) - 1, -1, -1, device=device)
     mix = TokenMix(box_mask(GRID, BOX).to(device), flip)
     targets = BatchTargets(label, patches, GRID).mix_tokens(*mix)
@@ -112,7 +112,7 @@ def plain(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
     tokens = plain_tokens(model.backbone, data["images"])
     logits = pasted(model.head.token_fc(tokens[:, 1:]).float().unflatten(1, GRID)).flatten(1, 2)
     loss_token = dense_loss(logits, targets)
-    label = smoothed(F.one_hot(data["labels"], NUM_CLASSES).float())
+    label = F.one_hot(data["labels"], NUM_CLASSES) * (1 - SMOOTHING) + SMOOTHING / NUM_CLASSES
     share = (BOX[2] - BOX[0]) * (BOX[3] - BOX[1]) / (GRID[0] * GRID[1])
     label = label * (1 - share) + label.flip(0) * share
     return dense_loss(model.head.fc(tokens[:, 0]).float(), label) + 0.5 * loss_token
@@ -136,7 +136,7 @@ def plain_tokens(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def smoothed(targets: Tensor) -> Tensor:
-    """Smooth labels as the released code does."""
+    """Smooth labels of score maps as the released code does."""
     return targets * (1 - SMOOTHING + SMOOTHING / NUM_CLASSES) + SMOOTHING / NUM_CLASSES
 
 

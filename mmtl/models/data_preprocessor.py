@@ -119,28 +119,29 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         """
         sent = {name: to_device(x, self.device) for name, x in batch.items() if name not in ("inputs", *ON_HOST)}
         batch = {**batch, **sent}
-        class_token = TokenTargets.from_labels(batch["labels"], self.num_classes, check_values=False)
+        label_cfg = dict(check_values=False, smoothing=self.smoothing)
+        class_token = TokenTargets.from_labels(batch["labels"], self.num_classes, **label_cfg)
         if "scores" not in batch:
-            return BatchTargets(class_token.smoothed(self.smoothing), None, self._grid_hw(image_hw, needed=False))
+            return BatchTargets(class_token, None, self._grid_hw(image_hw, needed=False))
         grid_hw, has_map = self._grid_hw(image_hw, needed=True), batch.get("has_map")
         maps = ScoreMapBatch(**{name: batch[name] for name in ScoreMapBatch._fields if name in batch})
-        patch_tokens = self._read(maps, grid_hw, self.smoothing)
+        patch_tokens = self._read(maps, grid_hw)
         if has_map is not None:
             patch_tokens = patch_tokens.weighted(has_map.unsqueeze(1))
         if "erased_boxes_xyxy" in batch:
             patch_tokens = patch_tokens.weighted(~erased_tokens(batch["erased_boxes_xyxy"], grid_hw))
         if self.class_target != "label":
-            pooled = self._read(maps, (1, 1)).ground_truth(batch["labels"], self.class_target, check_values=False)
+            pooled = self._read(maps, (1, 1)).ground_truth(batch["labels"], self.class_target, **label_cfg)
             share = 1.0 if has_map is None else has_map.float()
             class_token = pooled * share + class_token * (1 - share)
-        return BatchTargets(class_token.smoothed(self.smoothing), patch_tokens, grid_hw)
+        return BatchTargets(class_token, patch_tokens, grid_hw)
 
-    def _read(self, maps: ScoreMapBatch, grid_hw: tuple[int, int], smoothing: float = 0.0) -> TokenTargets:
+    def _read(self, maps: ScoreMapBatch, grid_hw: tuple[int, int]) -> TokenTargets:
         return token_targets(
             **maps._asdict(),
             grid_hw=grid_hw,
             num_classes=self.num_classes,
-            smoothing=smoothing,
+            smoothing=self.smoothing,
             check_values=False,
             **self.target_cfg,
         )

@@ -46,25 +46,29 @@ class TokenTargets:
     __array_ufunc__ = None  # see BatchTargets
 
     @classmethod
-    def from_labels(cls, labels: Tensor, num_classes: int, check_values: bool = True) -> TokenTargets:
-        """Make one-hot targets of the class token.
+    def from_labels(
+        cls, labels: Tensor, num_classes: int, check_values: bool = True, smoothing: float = 0.0
+    ) -> TokenTargets:
+        """Make targets of the class token, one-hot and smoothed as usual: 1 - s + s / K for the label, else s / K.
 
         Args:
             labels: integer [B], class indices below ``num_classes``.
             num_classes: K.
             check_values: whether to check the labels, which waits for the device they are on.
+            smoothing: s in [0, 1].
 
         Returns:
             TokenTargets: with N = 1.
 
         Raises:
-            ValueError: if a label is negative or not below ``num_classes``.
+            ValueError: if a label is negative or not below ``num_classes``, or ``smoothing`` is not within [0, 1].
         """
+        checks.check_smoothing(smoothing)
         if check_values:
             checks.check_classes(labels, num_classes, "label")
         ones = torch.ones(len(labels), 1, device=labels.device)
-        entries = labels.long().view(-1, 1, 1), ones.unsqueeze(-1)
-        return cls(*entries, torch.zeros_like(ones), ones, num_classes, (1, 1))
+        entries = labels.long().view(-1, 1, 1), ones.unsqueeze(-1) * (1 - smoothing)
+        return cls(*entries, ones * (smoothing / num_classes), ones, num_classes, (1, 1))
 
     @property
     def ndim(self) -> int:
@@ -133,7 +137,7 @@ class TokenTargets:
         return self.tail.unsqueeze(-1).repeat(1, 1, self.num_classes).scatter_add_(-1, self.classes, self.weights)
 
     def smoothed(self, smoothing: float) -> TokenTargets:
-        """Smooth labels as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K.
+        """Smooth labels of score maps as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K.
 
         Raises:
             ValueError: if ``smoothing`` is not within [0, 1].
@@ -187,13 +191,16 @@ class TokenTargets:
             row_weights=torch.lerp(other.row_weights, self.row_weights, share),
         )
 
-    def ground_truth(self, labels: Tensor, blend: str = "label", check_values: bool = True) -> TokenTargets:
+    def ground_truth(
+        self, labels: Tensor, blend: str = "label", check_values: bool = True, smoothing: float = 0.0
+    ) -> TokenTargets:
         """Make the target of the class token from the class label, from this target (the pooled map), or from both.
 
         Args:
             labels: integer [B].
             blend: 'label', 'map', or 'released': the map weighs 0.5 where its top-1 class is the label, else 0.9.
             check_values: see :meth:`from_labels`.
+            smoothing: of the class label; the map's is that of these targets.
 
         Returns:
             TokenTargets: with N = 1.
@@ -212,7 +219,7 @@ class TokenTargets:
             return self
         if labels.shape != (len(self),):
             raise ValueError(f"labels must be one label per image, [{len(self)}], got {list(labels.shape)}.")
-        label_targets = TokenTargets.from_labels(labels, self.num_classes, check_values)
+        label_targets = TokenTargets.from_labels(labels, self.num_classes, check_values, smoothing)
         if blend == "label":
             return label_targets
         agrees = self.dense().argmax(-1).squeeze(1) == labels

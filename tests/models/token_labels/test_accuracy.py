@@ -35,7 +35,7 @@ def test_equals_the_accuracy_on_dense_targets(tail):
 
 
 def test_the_larger_share_of_a_mixed_image_is_its_label():
-    one, other = (TokenTargets.from_labels(torch.tensor([label]), K).smoothed(0.1) for label in (2, 5))
+    one, other = (TokenTargets.from_labels(torch.tensor([label]), K, smoothing=0.1) for label in (2, 5))
     mixed = one * 0.3 + other * 0.7
     assert token_accuracy(torch.eye(K)[[5]], mixed) == 100 and token_accuracy(torch.eye(K)[[2]], mixed) == 0
     # Shares of one class add up.

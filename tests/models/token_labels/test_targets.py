@@ -284,6 +284,23 @@ def test_batch_of_no_images_has_no_targets(tail, num_classes):
     assert targets.dense().shape == (0, 6, num_classes)
 
 
+def test_one_hot_labels_are_smoothed_to_mass_one():
+    labels = torch.tensor([3, 0])
+    smooth = TokenTargets.from_labels(labels, 10, smoothing=0.1).dense()[:, 0]
+    torch.testing.assert_close(smooth, torch.full((2, 10), 0.01).scatter_(1, labels[:, None], 0.91))
+    with pytest.raises(ValueError, match=r"smoothing must be in \[0, 1\], got 2"):
+        TokenTargets.from_labels(labels, 10, smoothing=2)
+
+
+def test_blends_smooth_the_label_and_the_map_each_by_its_own_formula():
+    scores, classes = torch.full((1, 1, 1, 1), 9.0), torch.tensor([3]).view(1, 1, 1, 1)
+    pooled = token_targets(scores, classes, torch.eye(3)[None, :2], (1, 1), 8, smoothing=0.1)
+    label = TokenTargets.from_labels(torch.tensor([4]), 8, smoothing=0.1)
+    both = pooled.ground_truth(torch.tensor([4]), "released", smoothing=0.1).dense()
+    torch.testing.assert_close(both, 0.9 * pooled.dense() + 0.1 * label.dense())
+    assert both.sum().item() == pytest.approx(0.9 * (1 + 0.1 / 8) + 0.1)
+
+
 def test_smoothing_is_the_released_formula():
     scores, classes, _ = random_maps(1, 2, (3, 3), 2, 12)
     identity = torch.eye(3).expand(2, 3, 3)[:, :2]
