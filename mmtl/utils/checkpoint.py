@@ -31,6 +31,7 @@ from torch import Tensor, nn
 WRAPPINGS = ("state_dict_ema", "state_dict", "ema_state_dict", "model")
 MODULE = "module."
 SCHEME = "unwrapped:"  # of paths that mmengine's loader passes to `load_from_unwrapped`
+BACKBONE_SCHEME, BACKBONE = "backbone-of:", "backbone."
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -231,6 +232,20 @@ def load_from_unwrapped(filename: str, map_location: str | Callable | None = Non
         raise ValueError(f"{source}: {error}") from None
     is_wrapped = any(isinstance(contents.get(name), Mapping) for name in WRAPPINGS)
     return {**(contents if is_wrapped else {}), "state_dict": weights}
+
+
+def pretrained_init(path: str) -> dict[str, str]:
+    """Return the ``init_cfg`` of a backbone whose weights are those of a file, of a complete model or its own."""
+    return dict(type="Pretrained", checkpoint=BACKBONE_SCHEME + path)
+
+
+@CheckpointLoader.register_scheme(prefixes=BACKBONE_SCHEME)
+def load_backbone(filename: str, map_location: str | Callable | None = None) -> dict[str, Any]:
+    """Read a checkpoint for mmengine as `load_from_unwrapped`; of a complete model only the backbone, unprefixed."""
+    weights = load_from_unwrapped(filename.removeprefix(BACKBONE_SCHEME), map_location)["state_dict"]
+    own = OrderedDict((n.removeprefix(BACKBONE), w) for n, w in weights.items() if n.startswith(BACKBONE))
+    own._metadata = {f"{n}.".removeprefix(BACKBONE).removesuffix("."): m for n, m in weights._metadata.items()}
+    return {"state_dict": own if len(own) else weights}
 
 
 class _Placeholder:

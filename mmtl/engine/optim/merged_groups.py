@@ -1,11 +1,13 @@
 """Merge parameter groups: OpenMMLab's constructors make one per parameter, which slows down optimizer steps."""
 
 import functools
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mmengine.logging import MMLogger, print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 from torch.optim import Optimizer
 
@@ -13,6 +15,7 @@ from mmtl.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # These describe how a group's rate and decay were derived, and the optimizer does not read them.
 DESCRIPTIONS = ("params", "param_name", "lr_mult", "decay_mult")
+COMMON_KEYS = (".cls_token", ".pos_embed")  # of recipes for several backbones, some of which have none
 
 
 def settings_of(group: dict) -> dict:
@@ -51,10 +54,32 @@ class MergedGroupsMixin:
     """
 
     members: Sequence[Sequence[int]] = ()
+    options = (
+        *("bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult", "flat_decay_mult"),
+        *("dcn_offset_lr_mult", "custom_keys", "bypass_duplicate", "merge_groups"),
+    )
+
+    def _validate_cfg(self) -> None:
+        """Refuse options that nothing reads; decay multipliers work on the optimizer's own default decay, too."""
+        if self.base_wd is None:
+            kind = self.optimizer_cfg["type"]
+            with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+                kind = registry.get(kind) if isinstance(kind, str) else kind
+            default = inspect.signature(kind).parameters.get("weight_decay") if kind else None
+            self.base_wd = default.default if default else 0.0
+        super()._validate_cfg()
+        if unknown := [key for key in self.paramwise_cfg if key not in self.options]:
+            raise ValueError(
+                f"optim_wrapper.paramwise_cfg of {type(self).__name__} has no option {', '.join(unknown)}. Use "
+                f"{', '.join(self.options)}; layer_decay_rate is one of mmtl.LayerDecayOptimWrapperConstructor."
+            )
+
+    def adjust(self, params: list[dict], model: nn.Module) -> None:
+        """Change the groups of the parameters of a complete model before they are merged."""
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", **kwargs: object) -> None:
         """Add a module's parameters to ``params``, and merge the groups of the complete model (no ``prefix``)."""
-        if prefix or not self.paramwise_cfg.get("merge_groups", True):
+        if prefix:
             super().add_params(params, module, prefix=prefix, **kwargs)
             return
         logger = MMLogger.get_current_instance()
@@ -62,6 +87,10 @@ class MergedGroupsMixin:
         logger.setLevel(max(level, logging.WARNING))  # mmengine logs a line for every parameter
         super().add_params(params, module, prefix=prefix, **kwargs)
         logger.setLevel(level)
+        self.adjust(params, module)
+        warn_of_unused_keys(self.paramwise_cfg.get("custom_keys", ()), module)
+        if not self.paramwise_cfg.get("merge_groups", True):
+            return
         self._merge(params)
         count = sum(map(len, self.members))
         print_log(f"Optimizer: {count} parameters in {len(params)} groups of equal settings", logger)
@@ -84,9 +113,25 @@ class MergedGroupsMixin:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper of a model."""
         wrapper = super().__call__(model)
+        settings = {"lr_mult", "decay_mult", *wrapper.optimizer.defaults}
+        for key, options in self.paramwise_cfg.get("custom_keys", {}).items():
+            if unknown := [name for name in options if name not in settings]:
+                raise ValueError(
+                    f"optim_wrapper.paramwise_cfg.custom_keys[{key!r}] sets {', '.join(unknown)}, which "
+                    f"{type(wrapper.optimizer).__name__} does not read. Use some of {', '.join(sorted(settings))}."
+                )
         if self.members:
             wrapper.optimizer.register_load_state_dict_pre_hook(functools.partial(merge_state, self.members))
         return wrapper
+
+
+def warn_of_unused_keys(keys: Iterable[str], model: nn.Module) -> None:
+    """Log a warning for each of the ``custom_keys`` that is part of no parameter's name."""
+    names = [name if "." in name else f".{name}" for name, _ in model.named_parameters()]
+    for key in keys:
+        if not any(key in name for name in names) and key not in COMMON_KEYS:
+            text = f"optim_wrapper.paramwise_cfg.custom_keys[{key!r}] matches no parameter and changes nothing."
+            print_log(text, logger="current", level=logging.WARNING)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

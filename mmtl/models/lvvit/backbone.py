@@ -18,7 +18,7 @@ from mmtl.models.lvvit.arch import arch_of_weights, arch_settings, describe_arch
 from mmtl.models.lvvit.block import BLOCK_KINDS, Block
 from mmtl.models.lvvit.loading import report_loaded
 from mmtl.registry import MODELS
-from mmtl.utils.checkpoint import check_finite, unwrapped_init_cfg
+from mmtl.utils.checkpoint import check_finite, pretrained_init, unwrapped_init_cfg
 
 
 class PatchEmbed(nn.Module):
@@ -76,7 +76,8 @@ class LVViT(BaseBackbone):
         patch_size: side of a patch in pixels.
         out_type: 'raw' gives [B, 1 + N, C] with the class token first, 'featmap' [B, C, h, w] without it,
             'cls_token' [B, C].
-        out_indices: blocks whose output is returned; negative ones count from the end.
+        out_indices: blocks whose output is returned; negative ones count from the end. Blocks after the last of them,
+            and with them the final norm, are neither run nor trained.
         final_norm: whether the last block's output is normalized.
         blocks: 'full', 'attention' or 'mlp' for each block; None means all full.
         head_dims: channels of an attention head; None means embed_dims / num_heads.
@@ -84,9 +85,12 @@ class LVViT(BaseBackbone):
         drop_path_rate: probability of dropping a residual branch: grows linearly from 0 to this value, or a sequence
             with one value per block (equal ones for a constant rate).
         norm_cfg: config of the norms in and after the blocks.
-        frozen_stages: -1 freezes nothing, 0 the patch and position embedding, i also the first i blocks.
+        frozen_stages: -1 freezes nothing, 0 the patch and position embedding, i also the first i blocks, and the
+            number of blocks also the final norm.
         norm_eval: whether the stem's BatchNorm keeps its running statistics in training.
         with_cp: whether the blocks are recomputed in the backward pass to save memory.
+        pretrained: checkpoint of a complete model or of a backbone, as OpenMMLab's ``model.pretrained`` sets it; short
+            for an ``init_cfg``.
         init_cfg: weight initialization, see mmengine.
 
     Raises:
@@ -113,8 +117,11 @@ class LVViT(BaseBackbone):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
+        pretrained: str | None = None,
         init_cfg: dict | list | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
     ) -> None:
+        if pretrained is not None:
+            init_cfg = [*([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()), pretrained_init(pretrained)]
         super().__init__(unwrapped_init_cfg(init_cfg))
         self.arch = settings = arch_settings(arch)
         self.embed_dims, self.num_layers = settings["embed_dims"], settings["num_layers"]
@@ -227,11 +234,16 @@ class LVViT(BaseBackbone):
         return resize_pos_embed(pos_embed, source_hw, target_hw, "bicubic", self.num_extra_tokens)
 
     def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
-        self.cls_token.requires_grad_(False)
-        self.pos_embed.requires_grad_(False)
-        for module in (self.patch_embed, *self.blocks[: self.frozen_stages]):
+        """Freeze the stages asked for and all that no output depends on, for which DDP would wait in vain."""
+        norm = [self.norm] * (self.norm is not None)
+        frozen = list(self.blocks[max(self.out_indices) + 1 :])
+        if frozen or self.frozen_stages == self.num_layers:
+            frozen += norm
+        if self.frozen_stages >= 0:
+            self.cls_token.requires_grad_(False)
+            self.pos_embed.requires_grad_(False)
+            frozen += [self.patch_embed, *self.blocks[: self.frozen_stages]]
+        for module in frozen:
             module.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "LVViT":
@@ -274,7 +286,7 @@ class LVViT(BaseBackbone):
         """
         tokens, grid_hw = self.embed(images, token_mix)
         outputs = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
             tokens = (
                 checkpoint(block, tokens, use_reentrant=False) if self.with_cp and self.training else block(tokens)
             )
