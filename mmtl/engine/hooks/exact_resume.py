@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
+from mmtl.engine.hooks.changed_resume import adapt_to_changes, loop_record
 from mmtl.registry import HOOKS
 
 
@@ -71,17 +72,25 @@ class ExactResumeHook(Hook):
     without reading them. Works with epoch- and iteration-based loops, and with checkpoints of either kind.
 
     Gradients of an unfinished accumulation are saved in the checkpoint, in a run of one rank.
+
+    A run with another batch size, number of ranks or of images resumes from the same share of the epoch, and one with
+    another schedule, learning rate or weight decay uses the new values from there on; the log reports both.
     """
+
+    def __init__(self) -> None:
+        self.is_exact = True
 
     def before_train(self, runner: Runner) -> None:
         """Number the samples of the training data loader."""
+        runner.message_hub.update_info("train_loop", loop_record(runner))  # saved in every checkpoint
         loader = runner.train_loop.dataloader
-        if type(loader.batch_sampler) is not BatchSampler:
-            raise ValueError(
-                "train_dataloader.batch_sampler must be torch's BatchSampler for ExactResumeHook, got "
-                f"{type(loader.batch_sampler).__name__}. Remove batch_sampler, or remove exact_resume from "
-                "default_hooks to resume inexactly."
+        if type(loader.batch_sampler) is not BatchSampler or not hasattr(loader.dataset, "__dict__"):
+            self.is_exact = False
+            runner.logger.warning(
+                "This run resumes inexactly: ExactResumeHook needs torch's BatchSampler and a dataset class, got "
+                f"{type(loader.batch_sampler).__name__} and {type(loader.dataset).__name__}."
             )
+            return
         if not isinstance(loader.batch_sampler.sampler, NumberedSampler):
             loader.batch_sampler.sampler = NumberedSampler(loader.batch_sampler.sampler)
         # torch fetches a batch by dataset.__getitems__ if there is one; workers receive it with the dataset.
@@ -89,6 +98,8 @@ class ExactResumeHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the position in the run at which the samples of this epoch start."""
+        if not self.is_exact:
+            return
         loop, sampler = runner.train_loop, runner.train_loop.dataloader.batch_sampler.sampler
         batch_size = loop.dataloader.batch_size
         if isinstance(loop, EpochBasedTrainLoop):
@@ -115,9 +126,10 @@ class ExactResumeHook(Hook):
             checkpoint["accumulated_gradients"] = gradients
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Restore the accumulated gradients of a resumed run."""
-        if not runner._resume:
+        """Adapt the checkpoint to settings that changed, and restore the accumulated gradients of a resumed run."""
+        if not runner._resume or not isinstance(runner._train_loop, BaseLoop):  # a test resumes weights only
             return
+        adapt_to_changes(runner, checkpoint)
         parameters = dict(runner.model.named_parameters())
         for name, gradient in checkpoint.get("accumulated_gradients", {}).items():
             parameters[name].grad = gradient.to(parameters[name])
