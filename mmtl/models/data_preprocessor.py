@@ -6,7 +6,7 @@ from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
 from torch import Tensor
 
 from mmtl.models.batch_augments.cut_mix import CutMix
-from mmtl.models.batch_augments.device_augment import augment_images
+from mmtl.models.batch_augments.device_augment import augment_images, erase_last, split_erasing
 from mmtl.models.collate import collate_training_batch
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.models.token_labels.checks import check_options
@@ -92,15 +92,18 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
 
     def _images(self, batch: dict[str, Tensor]) -> Tensor:
         """Copy the images to the device, augment and normalize them, all at once."""
-        images = to_device(batch["inputs"], self.device)
-        if "augment" in batch:
-            images = augment_images(images, batch["augment"])
-        if self.pad_size_divisor > 1 or not self._enable_normalize:
+        images, draws, erasing = to_device(batch["inputs"], self.device), batch.get("augment"), None
+        normalizes_only = self._enable_normalize and self.pad_size_divisor <= 1
+        if draws is not None and normalizes_only:  # released: noise is added after normalization
+            draws, erasing = split_erasing(draws)
+        if draws is not None:
+            images = augment_images(images, draws)
+        if not normalizes_only:
             return super().forward({"inputs": images}, training=False)["inputs"]
         images = images.flip(1) if self.to_rgb else images
-        return (images - self.mean.float()).div_(
-            self.std
-        )  # as the parent does, without a copy in floating point before
+        # As the parent does, without a copy in floating point before.
+        images = (images - self.mean.float()).div_(self.std)
+        return images if erasing is None else erase_last(images, erasing, self.mean, self.std, self.to_rgb)
 
     def _check_augments(self) -> None:
         for augment in self.token_augments.augments:

@@ -12,7 +12,10 @@ from mmtl.utils.augment_draws import NUM_SEEDS, Operation
 
 @TRANSFORMS.register_module()
 class RandomErasing(mmpretrain_transforms.RandomErasing):
-    """mmpretrain's RandomErasing that can record which part of the image it erased.
+    """mmpretrain's RandomErasing with boxes smaller than the image, which can record what it erased.
+
+    With ``on_device``, and if nothing but erasing follows on the device, the normalized image is filled, with noise that
+    is neither rounded nor clipped.
 
     Args:
         *args: of the parent, as are the keyword arguments.
@@ -27,8 +30,15 @@ class RandomErasing(mmpretrain_transforms.RandomErasing):
         self.mask_labels, self.on_device = mask_labels, on_device
 
     def random_patch(self, img_h: int, img_w: int) -> tuple[int, int, int, int]:
-        """Return the parent's draw (top, left, height, width) and keep it for the box."""
-        self._drawn_tlhw = super().random_patch(img_h, img_w)
+        """Return the parent's draw (top, left, height, width) and keep it for the box.
+
+        As in timm, a box that is not smaller than the image is drawn again, and after ten of them nothing is erased.
+        """
+        for _ in range(10):
+            self._drawn_tlhw = super().random_patch(img_h, img_w)  # the parent cuts boxes to the image
+            if self._drawn_tlhw[2] < img_h and self._drawn_tlhw[3] < img_w:
+                return self._drawn_tlhw
+        self._drawn_tlhw = (0, 0, 0, 0)
         return self._drawn_tlhw
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

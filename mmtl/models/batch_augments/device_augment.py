@@ -1,6 +1,6 @@
 """Augmentation of a batch on the device, by the draws that the workers made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmtl.models.batch_augments.device_color import color, look_up, sharpness
-from mmtl.models.batch_augments.device_erase import erase
+from mmtl.models.batch_augments.device_erase import erase, erase_normalized
 from mmtl.models.batch_augments.device_warp import warp
 from mmtl.utils.augment_draws import Operation, unpack_draws
 from mmtl.utils.to_device import to_device
@@ -20,6 +20,11 @@ def _flip(images: Tensor, draws: np.ndarray, dims: tuple[int, ...]) -> Tensor:
     return images.flip(dims)
 
 
+#: How boxes are erased, by gray levels, and by values after normalization.
+ERASING: tuple[tuple[tuple[Operation, ...], Apply], ...] = (
+    ((Operation.ERASE_NORMAL,), partial(erase, uniform=False)),
+    ((Operation.ERASE_UNIFORM,), partial(erase, uniform=True)),
+)
 #: Operations that are applied together, and how.
 GROUPS: tuple[tuple[tuple[Operation, ...], Apply], ...] = (
     ((Operation.FLIP_HORIZONTAL,), partial(_flip, dims=(3,))),
@@ -43,8 +48,7 @@ GROUPS: tuple[tuple[tuple[Operation, ...], Apply], ...] = (
     ((Operation.WARP_NEAREST,), partial(warp, mode="nearest")),
     ((Operation.WARP_BILINEAR,), partial(warp, mode="bilinear")),
     ((Operation.WARP_BICUBIC,), partial(warp, mode="bicubic")),
-    ((Operation.ERASE_NORMAL,), partial(erase, uniform=False)),
-    ((Operation.ERASE_UNIFORM,), partial(erase, uniform=True)),
+    *ERASING,
 )
 
 
@@ -66,8 +70,36 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
     """
     if images.dtype != torch.uint8:
         raise ValueError(f"Images to augment must be uint8, got {images.dtype}. Load them without to_float32.")
-    images = images.clone()
-    work = list(_schedule(unpack_draws(draws.numpy())))
+    return _apply(images.clone(), _schedule(unpack_draws(draws.numpy()), GROUPS))
+
+
+def split_erasing(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Split draws [B, L, D] before the erasing at their end, which :func:`erase_last` applies after normalization."""
+    erasing = np.isin(unpack_draws(draws.numpy())["operation"], (0, *(kind for kinds, _ in ERASING for kind in kinds)))
+    others = np.flatnonzero(~erasing.all(axis=0))
+    first = others[-1] + 1 if others.size else 0
+    return draws[:, :first], draws[:, first:]
+
+
+@torch.no_grad()
+def erase_last(images: Tensor, draws: Tensor, mean: Tensor, std: Tensor, to_rgb: bool) -> Tensor:
+    """Erase boxes of normalized images, float32 [B, 3, H, W], in place; see :func:`erase_normalized`.
+
+    Args:
+        images: the images, which are changed.
+        draws: float32 [B, L, D] on the CPU, the second part of :func:`split_erasing`.
+        mean: [3, 1, 1], as is ``std``.
+        std: of the normalization.
+        to_rgb: whether the channels were reversed after the draws were made.
+    """
+    cfg = dict(mean=mean, std=std, to_rgb=to_rgb)
+    groups = [(kinds, partial(erase_normalized, **apply.keywords, **cfg)) for kinds, apply in ERASING]
+    return _apply(images, _schedule(unpack_draws(draws.numpy()), groups))
+
+
+def _apply(images: Tensor, schedule: Iterator[tuple[Apply, np.ndarray, np.ndarray]]) -> Tensor:
+    """Apply a schedule to the images in place."""
+    work = list(schedule)
     if work:
         _, _, concerned = zip(*work, strict=True)
         indices = to_device(np.concatenate(concerned), images.device).split([len(part) for part in concerned])
@@ -76,14 +108,17 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
     return images
 
 
-def _schedule(rows: np.ndarray) -> Iterator[tuple[Apply, np.ndarray, np.ndarray]]:
+def _schedule(
+    rows: np.ndarray, groups: Iterable[tuple[tuple[Operation, ...], Apply]]
+) -> Iterator[tuple[Apply, np.ndarray, np.ndarray]]:
     """Yield what to apply, with which draws [n], to which images, int64 [n], sorted by operation.
 
     Args:
         rows: :data:`DRAW` [B, L].
+        groups: operations that are applied together, and how.
     """
     for step in rows.T:
-        for operations, apply in GROUPS:
+        for operations, apply in groups:
             (concerned,) = np.nonzero(np.isin(step["operation"], operations))
             concerned = concerned[step["operation"][concerned].argsort(kind="stable")]
             if concerned.size:

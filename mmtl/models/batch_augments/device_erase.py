@@ -20,13 +20,35 @@ def erase(images: Tensor, draws: np.ndarray, uniform: bool) -> Tensor:
     Returns:
         Tensor: uint8 [n, 3, H, W].
     """
+    noise = make_noise(images, draws, uniform).clamp(0, 255).to(torch.uint8)
+    return torch.where(_in_box(draws["box_xyxy"], images), noise, images)
+
+
+def erase_normalized(
+    images: Tensor, draws: np.ndarray, uniform: bool, mean: Tensor, std: Tensor, to_rgb: bool
+) -> Tensor:
+    """Fill one box in every normalized image with noise that is neither rounded nor clipped.
+
+    Args:
+        images: float32 [n, 3, H, W], channels in RGB order with ``to_rgb``, else BGR.
+        draws: see :func:`erase`.
+        uniform: see :func:`erase`.
+        mean: [3, 1, 1] of the normalization, as is ``std``, in the order of the images' channels.
+        std: [3, 1, 1].
+        to_rgb: whether the channels were reversed after the draws were made.
+    """
+    noise = make_noise(images, draws, uniform)
+    noise = ((noise.flip(1) if to_rgb else noise) - mean) / std
+    return torch.where(_in_box(draws["box_xyxy"], images), noise, images)
+
+
+def make_noise(images: Tensor, draws: np.ndarray, uniform: bool) -> Tensor:
+    """Return gray levels for every pixel, float32 [n, 3, H, W]: integers if uniform, else normal and unclipped."""
     bits = noise_bits(draws["seed"].astype(np.int64), images)
     if uniform:
-        noise = bits >> 24
-    else:
-        fill, std = to_device(np.stack([draws["fill"], draws["std"]])[..., None, None], images.device).unbind()
-        noise = fill.addcmul(standard_normal(bits), std).clamp(0, 255)
-    return torch.where(_in_box(draws["box_xyxy"], images), noise.to(torch.uint8), images)
+        return (bits >> 24).float()
+    fill, std = to_device(np.stack([draws["fill"], draws["std"]])[..., None, None], images.device).unbind()
+    return fill.addcmul(standard_normal(bits), std)
 
 
 def noise_bits(seeds: np.ndarray, images: Tensor) -> Tensor:

@@ -80,6 +80,18 @@ def test_box_goes_with_every_image_also_without_a_score_map():
     assert boxes[0].shape == (1, 4) and (boxes[0][:, 2:] > boxes[0][:, :2]).all()
 
 
+def test_boxes_that_are_not_smaller_than_the_image_are_drawn_again():
+    config = dict(type="mmtl.RandomErasing", erase_prob=1.0, min_area_ratio=0.3, max_area_ratio=0.6, mask_labels=True)
+    long = TRANSFORMS.build(dict(config, aspect_range=(0.2, 5.0)))
+    longer = TRANSFORMS.build(dict(config, aspect_range=(90.0, 99.0)))  # never fits: nothing is erased
+    for seed in range(200):
+        np.random.seed(seed)
+        _, _, height, width = long.random_patch(50, 70)
+        assert 0 < height < 50 and 0 < width < 70
+    assert longer.random_patch(50, 70) == (0, 0, 0, 0)
+    np.testing.assert_array_equal(longer(ramp_sample((50, 70)))["img"], ramp_sample((50, 70))["img"])
+
+
 @pytest.mark.parametrize("mask_labels", [False, True])
 def test_draws_and_pixels_are_the_parents(mask_labels):
     ours = TRANSFORMS.build(dict(type="mmtl.RandomErasing", mode="rand", mask_labels=mask_labels))

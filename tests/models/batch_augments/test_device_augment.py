@@ -11,7 +11,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtl.models import TokenLabelDataPreprocessor, collate_training_batch
-from mmtl.models.batch_augments.device_augment import augment_images
+from mmtl.models.batch_augments.device_augment import augment_images, erase_last, split_erasing
 from mmtl.utils.augment_draws import DRAW_SIZE, Operation, make_draw
 
 BGR_MEAN, BGR_STD = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
@@ -264,6 +264,35 @@ def test_noise_has_the_distribution_of_the_workers(operation, draw):
         histograms = [np.bincount(x[..., channel].ravel(), minlength=256) / (4 * 150 * 200) for x in (noise, expected)]
         distance = np.abs(np.cumsum(histograms[0] - histograms[1])).max()
         assert distance < 1.95 / np.sqrt(4 * 150 * 200 / 2)
+
+
+@pytest.mark.parametrize("to_rgb", [False, True])
+def test_noise_after_normalization_is_standard_normal_unclipped_and_in_the_box_only(to_rgb):
+    """With the fill and deviation of the normalization, as timm's ``pixel`` mode erases."""
+    order = slice(None, None, -1) if to_rgb else slice(None)
+    mean, std = (torch.tensor(x[order]).view(3, 1, 1) for x in (BGR_MEAN, BGR_STD))
+    rows = [
+        make_draw(Operation.ERASE_NORMAL, box_xyxy=(8, 16, 200, 150), seed=s, fill=BGR_MEAN, std=BGR_STD)
+        for s in range(4)
+    ]
+    images = torch.full((4, 3, 150, 200), 7.0)
+    erased = erase_last(images.clone(), torch.from_numpy(np.stack(rows))[:, None], mean, std, to_rgb)
+    noise = erased[:, :, 16:, 8:].double()
+    n = noise[:, 0].numel()
+    assert (noise.mean((0, 2, 3)).abs() < 4 / np.sqrt(n)).all()
+    assert ((noise.std((0, 2, 3)) - 1).abs() < 4 / np.sqrt(2 * n)).all()
+    assert noise.amin() < -4 and noise.amax() > 4  # gray levels from 0 to 255 are -2.2 to 2.8
+    erased[:, :, 16:, 8:] = 7
+    assert torch.equal(erased, images)
+
+
+def test_erasing_that_other_steps_follow_is_left_in_its_position():
+    erase, flip, idle = (make_draw(Operation(kind), seed=1) for kind in (Operation.ERASE_UNIFORM, 1, 0))
+    for steps, length in (([erase, flip], 2), ([flip, erase], 1), ([flip, idle], 1), ([erase, idle, erase], 0)):
+        draws = torch.from_numpy(np.stack([steps, [idle] * len(steps)]))
+        before, last = split_erasing(draws)
+        assert before.shape[1] == length
+        torch.testing.assert_close(torch.cat([before, last], dim=1), draws)
 
 
 def test_noise_is_independent_between_seeds_channels_and_neighbors():
