@@ -1,7 +1,7 @@
 """UperNet on LV-ViT-S, M and L: images/s and peak memory of a training step and of inference.
 
 python benchmarks/segmentation.py                                             # CPU, float32, two images, 2 threads
-python benchmarks/segmentation.py --device cuda --dtype bfloat16
+python benchmarks/segmentation.py --device cuda --dtype bfloat16 --compile reduce-overhead   # with CUDA graphs
 python benchmarks/segmentation.py --device meta                               # only memory, from the shapes
 
 A training step is forward, loss and backward, with activation checkpointing of the backbone's blocks (``with_cp``) off
@@ -29,6 +29,8 @@ from mmseg.models.decode_heads import decode_head
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
+
+from mmtl.engine.hooks.compile import compile_model
 
 CONFIG = "configs/lvvit/lvvit-{}_upernet_8xb2-160k_ade20k-512x512.py"
 TRAIN, CHECKPOINTED, INFERENCE = "training step", "training step, with_cp", "inference"
@@ -70,6 +72,8 @@ def passes(model: nn.Module, args: argparse.Namespace) -> dict[str, Callable[[],
 def measure(arch: str, args: argparse.Namespace) -> None:
     """Print the rows of one architecture."""
     model = build_model(arch, args.image_size, args.device)
+    if args.compile:
+        compile_model(model, dict(mode=args.compile))
     weights = sum(parameter.numel() for parameter in model.parameters())
     runs = passes(model, args)
     known = [*model.parameters(), *model.buffers()]
@@ -99,6 +103,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "meta"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
+    parser.add_argument("--compile", metavar="MODE", help="of torch.compile: default, reduce-overhead, …")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.device == "meta":

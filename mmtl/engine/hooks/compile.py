@@ -9,6 +9,16 @@ from mmtl.utils.model_parts import unwrap_model
 PARTS = ("backbone", "neck", "decode_head", "auxiliary_head")
 
 
+def compile_model(model: nn.Module, options: dict) -> None:
+    """Compile the losses of a classifier, or the parts of a segmentor, with options of ``torch.compile``."""
+    if hasattr(model, "compile_training"):
+        model.compile_training(**options)
+        return
+    for part in (getattr(model, name, None) for name in PARTS):
+        for module in part if isinstance(part, nn.ModuleList) else filter(None, [part]):
+            compile_forward(module, options)
+
+
 @HOOKS.register_module()
 class CompileHook(Hook):
     """Let mmengine's ``compile`` option compile the model instead of the training step.
@@ -28,11 +38,5 @@ class CompileHook(Hook):
             return
         runner.cfg.compile = False
         options = {} if options is True else dict(options)
-        model = unwrap_model(runner.model)
-        if hasattr(model, "compile_training"):
-            model.compile_training(**options)
-        else:
-            for part in (getattr(model, name, None) for name in PARTS):
-                for module in part if isinstance(part, nn.ModuleList) else filter(None, [part]):
-                    compile_forward(module, options)
+        compile_model(unwrap_model(runner.model), options)
         runner.logger.info("The model is compiled. The first iterations, and the first of a new input size, are slow.")
