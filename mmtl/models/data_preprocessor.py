@@ -1,5 +1,7 @@
 """Station 3: one batch on the device, with token targets read from the score maps and mixed with the images."""
 
+import warnings
+
 import torch
 from mmpretrain.models.utils import ClsDataPreprocessor, RandomBatchAugment
 from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
@@ -31,8 +33,9 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
     Args:
         num_classes: K.
         token_stride: pixels of the input per token, the patch size of a ViT. Needed with score maps or MixToken.
-        class_target: target of the class token: 'label', 'map' (the score map pooled over the crop) or 'released' (a
-            blend, see :meth:`TokenTargets.ground_truth`).
+        class_target: target of the class token: 'label' (paper), 'map' (the score map pooled over the crop, the
+            released default) or 'both' (released with ``--ground-truth``), see :meth:`TokenTargets.ground_truth`. The
+            deprecated name of 'both' is 'released'.
         tail: see :func:`token_targets`.
         smoothing: label smoothing of class and patch targets.
         outside: see :func:`token_targets`.
@@ -54,8 +57,15 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
     ) -> None:
         super().__init__(num_classes=num_classes, **kwargs)
         check_options(tail, outside, smoothing)
-        if class_target not in ("label", "map", "released"):
-            raise ValueError(f"class_target must be 'label', 'map' or 'released', got {class_target!r}.")
+        if class_target == "released":
+            message = (
+                "class_target='released' is deprecated: write class_target='both', the blend of label and map. The "
+                "released default is class_target='map'."
+            )
+            warnings.warn(message, FutureWarning, stacklevel=2)
+            class_target = "both"
+        if class_target not in ("label", "map", "both"):
+            raise ValueError(f"class_target must be 'label', 'map' or 'both', got {class_target!r}.")
         self.token_stride, self.class_target, self.smoothing = token_stride, class_target, smoothing
         self.target_cfg = dict(tail=tail, outside=outside)
         self.token_augments = RandomBatchAugment(**batch_augments) if batch_augments else None

@@ -166,10 +166,22 @@ def test_images_without_a_map_train_on_their_class_label_only():
     some = dict(inputs=data["inputs"][::2], data_samples=data["data_samples"][::2])
     mapped = model.data_preprocessor(some, training=True)["targets"]
     torch.testing.assert_close(targets.patch_tokens.dense()[::2], mapped.patch_tokens.dense())
-    released = build(preprocessor=dict(class_target="released"))
-    class_token = released.data_preprocessor(data, training=True)["targets"].class_token.dense()[:, 0]
+    both = build(preprocessor=dict(class_target="both"))
+    class_token = both.data_preprocessor(data, training=True)["targets"].class_token.dense()[:, 0]
     torch.testing.assert_close(class_token[1::2], F.one_hot(torch.tensor([1, 3]), NUM_CLASSES).float())
     assert (class_token[::2].amax(-1) < 1).all()
+
+
+def test_the_former_name_of_the_blend_works_with_a_warning(caplog):
+    data = batch_of()
+    class_tokens = [
+        build(preprocessor=dict(class_target=name))
+        .data_preprocessor(data, training=True)["targets"]
+        .class_token.dense()
+        for name in ("released", "both", "map")
+    ]
+    assert torch.equal(class_tokens[0], class_tokens[1]) and not torch.equal(class_tokens[1], class_tokens[2])
+    assert "write class_target='both'" in caplog.text and "released default is class_target='map'" in caplog.text
 
 
 def test_maps_with_and_without_log_norm_may_stand_in_one_batch():
@@ -196,7 +208,7 @@ def test_outside_reaches_the_targets():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (dict(class_target="mapp"), "class_target must be 'label', 'map' or 'released', got 'mapp'"),
+        (dict(class_target="mapp"), "class_target must be 'label', 'map' or 'both', got 'mapp'"),
         (dict(tail="x"), "tail must be"),
         (dict(outside="x"), "outside must be"),
         (dict(smoothing=-0.5), r"smoothing must be in \[0, 1\], got -0.5"),

@@ -24,7 +24,7 @@ NANO = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24, s
 RECIPES = dict(
     plain=(dict(), dict()),
     some_maps_missing=(dict(without_map=(1,)), dict(outside="ignore")),
-    padded=(dict(padded=(0, 3)), dict(class_target="released", tail="probability")),
+    padded=(dict(padded=(0, 3)), dict(class_target="both", tail="probability")),
     labels_only=(dict(without_map=range(4)), dict()),
 )
 

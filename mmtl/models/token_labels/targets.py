@@ -198,7 +198,7 @@ class TokenTargets:
 
         Args:
             labels: integer [B].
-            blend: 'label', 'map', or 'released': the map weighs 0.5 where its top-1 class is the label, else 0.9.
+            blend: 'label', 'map', or 'both': the map weighs 0.5 where its top-1 class is the label, else 0.9.
             check_values: see :meth:`from_labels`.
             smoothing: of the class label; the map's is that of these targets.
 
@@ -209,10 +209,10 @@ class TokenTargets:
             ValueError: for another ``blend``, labels that are not one class index per image, or a blend with the
                 map of targets of more than one token.
 
-        Source: paper, section 3.1 (label); released code (blend).
+        Source: paper, section 3.1 (label); released code (map: its default; both: its ``--ground-truth``).
         """
-        if blend not in ("label", "map", "released"):
-            raise ValueError(f"blend must be 'label', 'map' or 'released', got {blend!r}.")
+        if blend not in ("label", "map", "both"):
+            raise ValueError(f"blend must be 'label', 'map' or 'both', got {blend!r}.")
         if blend != "label" and self.tail.shape[1] != 1:
             raise ValueError(f"ground_truth needs a map pooled to one token, grid_hw (1, 1), got {self!r}.")
         if blend == "map":

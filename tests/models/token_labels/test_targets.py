@@ -296,7 +296,7 @@ def test_blends_smooth_the_label_and_the_map_each_by_its_own_formula():
     scores, classes = torch.full((1, 1, 1, 1), 9.0), torch.tensor([3]).view(1, 1, 1, 1)
     pooled = token_targets(scores, classes, torch.eye(3)[None, :2], (1, 1), 8, smoothing=0.1)
     label = TokenTargets.from_labels(torch.tensor([4]), 8, smoothing=0.1)
-    both = pooled.ground_truth(torch.tensor([4]), "released", smoothing=0.1).dense()
+    both = pooled.ground_truth(torch.tensor([4]), "both", smoothing=0.1).dense()
     torch.testing.assert_close(both, 0.9 * pooled.dense() + 0.1 * label.dense())
     assert both.sum().item() == pytest.approx(0.9 * (1 + 0.1 / 8) + 0.1)
 
@@ -367,11 +367,11 @@ def test_ground_truth_blends():
     torch.testing.assert_close(pooled.ground_truth(labels, "map").dense(), pooled.dense())
     share = torch.tensor([0.5, 0.9]).view(2, 1, 1)
     expected = share * pooled.dense() + (1 - share) * one_hot
-    torch.testing.assert_close(pooled.ground_truth(labels, "released").dense(), expected)
-    with pytest.raises(ValueError, match="'label', 'map' or 'released'"):
-        pooled.ground_truth(labels, "both")
+    torch.testing.assert_close(pooled.ground_truth(labels, "both").dense(), expected)
+    with pytest.raises(ValueError, match="'label', 'map' or 'both'"):
+        pooled.ground_truth(labels, "maps")
     many = token_targets(scores, classes, torch.eye(3).expand(2, 3, 3)[:, :2], (1, 2), 8)
-    for blend in ("map", "released"):
+    for blend in ("map", "both"):
         with pytest.raises(ValueError, match=r"pooled to one token, grid_hw \(1, 1\), got TokenTargets\(2 images x 2"):
             many.ground_truth(labels, blend)
 

@@ -30,7 +30,7 @@ model = dict(
         norm_cfg=norm_cfg,
         loss_decode=dict(_base_.loss_decode, loss_weight=0.4),
     ),
-    # Sliding window; the full image with --cfg-options model.test_cfg.mode=whole. The full image, and windows of images
-    # smaller than a window, are padded to multiples of size_divisor (full patches); the logits are cropped back.
+    # Sliding window; the full image with --cfg-options model.test_cfg.mode=whole. What the backbone sees is padded to
+    # multiples of size_divisor (full patches), and the logits are cropped back.
     test_cfg=dict(mode="slide", crop_size=crop_hw, stride=(341, 341), size_divisor=16),
 )
