@@ -14,7 +14,7 @@ from mmtl.utils.augment_draws import NUM_SEEDS, Operation
 class RandomErasing(mmpretrain_transforms.RandomErasing):
     """mmpretrain's RandomErasing with boxes smaller than the image, which can record what it erased.
 
-    With ``on_device``, and if nothing but erasing follows on the device, the noise replaces the normalized image and is
+    With ``on_device``, and if only erasing follows on the device, the normalized image is filled with noise that is
     neither rounded nor clipped.
 
     Args:
