@@ -15,6 +15,7 @@ from mmtl.annotators.dense_mmpretrain import DenseImageClassifier
 from mmtl.annotators.dense_timm import DenseTimmModel
 from mmtl.utils.checkpoint import load_weights, state_sha256
 from mmtl.utils.config_file import read_config
+from mmtl.utils.type_name import type_name
 
 RANDOM_WEIGHTS = "random"
 
@@ -88,7 +89,7 @@ def _pipeline_input(cfg: Config) -> tuple[tuple[int, int] | None, str, str]:
     """Return input size (h, w) (None when images keep their size), interpolation and backend of the test pipeline."""
     size_hw, interpolation, backend = None, "bilinear", "cv2"
     for step in _test_pipeline(cfg):
-        kind = getattr(step["type"], "__name__", step["type"]).split(".")[-1]
+        kind = type_name(step["type"])
         size = step.get("crop_size", step.get("scale"))
         if kind in ("Resize", "ResizeEdge", "CenterCrop", "EfficientNetCenterCrop") and size is not None:
             width, height = (size, size) if isinstance(size, int) else (size[0], size[-1])

@@ -130,7 +130,8 @@ def load_model(
 def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTable:
     """Return names and colors: the checkpoint's, else the dataset's, else numbers and generated colors."""
     if not known.get("classes"):
-        kind = DATASETS.get(dataset["type"])
+        kind = dataset["type"]
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
         known = {**getattr(kind, "METAINFO", {}), **dataset.get("metainfo", {})}
     names, palette = known.get("classes") or (), known.get("palette") or ()
     if len(names) != num_classes:

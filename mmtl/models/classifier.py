@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmtl.models.batch_augments.mix_token import MixToken, TokenMix
+from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
 from mmtl.models.lvvit.loading import check_converted
 from mmtl.models.other_backbones import (
@@ -56,8 +57,10 @@ class TokenLabelClassifier(ImageClassifier):
         if isinstance(neck, dict):
             neck = MMPRETRAIN_MODELS.build(neck)
         if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = {"type": "mmtl.TokenLabelDataPreprocessor", **(data_preprocessor or {})}
-            if data_preprocessor["type"] == "mmtl.TokenLabelDataPreprocessor":
+            data_preprocessor = {"type": TokenLabelDataPreprocessor, **(data_preprocessor or {})}
+            kind = data_preprocessor["type"]
+            kind = MMPRETRAIN_MODELS.get(kind) if isinstance(kind, str) else kind
+            if isinstance(kind, type) and issubclass(kind, TokenLabelDataPreprocessor):
                 data_preprocessor.setdefault("num_classes", getattr(head, "num_classes", None))
                 if "token_stride" not in data_preprocessor:
                     data_preprocessor["token_stride"] = _token_stride(backbone, neck, head)

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.model import PretrainedInit
 from mmengine.optim import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
+
+from mmtl.utils.type_name import type_name
 
 WRAPPINGS = ("state_dict_ema", "state_dict", "ema_state_dict", "model")
 MODULE = "module."
@@ -171,7 +172,7 @@ def unwrapped_init_cfg(init_cfg: dict | list[dict] | None) -> dict | list[dict] 
     """Return an ``init_cfg`` whose ``Pretrained`` checkpoints are read with `load_from_unwrapped`."""
     if isinstance(init_cfg, list):
         return [unwrapped_init_cfg(cfg) for cfg in init_cfg]
-    if init_cfg is None or init_cfg["type"] not in ("Pretrained", PretrainedInit):
+    if init_cfg is None or type_name(init_cfg["type"]) not in ("Pretrained", "PretrainedInit"):
         return init_cfg
     return {**init_cfg, "checkpoint": unwrapped_path(str(init_cfg["checkpoint"]))}
 

@@ -14,6 +14,7 @@ from mmtl.datasets.transforms.device_policies import check_device_form, draw_pol
 from mmtl.datasets.transforms.geometry import rotate_affine, shear_affine, translate_affine
 from mmtl.datasets.transforms.view import image_hw, move_view
 from mmtl.registry import TRANSFORMS
+from mmtl.utils.type_name import type_name, type_path
 
 MOVING_POLICIES = ("Rotate", "Shear", "Translate")
 
@@ -116,7 +117,7 @@ class RandAugment(auto_augment.RandAugment):
 
 def with_view(policy: dict[str, Any]) -> dict[str, Any]:
     """Return the same policy, in mmtl's form when mmpretrain's moves pixels."""
-    scope, _, name = policy["type"].rpartition(".")
-    if scope in ("", "mmpretrain") and name in MOVING_POLICIES:
+    path, name = type_path(policy["type"]), type_name(policy["type"])
+    if path.partition(".")[0] in (name, "mmpretrain") and name in MOVING_POLICIES:
         return {**policy, "type": f"mmtl.{name}"}
     return policy

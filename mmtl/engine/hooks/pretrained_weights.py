@@ -1,15 +1,19 @@
 """Load pretrained weights and report what was loaded."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
 
 from mmtl.models.lvvit.loading import nothing_to_load
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import shorten, unwrap_weights, unwrapped_path
 from mmtl.utils.model_parts import unwrap_model
+
+MIN_SHARE = 0.9  # of a backbone's weights; without its attention layers a ViT has two thirds
 
 
 @HOOKS.register_module()
@@ -18,8 +22,9 @@ class PretrainedWeightsHook(Hook):
 
     The Runner loads what fits by name and prints the rest as a warning, so that with a checkpoint of other names a
     model would silently train from scratch. The hook reads the file safely and finds the weights in the order that
-    :mod:`mmtl.utils.checkpoint` documents. It does not change how a run is resumed. In validation and test, weights
-    that are missing, and weights of a backbone that are unexpected, are errors too.
+    :mod:`mmtl.utils.checkpoint` documents. It does not change how a run is resumed. Weights of the backbone that are
+    missing are a warning, and an error if they are more than a tenth of it. In validation and test, weights that are
+    missing, and weights of a backbone that are unexpected, are errors too.
     """
 
     priority = "VERY_HIGH"  # before EMAHook, which copies what is left in the checkpoint
@@ -28,6 +33,7 @@ class PretrainedWeightsHook(Hook):
         self.missing: list[str] = []
         self.unused: list[str] = []  # of the backbone
         self.report = ""
+        self.other_shape: dict[str, Tensor] = {}  # initial weights of a backbone that may resize those of a checkpoint
 
     def before_run(self, runner: Runner) -> None:
         """Have ``load_from`` read safely."""
@@ -52,6 +58,8 @@ class PretrainedWeightsHook(Hook):
             raise nothing_to_load(given, example, "Use a checkpoint of a complete model of this project.")
         self.missing = [n for n in expected if n not in loaded and not n.endswith("num_batches_tracked")]
         unexpected = [name for name in given if name not in loaded]
+        self.other_shape = {n: expected[n].clone() for n in loaded if kept[n].shape != expected[n].shape}
+        check_share(unwrap_model(runner.model).backbone, expected, self.missing, unexpected)
         # A model without final norm may start from a pretraining checkpoint, whose heads are unexpected too.
         self.unused = [n for n in unexpected if _is_backbone(n) and not n.startswith("backbone.norm.")]
         averaged = checkpoint.keys() & {"ema_state_dict", "state_dict_ema"}
@@ -65,6 +73,10 @@ class PretrainedWeightsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Log what was loaded; missing weights keep their initial values."""
         self._log(runner)
+        if missing := [name for name in self.missing if _is_backbone(name)]:
+            runner.logger.warning(
+                f"Weights of the backbone that the checkpoint lacks keep their initial values: {shorten(missing)}."
+            )
         self.missing, self.unused = [], []
 
     def before_test(self, runner: Runner) -> None:
@@ -84,9 +96,34 @@ class PretrainedWeightsHook(Hook):
     before_val = before_test
 
     def _log(self, runner: Runner) -> None:
+        weights = unwrap_model(runner.model).state_dict()
+        # MMEngine only logs that shapes differ, unless the backbone resizes the weight.
+        self.missing += [name for name, start in self.other_shape.items() if weights[name].equal(start)]
+        self.other_shape = {}
         if self.report:
             runner.logger.info(self.report)
         self.report = ""
+
+
+def check_share(
+    backbone: nn.Module, expected: Mapping[str, Tensor], missing: Iterable[str], unexpected: Iterable[str]
+) -> None:
+    """Refuse a checkpoint that has less than MIN_SHARE of a backbone's values."""
+    total = sum(weight.numel() for name, weight in expected.items() if _is_backbone(name))
+    lacking = [name for name in missing if _is_backbone(name)]
+    share = 1 - sum(expected[name].numel() for name in lacking) / total
+    if share >= MIN_SHARE:
+        return
+    name = type(backbone).__name__
+    same_name = MODELS.get(f"mmpretrain.{name}")
+    remedy = "Build the backbone that the checkpoint was trained with."
+    if same_name not in (None, type(backbone)):  # MMSegmentation's and MMPretrain's classes name weights differently
+        remedy = f"If it is one of MMPretrain or this project, set model.backbone.type='mmpretrain.{name}'."
+    instead = shorten(filter(_is_backbone, unexpected), 3) or "no others"
+    raise ValueError(
+        f"The checkpoint has only {share:.0%} of the weights of the backbone {type(backbone).__module__}.{name}: it "
+        f"lacks {shorten(lacking, 3)}, and has {instead} instead. {remedy}"
+    )
 
 
 def _is_backbone(name: str) -> bool:

@@ -15,7 +15,7 @@ from mmtl.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # These describe how a group's rate and decay were derived, and the optimizer does not read them.
 DESCRIPTIONS = ("params", "param_name", "lr_mult", "decay_mult")
-COMMON_KEYS = (".cls_token", ".pos_embed")  # of recipes for several backbones, some of which have none
+COMMON_KEYS = ("cls_token", "pos_embed")  # of recipes for several backbones, some of which have none
 
 
 def settings_of(group: dict) -> dict:
@@ -129,7 +129,7 @@ def warn_of_unused_keys(keys: Iterable[str], model: nn.Module) -> None:
     """Log a warning for each of the ``custom_keys`` that is part of no parameter's name."""
     names = [name if "." in name else f".{name}" for name, _ in model.named_parameters()]
     for key in keys:
-        if not any(key in name for name in names) and key not in COMMON_KEYS:
+        if not any(key in name for name in names) and key.strip(".") not in COMMON_KEYS:
             text = f"optim_wrapper.paramwise_cfg.custom_keys[{key!r}] matches no parameter and changes nothing."
             print_log(text, logger="current", level=logging.WARNING)
 
