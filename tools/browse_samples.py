@@ -10,7 +10,15 @@ image) have no color.
 """
 
 from mmtl.apis.browse_samples import browse_samples
-from mmtl.utils.cli import add_config_arguments, add_out_argument, check_minimum, run_tool, tool_parser
+from mmtl.utils.cli import (
+    add_config_arguments,
+    add_force_argument,
+    add_out_argument,
+    check_minimum,
+    check_out,
+    run_tool,
+    tool_parser,
+)
 
 
 def main() -> None:
@@ -20,7 +28,9 @@ def main() -> None:
     add_out_argument(parser, "image file to write (default: %(default)s)", default="samples.png")
     parser.add_argument("-n", "--num-samples", type=int, default=16, help="number of samples (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images and their augmentation")
+    add_force_argument(parser)
     args = parser.parse_args()
+    check_out(args, "out", "config")
     check_minimum(args, 1, "num_samples")
     count = browse_samples(args.config, args.out, args.num_samples, args.seed, args.cfg_options)
     print(f"{args.out}: {count} samples")

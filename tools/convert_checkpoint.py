@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmtl.apis.convert import convert_file
-from mmtl.utils.cli import run_tool, tool_parser
+from mmtl.utils.cli import add_force_argument, check_out, run_tool, tool_parser
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--to-released", action="store_true", help="convert mmtl's names to the released ones")
+    add_force_argument(parser)
     args = parser.parse_args(arguments)
+    check_out(args, "target", "source")
     num_weights = convert_file(args.source, args.target, args.to_released)
     print(f"{args.target}: {num_weights} weights")
 

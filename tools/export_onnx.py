@@ -9,7 +9,7 @@ Input ``images``: float32 [B, 3, H, W], RGB, normalized as by the config's data 
 from pathlib import Path
 
 from mmtl.apis.export_onnx import export_onnx
-from mmtl.utils.cli import run_tool, tool_parser
+from mmtl.utils.cli import add_force_argument, check_out, run_tool, tool_parser
 
 
 def main() -> None:
@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="weights (default: random ones)")
     size_help = "side, or H and W (default: that of the test windows, or of the backbone)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size_help)
+    add_force_argument(parser)
     args = parser.parse_args()
+    check_out(args, "target", "config", "checkpoint")
     height, width = export_onnx(args.config, args.target, args.checkpoint, args.image_size)
     print(f"{args.target}: images [B, 3, {height}, {width}] -> logits")
 

@@ -1,7 +1,7 @@
 """Annotate a folder of images with a classifier converted to dense prediction, and write a store of score maps.
 
 mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES OUT
-mim run mmtl make_score_maps timm/NAME IMAGES OUT [--pretrained | --checkpoint FILE]
+mim run mmtl make_score_maps timm/NAME IMAGES OUT --pretrained | --checkpoint FILE
 
 CONFIG is an MMPretrain config (or a model name of its zoo), CHECKPOINT a weights file (or `random`). The same command
 resumes a run that was stopped, with any number of processes. `--launcher pytorch --processes 8` starts eight; under
@@ -31,11 +31,11 @@ def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("config", help="MMPretrain config file or model name, or timm/NAME")
-    add("checkpoint", nargs="?", help="weights file, or `random` (omitted for timm)")
+    add("checkpoint", nargs="?", help="weights file, or `random`")
     add("images", type=Path, help="image root; class folders, sorted, are the class indices")
     add("out", type=Path, help="folder of the store")
     add("--pretrained", action="store_true", help="timm: download the model's own weights")
-    add("--checkpoint", dest="checkpoint_option", metavar="FILE", help="timm: weights file")
+    add("--checkpoint", dest="checkpoint_option", metavar="FILE", help="timm: weights file, or `random`")
     add("--topk", type=int, default=5, help="classes listed per cell (default 5)")
     add("--batch-size", type=int, default=64)
     add("--workers", type=int, default=2, help="processes that decode images, per process that annotates")

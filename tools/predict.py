@@ -13,7 +13,15 @@ import sys
 from pathlib import Path
 
 from mmtl.apis.predict import predict
-from mmtl.utils.cli import add_device_argument, add_out_argument, check_minimum, run_tool, tool_parser
+from mmtl.utils.cli import (
+    add_device_argument,
+    add_force_argument,
+    add_out_argument,
+    check_minimum,
+    check_out,
+    run_tool,
+    tool_parser,
+)
 
 
 def main() -> None:
@@ -28,7 +36,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
     add_device_argument(parser)
+    add_force_argument(parser)
     args = parser.parse_args()
+    check_out(args, "out", "config", "checkpoint", "images")
     check_minimum(args, 1, "topk", "batch_size")
     check_minimum(args, 0, "workers")
     rows, undecodable = predict(**vars(args))

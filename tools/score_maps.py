@@ -17,7 +17,16 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from mmtl.apis import score_maps
-from mmtl.utils.cli import USER_ERRORS, add_device_argument, add_out_argument, check_minimum, run_tool, tool_parser
+from mmtl.utils.cli import (
+    USER_ERRORS,
+    add_device_argument,
+    add_force_argument,
+    add_out_argument,
+    check_minimum,
+    check_out,
+    run_tool,
+    tool_parser,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("--images", type=Path, help="image root")
     sub.add_argument("--classes", type=Path, help="class names, one per line (default: those of the annotator)")
     add_out_argument(sub, "image file (default: %(default)s)", "score_maps.png")
+    add_force_argument(sub)
 
     sub = command("stats", score_maps.print_stats)
     sub.add_argument("store", type=Path, nargs="+")
@@ -83,6 +93,8 @@ def main() -> int:
     args = make_parser().parse_args()
     MMLogger.get_current_instance().setLevel("WARNING")
     check_minimum(args, 1, "sample", "num_classes", "jobs", "parts")
+    if "force" in args:
+        check_out(args, "out", "store", "images", "classes")
     options = vars(args)
     run = options.pop("run")
     return 1 if run(**options) is False else 0

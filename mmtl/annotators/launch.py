@@ -2,14 +2,16 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 
 import torch
 
 from mmtl.annotators.work_queue import RankFailure, WorkQueue, join_queue
+from mmtl.utils.processes import Terminated, end_with_parent
 
-INTERRUPTED = 130
+STARTED_HERE = "MMTL_RANK_STARTED_HERE"  # environment variable of ranks that `_start_processes` starts
 
 
 def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: int | None = None) -> int:
@@ -22,22 +24,22 @@ def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: in
         launcher: "none", "pytorch" (starts the processes unless torchrun has) or "slurm" (started by srun).
         processes: number of processes to start; None for one per GPU.
     """
+    if launcher == "pytorch" and "RANK" not in os.environ:
+        return _start_processes(processes or max(1, torch.cuda.device_count()))
+    queue = join_queue(launcher)
+    started_here = os.environ.pop(STARTED_HERE, None)
+    if started_here:
+        end_with_parent()
     try:
-        if launcher == "pytorch" and "RANK" not in os.environ:
-            return _start_processes(processes or max(1, torch.cuda.device_count()))
-        queue = join_queue(launcher)
-        try:
-            work(queue)
-        except RankFailure:
-            return 1
-        except BaseException as error:
-            is_first = queue.report_failure(str(error) or "interrupted")
-            if is_first or isinstance(error, KeyboardInterrupt):
-                raise
-            return 1
-    except KeyboardInterrupt:
-        print("Stopped. Run the same command again to continue.", file=sys.stderr)
-        return INTERRUPTED
+        work(queue)
+    except RankFailure:
+        return 1
+    except BaseException as error:
+        is_first = queue.report_failure(str(error) or "interrupted")
+        is_stopped = isinstance(error, KeyboardInterrupt)
+        if (is_first or is_stopped) and not (is_stopped and started_here):  # whoever started it reports that
+            raise
+        return 1
     return 0
 
 
@@ -47,6 +49,7 @@ def _start_processes(count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    os.environ[STARTED_HERE] = "1"
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         run(parse_args(["--standalone", "--nproc-per-node", str(count), *sys.argv]))
@@ -55,6 +58,6 @@ def _start_processes(count: int) -> int:
         if failure.exitcode < 0:  # otherwise the rank has reported the error itself
             raise ChildProcessError(f"Rank {rank} was ended by signal {-failure.exitcode}.") from None
         return 1
-    except SignalException:
-        raise KeyboardInterrupt from None
+    except SignalException as error:
+        raise (Terminated if error.sigval == signal.SIGTERM else KeyboardInterrupt) from None
     return 0

@@ -1,7 +1,7 @@
 """Load the annotator that a command line names."""
 
 from mmtl.annotators.annotator import Annotator, Inference
-from mmtl.annotators.load_mmpretrain import RANDOM_WEIGHTS, load_mmpretrain
+from mmtl.annotators.load_mmpretrain import load_mmpretrain
 from mmtl.annotators.load_timm import PREFIX, load_timm
 
 
@@ -12,7 +12,7 @@ def load_annotator(
 
     Args:
         config: MMPretrain config file or model name, or timm/NAME.
-        weights: weights file, "random", or for timm "pretrained"; None is random for timm.
+        weights: weights file, "random", or for timm "pretrained".
         device: where it runs.
         inference: how it is run.
         input_hw: input size in pixels for timm models with a settable one.
@@ -22,8 +22,9 @@ def load_annotator(
         ValueError: They do not fit, or the model cannot be converted to dense prediction.
         ImportError: timm is needed and not installed.
     """
-    if config.startswith(PREFIX):
-        return load_timm(config, weights or RANDOM_WEIGHTS, device, inference, input_hw)
+    is_timm = config.startswith(PREFIX)
     if weights is None:
-        raise ValueError(f"{config}: give a checkpoint, or `random` for random weights.")
+        raise ValueError(f"{config}: give {'--pretrained, ' * is_timm}a checkpoint, or `random` for random weights.")
+    if is_timm:
+        return load_timm(config, weights, device, inference, input_hw)
     return load_mmpretrain(config, weights, device, inference)

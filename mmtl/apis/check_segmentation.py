@@ -32,6 +32,7 @@ from mmtl.datasets.annotation_rules import (
 from mmtl.datasets.segmentation_datasets import image_source
 from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES
+from mmtl.utils.processes import end_with_parent
 
 
 class PairReport(NamedTuple):
@@ -66,7 +67,7 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
     cfg = read_config(config, cfg_options)
     init_default_scope(cfg.get("default_scope", "mmseg"))
     splits = read_splits(cfg)
-    with ProcessPoolExecutor(jobs, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+    with ProcessPoolExecutor(jobs, initializer=prepare_worker) as pool:
         map_pairs = partial(pool.map, chunksize=16) if jobs > 1 else map
         for split in splits:
             for report in track(map_pairs(split.check, split.pairs), split.name, total=len(split.pairs)):
@@ -74,6 +75,12 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
                 split.pixels += report.pixels
                 split.images += report.pixels > 0
     return splits
+
+
+def prepare_worker() -> None:
+    """Make a process that reads files use one thread and end with this one."""
+    cv2.setNumThreads(0)
+    end_with_parent()
 
 
 def check_pair(

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from rich.table import Table
 from mmtl.demo.results import results, training_position
 from mmtl.demo.steps import WORK, Step, make_steps
 from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.processes import end_group_with_this_process
 
 
 def run_demo(configs: Path, restart: bool = False) -> int:
@@ -26,12 +28,8 @@ def run_demo(configs: Path, restart: bool = False) -> int:
     console, start = Console(), time.monotonic()
     if restart:
         remove(WORK)
-    try:
-        if not run_steps(make_steps(configs), console):
-            return 1
-    except KeyboardInterrupt:
-        console.print("Stopped. Run the demo again to continue from here.")
-        return 130
+    if not run_steps(make_steps(configs), console):
+        return 1
     table = Table("model", "measure", "%", "minutes", title="Results of the demo", title_justify="left")
     for row in results(WORK):
         table.add_row(*(f"{value:.2f}" if isinstance(value, float) else value for value in row))
@@ -111,16 +109,20 @@ def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]
     log.parent.mkdir(parents=True, exist_ok=True)
     # Programs of this Python's environment first, also when it is not activated.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    options = dict(stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}, start_new_session=True)
     with log.open("ab") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path})
+        process = subprocess.Popen(command, stdout=file, **options)
+        watcher = end_group_with_this_process(process.pid)
         try:
             while (code := process.poll()) is None:
                 on_tick()
                 time.sleep(0.5)
         except BaseException:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
+        finally:
+            watcher.kill()
     return code
 
 

@@ -18,6 +18,7 @@ from mmtl.score_maps.store import ScoreMapStore
 from mmtl.score_maps.writer import ScoreMapWriter
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.image_files import files_under, list_images
+from mmtl.utils.processes import end_with_parent
 
 EXACT_IN_FLOAT16 = 2048  # number of class indices that float16 represents exactly
 ENTRIES_PER_CHUNK = 1024
@@ -147,7 +148,7 @@ def import_archive(
     height, width, topk = decode(first)[1].scores.shape
     form = dict(num_classes=num_classes, grid_hw=(height, width), topk=topk, log_norm=False) | form
     writer = ScoreMapWriter(target, annotator={"name": "imported archive"}, **form)
-    with writer, ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+    with writer, ProcessPoolExecutor(jobs, initializer=end_with_parent) if jobs > 1 else nullcontext() as pool:
         num_before = len(writer)
         run = partial(pool.map, chunksize=32) if pool else map
         entries = _refuse_repeated(chain([first], entries))

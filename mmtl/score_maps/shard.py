@@ -11,6 +11,7 @@ A shard is written atomically.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -40,8 +41,8 @@ class ShardWriter:
     """Writes one shard under a temporary name; it gets its own name, `path`, in `finish`."""
 
     def __init__(self, path: Path, layout: RecordLayout) -> None:
-        self.path, self.layout = path, layout
-        self.temporary = temporary_path(path)
+        self.path, self.layout = Path(os.path.realpath(path)), layout
+        self.temporary = temporary_path(self.path)
         self.keys: list[bytes] = []
         self._digest = hashlib.sha256()
         self._file = self.temporary.open("wb")

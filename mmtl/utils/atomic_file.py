@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +21,19 @@ def atomic_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to; rename it to ``path`` at the end, or remove it on an error.
 
     Args:
-        path: The file to write; its folder is created. An existing file stays intact until the rename.
+        path: The file to write; its folder is created. An existing file stays intact until the rename. A link is
+            followed. What is not a regular file, such as a device or a pipe, is written into, not replaced.
         durable: Whether to sync the file and its folder, so that the result survives a power failure.
 
     Raises:
         OSError: The file cannot be written, or ``path`` is a folder.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _copied_into(path) as temporary:
+            yield temporary
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
@@ -38,6 +46,15 @@ def atomic_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _copied_into(path: Path) -> Iterator[Path]:
+    """Yield a temporary path whose content is written into a device or pipe at the end."""
+    with tempfile.TemporaryDirectory() as folder, name_disk_errors(path):
+        yield Path(folder, path.name)
+        with Path(folder, path.name).open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
 
 
 def write_durably(path: Path, content: bytes) -> None:

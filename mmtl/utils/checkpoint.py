@@ -103,16 +103,12 @@ def dataset_meta(contents: Mapping[str, Any]) -> dict[str, Any]:
     """Return the dataset's ``classes`` and ``palette`` as far as a checkpoint's contents record them."""
     meta = contents.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
-    named = {name.lower(): meta.get(name) for name in ("CLASSES", "PALETTE")}
-    found = meta.get("dataset_meta") or named
-    found = (
-        {name: list(value) for name, value in found.items() if isinstance(value, list | tuple | np.ndarray)}
-        if isinstance(found, Mapping)
-        else {}
-    )
-    if not all(isinstance(name, str) for name in found.get("classes", ())):
-        del found["classes"]
-    return found
+    found = meta.get("dataset_meta") or {name.lower(): meta.get(name) for name in ("CLASSES", "PALETTE")}
+    known = dict(found) if isinstance(found, Mapping) else {}
+    known = {name: value for name, value in known.items() if isinstance(value, list | tuple | np.ndarray)}
+    if not all(isinstance(name, str) for name in known.get("classes", ())):
+        del known["classes"]
+    return known
 
 
 def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:

@@ -10,7 +10,11 @@ from typing import NoReturn
 
 from mmengine.config import DictAction
 
-USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError)  # RuntimeError: a device that is missing or full
+from mmtl.utils.image_files import IMAGE_SUFFIXES
+from mmtl.utils.processes import Terminated, raise_on_sigterm
+
+# RuntimeError: a device that is missing or full. AssertionError: torch without CUDA, and MMEngine's checks.
+USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AssertionError)
 
 
 def run_tool(main: Callable[[], int | None], errors: tuple[type[Exception], ...] = USER_ERRORS) -> NoReturn:
@@ -18,14 +22,28 @@ def run_tool(main: Callable[[], int | None], errors: tuple[type[Exception], ...]
 
     ``main`` reads the command line, does the work and returns the exit code; None means 0. Errors that a user can
     cause end with one line ``TOOL: message`` on standard error and exit code 1; others are bugs and keep their
-    traceback.
+    traceback. Ctrl-C and SIGTERM end with one line and exit code 130 or 143.
     """
+    raise_on_sigterm()
     try:
         sys.exit(main())
     except errors as error:
         # str(KeyError) is the repr of its message.
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.exit(f"{Path(sys.argv[0]).stem}: {str(message) or type(error).__name__}")
+        end_with(f"{str(message) or type(error).__name__}", 1)
+    except KeyboardInterrupt as error:
+        end_with("stopped. Run the same command again to continue.", 143 if isinstance(error, Terminated) else 130)
+
+
+def end_with(message: str, code: int) -> NoReturn:
+    """End the process with a line ``TOOL: message`` on standard error and an exit code."""
+    print(f"{Path(sys.argv[0]).stem}: {printable(message)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def printable(text: object) -> str:
+    """Return a text without control characters, which could change what a terminal shows; lines stay lines."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in str(text))
 
 
 def tool_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -50,6 +68,21 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 def add_out_argument(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
     """Add ``-o``/``--out``, which is required without a default."""
     parser.add_argument("-o", "--out", type=Path, required=default is None, default=default, help=text)
+
+
+def add_force_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--force``, see `check_out`."""
+    parser.add_argument("--force", action="store_true", help="replace the file even if it is an input")
+
+
+def check_out(arguments: argparse.Namespace, out: str, *inputs: str) -> None:
+    """Check that the file to write is not one that the tool reads, such as an image of a folder; remove ``force``."""
+    force, target = vars(arguments).pop("force"), getattr(arguments, out)
+    for source in (Path(value) for name in inputs if (value := getattr(arguments, name)) is not None):
+        is_read = target.is_file() and source.exists() and target.samefile(source)
+        below = source.is_dir() and target.resolve().is_relative_to(source.resolve())
+        if not force and (is_read or (below and target.is_file() and target.suffix.lower() in IMAGE_SUFFIXES)):
+            raise ValueError(f"{target} is an input and would be replaced. Give another file, or --force.")
 
 
 def check_minimum(arguments: argparse.Namespace, minimum: int, *names: str) -> None:

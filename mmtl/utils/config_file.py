@@ -11,7 +11,8 @@ def read_config(path: Path, cfg_options: dict | None = None) -> Config:
         raise FileNotFoundError(f"{path} is not a file. Give a config.")
     try:
         config = Config.fromfile(path)
-    except (SyntaxError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a config: {error}") from error
-    config.merge_from_dict(cfg_options or {})
+        config.merge_from_dict(cfg_options or {})
+    except Exception as error:  # a config is a program: any error can be its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as a config: {type(error).__name__}: {reason}") from error
     return config

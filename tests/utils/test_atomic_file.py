@@ -1,6 +1,9 @@
 """Laws of atomic file writing."""
 
 import errno
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -61,3 +64,36 @@ def test_a_full_disk_is_reported_with_the_file_and_the_remedy(tmp_path):
         with atomic_file(tmp_path / "file.txt"):
             raise OSError(errno.ENOSPC, "No space left on device")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_device_is_written_into_and_not_replaced(tmp_path):
+    """Guards: as root, ``-o /dev/null`` replaced the device by a regular file."""
+    try:
+        os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("making a device needs root")
+    with atomic_file(tmp_path / "null") as part:
+        part.write_bytes(b"content")
+    assert stat.S_ISCHR((tmp_path / "null").stat().st_mode) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_pipe_receives_the_content(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as thread:
+        received = thread.submit((tmp_path / "pipe").read_bytes)
+        with atomic_file(tmp_path / "pipe") as part:
+            part.write_bytes(b"content")
+        assert received.result(10) == b"content" and (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_link_is_followed(tmp_path, exists):
+    target = tmp_path / "elsewhere" / "file"
+    target.parent.mkdir()
+    if exists:
+        target.write_bytes(b"old")
+    (tmp_path / "link").symlink_to("elsewhere/file")
+    with atomic_file(tmp_path / "link") as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "link").is_symlink() and target.read_bytes() == b"new"
+    assert len(list(tmp_path.rglob("*"))) == 3

@@ -1,8 +1,20 @@
+import argparse
+import io
+import os
 import sys
+from contextlib import redirect_stderr
 
 import pytest
 
-from mmtl.utils.cli import add_config_arguments, add_out_argument, check_minimum, run_tool, tool_parser
+from mmtl.utils.cli import (
+    add_config_arguments,
+    add_force_argument,
+    add_out_argument,
+    check_minimum,
+    check_out,
+    run_tool,
+    tool_parser,
+)
 
 
 def fail(error: Exception):
@@ -20,24 +32,47 @@ def tool_name(monkeypatch):
 @pytest.mark.parametrize(
     "error", [FileNotFoundError("a.py"), ValueError("a.py"), ImportError("a.py"), OSError("a.py")]
 )
-def test_user_error_ends_with_one_line_that_names_the_tool(error):
+def test_user_error_ends_with_one_line_that_names_the_tool(error, capsys):
     with pytest.raises(SystemExit) as end:
         run_tool(fail(error))
-    assert end.value.code == "some_tool: a.py"  # Python prints a string to stderr and exits with code 1
+    assert end.value.code == 1 and capsys.readouterr().err == "some_tool: a.py\n"
 
 
-def test_key_error_is_a_bug_unless_a_tool_lists_it():
+def test_key_error_is_a_bug_unless_a_tool_lists_it(capsys):
     with pytest.raises(KeyError):
         run_tool(fail(KeyError("no map of a.png")))
     with pytest.raises(SystemExit) as end:
         run_tool(fail(KeyError("no map of a.png")), errors=(KeyError,))
-    assert end.value.code == "some_tool: no map of a.png"
+    assert end.value.code == 1 and capsys.readouterr().err == "some_tool: no map of a.png\n"
 
 
-@pytest.mark.parametrize("error", [TypeError("bug"), KeyboardInterrupt()])
-def test_bugs_and_interrupts_keep_their_traceback(error):
-    with pytest.raises(type(error)):
-        run_tool(fail(error))
+def test_bugs_keep_their_traceback():
+    with pytest.raises(TypeError):
+        run_tool(fail(TypeError("bug")))
+
+
+@pytest.mark.parametrize("folder", ["", "images"])
+def test_an_input_is_not_replaced_without_force(tmp_path, folder):
+    """Guards: ``convert SRC SRC`` and ``predict … -o CHECKPOINT`` replaced what they had read."""
+    (tmp_path / "images").mkdir()
+    source = tmp_path / folder / "a.png"
+    source.touch()
+    os.link(source, tmp_path / "link.png")
+    parser = tool_parser("")
+    add_force_argument(parser)
+    for out in (source, tmp_path / "link.png") if not folder else (source,):
+        args = dict(out=out, images=tmp_path / folder if folder else source, config=None)
+        with pytest.raises(ValueError, match="is an input and would be replaced"):
+            check_out(parser.parse_args([], argparse.Namespace(**args)), "out", "config", "images")
+        check_out(parser.parse_args(["--force"], argparse.Namespace(**args)), "out", "images")
+    args = argparse.Namespace(out=tmp_path / "images" / "new.png", images=tmp_path / "images", force=False)
+    check_out(args, "out", "images")
+
+
+def test_messages_cannot_control_a_terminal():
+    with pytest.raises(SystemExit), redirect_stderr(io.StringIO()) as shown:
+        run_tool(fail(ValueError("a\x1b[2J\rb\x00.png")))
+    assert shown.getvalue() == "some_tool: a\\x1b[2J\\rb\\x00.png\n"
 
 
 @pytest.mark.parametrize("code", [None, 0, 3])

@@ -1,0 +1,41 @@
+"""How processes end: cleanly on SIGTERM, and with the process that started them (standard library only)."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import NoReturn
+
+INTERVAL = 0.5  # seconds between checks for the parent
+
+
+class Terminated(KeyboardInterrupt):
+    """The process received SIGTERM; it cleans up as after Ctrl-C."""
+
+
+def raise_on_sigterm() -> None:
+    """Make SIGTERM raise `Terminated` in this process, and end forked children as usual."""
+    signal.signal(signal.SIGTERM, _raise)
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def _raise(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def end_with_parent() -> None:
+    """End this process soon after its parent, even if the parent is killed; initializer of process pools."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(INTERVAL)
+    os._exit(1)
+
+
+def end_group_with_this_process(group: int) -> subprocess.Popen:
+    """Start a watcher that kills a process group when this process has ended; kill the watcher to stop it."""
+    loop = f"while kill -0 {os.getpid()}; do sleep {INTERVAL}; done; kill -9 -{group}"
+    return subprocess.Popen(["sh", "-c", loop], stderr=subprocess.DEVNULL, start_new_session=True)

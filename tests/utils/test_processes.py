@@ -1,0 +1,80 @@
+"""What a tool starts ends with it, and a stopped tool leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers.paths import ROOT
+
+POOL = """
+import sys, time
+from concurrent.futures import ProcessPoolExecutor
+from mmtl.utils.processes import end_with_parent
+with ProcessPoolExecutor(2, initializer=end_with_parent) as pool:
+    futures = [pool.submit(time.sleep, 60) for _ in range(2)]
+    time.sleep(1)
+    print(*pool._processes, flush=True)
+    futures[0].result()
+"""
+GROUP = """
+import subprocess, sys, time
+from mmtl.utils.processes import end_group_with_this_process
+command = ["sh", "-c", "sleep 60 & echo $!; wait"]
+step = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+end_group_with_this_process(step.pid)
+print(step.stdout.readline(), flush=True)
+time.sleep(60)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("script", [POOL, GROUP], ids=["pool", "group"])
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_end_with_a_killed_parent(script, kind):
+    """Guards: ``import --jobs N`` and the demo left their processes behind."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    children = [int(word) for word in process.stdout.readline().split()]
+    assert children and all(map(is_running, children))
+    process.send_signal(kind)
+    process.wait(30)
+    for _ in range(100):
+        if not any(map(is_running, children)):
+            break
+        time.sleep(0.1)
+    assert not any(map(is_running, children))
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.cli import run_tool
+def main():
+    with atomic_file(sys.argv[1]) as part:
+        part.write_bytes(b"half")
+        os.kill(os.getpid(), int(sys.argv[2]))
+        signal.pause()
+run_tool(main)
+"""
+
+
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_tool_ends_with_one_line_and_leaves_no_file(tmp_path, kind, code):
+    """Guards: Ctrl-C printed a traceback, and SIGTERM left temporary files."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", STOPPED, str(tmp_path / "out.csv"), str(int(kind))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == code and len(done.stderr.splitlines()) == 1 and "stopped" in done.stderr
+    assert not list(tmp_path.iterdir())
