@@ -31,30 +31,26 @@ class BatchTargets:
 
     __array_ufunc__ = None  # NumPy, asked for number * targets, would treat them as an endless sequence
 
-    @property
-    def ndim(self) -> int:
-        """Return 2, that of a batch of label rows, which mmpretrain's Mixup checks for."""
-        return 2
+    ndim = 2  # that of a batch of label rows, which mmpretrain's Mixup checks for
 
     def __len__(self) -> int:
         """Return the number of images, B."""
         return len(self.class_token)
 
     def __getitem__(self, index: Tensor | slice | tuple) -> BatchTargets:
-        return self._map(lambda targets: targets[index])
+        return self._with(self.class_token[index], lambda patches: patches[index])
 
     def __mul__(self, factor: float | Tensor) -> BatchTargets:
-        return self._map(lambda targets: targets * factor)
+        return self._with(self.class_token * factor, lambda patches: patches * factor)
 
     __rmul__ = __mul__
 
     def __add__(self, other: BatchTargets) -> BatchTargets:
-        patches = None if self.patch_tokens is None else self.patch_tokens + other.patch_tokens
-        return replace(self, class_token=self.class_token + other.class_token, patch_tokens=patches)
+        return self._with(self.class_token + other.class_token, lambda patches: patches + other.patch_tokens)
 
-    def _map(self, function: Callable[[TokenTargets], TokenTargets]) -> BatchTargets:
-        patches = None if self.patch_tokens is None else function(self.patch_tokens)
-        return replace(self, class_token=function(self.class_token), patch_tokens=patches)
+    def _with(self, class_token: TokenTargets, of_patches: Callable[[TokenTargets], TokenTargets]) -> BatchTargets:
+        patches = None if self.patch_tokens is None else of_patches(self.patch_tokens)
+        return replace(self, class_token=class_token, patch_tokens=patches)
 
     def float(self) -> BatchTargets:
         """Return the targets, which are float32 already (mmpretrain's batch augments call this)."""
@@ -68,8 +64,8 @@ class BatchTargets:
             token_share: float32 [N] or [B, N], share of each patch token's area that stays; None without score maps.
             partner: int64 [B], the image that the rest shows.
         """
-        patches = None if self.patch_tokens is None else self.patch_tokens.blend_rows(token_share, partner)
-        return replace(self, class_token=self.class_token.blend_rows(image_share, partner), patch_tokens=patches)
+        class_token = self.class_token.blend_rows(image_share, partner)
+        return self._with(class_token, lambda patches: patches.blend_rows(token_share, partner))
 
     def mix_tokens(self, mask: Tensor, partner: Tensor) -> BatchTargets:
         """Mix labels like tokens: Y = Y1 * M + Y2 * (1 - M), the class label by the share of tokens.
@@ -81,5 +77,5 @@ class BatchTargets:
         Source: paper, section 3.2.
         """
         share = mask.mean(-1, keepdim=True, dtype=torch.float32)
-        patches = None if self.patch_tokens is None else self.patch_tokens.mix_rows(mask, partner)
-        return replace(self, class_token=self.class_token.blend_rows(share, partner), patch_tokens=patches)
+        class_token = self.class_token.blend_rows(share, partner)
+        return self._with(class_token, lambda patches: patches.mix_rows(mask, partner))

@@ -13,40 +13,30 @@ LARGEST = 1e30  # float32 sums of a few such numbers are finite
 
 def check_options(tail: str, outside: str, smoothing: float) -> None:
     """Raise ValueError for settings that :func:`token_targets` does not have."""
-    if tail not in ("zero_logit", "probability"):
-        raise ValueError(f"tail must be 'zero_logit' or 'probability', got {tail!r}.")
-    if outside not in ("uniform", "ignore"):
-        raise ValueError(f"outside must be 'uniform' or 'ignore', got {outside!r}.")
-    check_smoothing(smoothing)
-
-
-def check_smoothing(smoothing: float) -> None:
-    """Raise ValueError unless the label smoothing is a number in [0, 1]."""
-    if not isinstance(smoothing, Real) or not 0 <= smoothing <= 1:
-        raise ValueError(f"smoothing must be in [0, 1], got {smoothing!r}.")
+    _expect(tail in ("zero_logit", "probability"), "tail must be 'zero_logit' or 'probability'", repr(tail))
+    _expect(outside in ("uniform", "ignore"), "outside must be 'uniform' or 'ignore'", repr(outside))
+    _expect(isinstance(smoothing, Real) and 0 <= smoothing <= 1, "smoothing must be in [0, 1]", repr(smoothing))
 
 
 def check_shapes(maps: ScoreMapBatch, grid_hw: tuple[int, int], num_classes: int) -> None:
     """Raise ValueError unless the shapes and types of a batch of score maps fit each other."""
-    shape, batch = tuple(maps.scores.shape), len(maps.scores)
-    if len(shape) != 4 or shape != maps.classes.shape or 0 in shape[1:]:
-        raise ValueError(f"scores and classes must both be [B, h, w, k], got {shape} and {tuple(maps.classes.shape)}.")
-    if not maps.scores.is_floating_point():
-        raise ValueError(f"scores must be floating, got {maps.scores.dtype}.")
-    if not is_positive_integer(num_classes):
-        raise ValueError(f"num_classes must be a positive integer, got {num_classes!r}.")
-    _check_integer(maps.classes, "class")
-    if shape[3] > num_classes:
-        raise ValueError(f"A cell must list at most {num_classes} classes, all that exist, got {shape[3]} (k).")
-    if maps.view_affine.shape != (batch, 2, 3):
-        raise ValueError(f"view_affine must be [{batch}, 2, 3], got {tuple(maps.view_affine.shape)}.")
-    if maps.log_norm is not None and maps.log_norm.shape != shape[:3]:
-        raise ValueError(f"log_norm must be {shape[:3]}, got {tuple(maps.log_norm.shape)}.")
-    frames = maps.frame_affines
-    if frames is not None and (frames.ndim != 4 or frames.shape[::2] != (batch, 2) or frames.shape[3] != 3):
-        raise ValueError(f"frame_affines must be [{batch}, F, 2, 3], got {tuple(frames.shape)}.")
-    if not isinstance(grid_hw, Sequence) or len(grid_hw) != 2 or not all(map(is_positive_integer, grid_hw)):
-        raise ValueError(f"grid_hw must be two positive numbers of tokens (h, w), got {grid_hw!r}.")
+    scores, classes, view_affine, log_norm, frames = maps
+    shape, batch = tuple(scores.shape), len(scores)
+    fits = len(shape) == 4 and shape == classes.shape and 0 not in shape[1:]
+    _expect(fits, "scores and classes must both be [B, h, w, k]", f"{shape} and {tuple(classes.shape)}")
+    _expect(scores.is_floating_point(), "scores must be floating", scores.dtype)
+    _expect(_is_positive_integer(num_classes), "num_classes must be a positive integer", repr(num_classes))
+    _check_integer(classes, "class")
+    most = f"A cell must list at most {num_classes} classes, all that exist"
+    _expect(shape[3] <= num_classes, most, f"{shape[3]} (k)")
+    _expect(view_affine.shape == (batch, 2, 3), f"view_affine must be [{batch}, 2, 3]", tuple(view_affine.shape))
+    if log_norm is not None:
+        _expect(log_norm.shape == shape[:3], f"log_norm must be {shape[:3]}", tuple(log_norm.shape))
+    if frames is not None:
+        fits = frames.ndim == 4 and frames.shape[::2] == (batch, 2) and frames.shape[3] == 3
+        _expect(fits, f"frame_affines must be [{batch}, F, 2, 3]", tuple(frames.shape))
+    is_grid = isinstance(grid_hw, Sequence) and len(grid_hw) == 2 and all(map(_is_positive_integer, grid_hw))
+    _expect(is_grid, "grid_hw must be two positive numbers of tokens (h, w)", repr(grid_hw))
 
 
 def check_values(maps: ScoreMapBatch, num_classes: int | None) -> None:
@@ -73,20 +63,6 @@ def check_values(maps: ScoreMapBatch, num_classes: int | None) -> None:
         _check_log_norm(maps.scores, maps.log_norm)
 
 
-def _check_log_norm(scores: Tensor, log_norm: Tensor) -> None:
-    if scores.numel() == 0:
-        return
-    top = scores.amax(-1)
-    # Both may be float16, each off by 1/2048 of itself.
-    too_low = log_norm < top - 1e-3 * (top.abs() + log_norm.abs() + 1)
-    if too_low.any():
-        position = tuple(too_low.nonzero()[0].tolist())
-        raise ValueError(
-            "log_norm must be the log-sum-exp over all classes, so at least the top score "
-            f"{top[position].item()}, got {log_norm[position].item()} at {position}. It is not of these scores."
-        )
-
-
 def check_classes(classes: Tensor, num_classes: int | None, what: str) -> None:
     """Raise ValueError unless classes (or labels: ``what``) are integers from 0 to ``num_classes`` - 1."""
     _check_integer(classes, what)
@@ -95,28 +71,48 @@ def check_classes(classes: Tensor, num_classes: int | None, what: str) -> None:
     lowest, highest = (int(value) for value in classes.long().aminmax())
     if lowest < 0 or (num_classes is not None and highest >= num_classes):
         wrong = lowest if lowest < 0 else highest
-        position = tuple((classes == wrong).nonzero()[0].tolist()) if classes.ndim else "this image"
+        position = _first(classes == wrong) if classes.ndim else "this image"
         known = "at least 0" if num_classes is None else f"within the {num_classes} classes (0 to {num_classes - 1})"
         raise ValueError(f"A {what} must be {known}, got {what} {wrong} at {position}.")
 
 
+def _check_log_norm(scores: Tensor, log_norm: Tensor) -> None:
+    if scores.numel() == 0:
+        return
+    top = scores.amax(-1)
+    # Both may be float16, each off by 1/2048 of itself.
+    too_low = log_norm < top - 1e-3 * (top.abs() + log_norm.abs() + 1)
+    if too_low.any():
+        position = _first(too_low)
+        raise ValueError(
+            "log_norm must be the log-sum-exp over all classes, so at least the top score "
+            f"{top[position].item()}, got {log_norm[position].item()} at {position}. It is not of these scores."
+        )
+
+
 def _check_integer(classes: Tensor, what: str) -> None:
-    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
-        raise ValueError(f"A {what} must be an integer, got {classes.dtype}.")
+    is_integer = not (classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool)
+    _expect(is_integer, f"A {what} must be an integer", classes.dtype)
 
 
 def _check_finite(values: Tensor, name: str) -> None:
     if values.numel() == 0:
         return
     lowest, highest = (value.item() for value in values.aminmax())  # NaN if any is
-    if -LARGEST <= lowest and highest <= LARGEST:
-        return
-    position = tuple((~(values.abs() <= LARGEST)).nonzero()[0].tolist())
-    raise ValueError(
-        f"{name} must be finite (at most {LARGEST:g} in size), got {values[position].item()} at {position}."
-    )
+    if not (-LARGEST <= lowest and highest <= LARGEST):
+        position = _first(~(values.abs() <= LARGEST))
+        expected = f"{name} must be finite (at most {LARGEST:g} in size)"
+        raise ValueError(f"{expected}, got {values[position].item()} at {position}.")
 
 
-def is_positive_integer(number: object) -> bool:
-    """Whether a number is an integer above 0, not a bool."""
+def _expect(fits: bool, expected: str, got: object) -> None:
+    if not fits:
+        raise ValueError(f"{expected}, got {got}.")
+
+
+def _first(mask: Tensor) -> tuple[int, ...]:
+    return tuple(mask.nonzero()[0].tolist())
+
+
+def _is_positive_integer(number: object) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool) and number > 0

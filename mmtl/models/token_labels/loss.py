@@ -28,26 +28,16 @@ def token_label_loss(logits: Tensor, targets: TokenTargets) -> Tensor:
     Returns:
         Tensor: scalar, float32 (or float64 for such logits).
 
-    Raises:
-        ValueError: if the logits do not fit the targets.
-
     Source: paper, section 3.1.
     """
-    batch, tokens = targets.tail.shape
+    batch, tokens, num_classes = *targets.tail.shape, targets.num_classes
     shape = tuple(logits.shape)
-    fits = shape == (batch, tokens, targets.num_classes)
-    if not fits and not (tokens == 1 and shape == (batch, targets.num_classes)):
-        raise ValueError(
-            f"logits must be [{batch}, {tokens}, {targets.num_classes}] for these targets, got {list(shape)}."
-        )
-    rows = (
-        logits.reshape(-1, targets.num_classes),
-        targets.classes.flatten(0, 1),
-        targets.weights.flatten(0, 1),
-        targets.tail.flatten(),
-    )
+    if shape != (batch, tokens, num_classes) and (tokens > 1 or shape != (batch, num_classes)):
+        raise ValueError(f"logits must be [{batch}, {tokens}, {num_classes}] for these targets, got {list(shape)}.")
+    rows = logits.reshape(-1, shape[-1]), *(x.flatten(0, 1) for x in (targets.classes, targets.weights, targets.tail))
     # A compiler fuses the formula, and its backward pass, by itself.
-    total = _sum_of_losses(*rows) if torch.compiler.is_compiling() else _SparseSoftCrossEntropy.apply(*rows)
+    plain = torch.compiler.is_compiling() or not (logits.requires_grad and torch.is_grad_enabled())
+    total = _sum_of_losses(*rows) if plain else _SparseSoftCrossEntropy.apply(*rows)
     return total / targets.row_weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
@@ -79,7 +69,7 @@ class _SparseSoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor) -> Tensor:
         """Logits [R, K], entries [R, M], tail [R]."""
-        losses, ctx.grad = _losses_and_gradient(logits, classes, weights, tail, ctx.needs_input_grad[0])
+        losses, ctx.grad = _losses_and_gradient(logits, classes, weights, tail)
         ctx.save_for_backward(logits, classes, weights, tail)
         return losses.sum()
 
@@ -87,33 +77,27 @@ class _SparseSoftCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_loss: Tensor) -> tuple:
         """Scale the kept gradient in place: two of the logits' size are never held. A second pass recomputes it."""
-        grad = _losses_and_gradient(*ctx.saved_tensors, True)[1] if ctx.grad is None else ctx.grad
+        grad = _losses_and_gradient(*ctx.saved_tensors)[1] if ctx.grad is None else ctx.grad
         ctx.grad = None
         # The mean is taken outside: float16 would lose gradients that no loss scale has been applied to.
         return grad.mul_(grad_loss), None, None, None
 
 
-def _losses_and_gradient(
-    logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, with_gradient: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Compute the losses [R], and their gradients [R, K] in the logits' type if requested."""
-    grad = torch.empty_like(logits) if with_gradient else None
+def _losses_and_gradient(logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the losses [R] and their gradients [R, K] in the logits' type."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     weights, tail = weights.to(dtype), tail.to(dtype)
-    mass, losses = tail * logits.shape[-1] + weights.sum(-1), torch.empty_like(tail)
+    mass = tail * logits.shape[-1] + weights.sum(-1)
+    losses, grad = torch.empty_like(tail), torch.empty_like(logits)
     rows = max(1, _CHUNK_LOGITS.get(logits.device.type, 2**25) // logits.shape[-1])
     for start in range(0, len(logits), rows):
         chunk = slice(start, start + rows)
         inputs = (x[chunk] for x in (classes, weights, tail, mass))
-        losses[chunk], row_grads = _row_losses(logits[chunk].to(dtype), *inputs, with_gradient)
-        if with_gradient:
-            grad[chunk] = row_grads
+        losses[chunk], grad[chunk] = _row_losses(logits[chunk].to(dtype), *inputs)
     return losses, grad
 
 
-def _row_losses(
-    logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, mass: Tensor, with_gradient: bool
-) -> tuple[Tensor, Tensor | None]:
+def _row_losses(logits: Tensor, classes: Tensor, weights: Tensor, tail: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the losses [R] and their gradients mass * softmax - tail - weights, [R, K]."""
     peak = logits.amax(-1, keepdim=True)
     exps = (logits - peak).exp_()
@@ -121,8 +105,6 @@ def _row_losses(
     log_norm = (norm.log() + peak).squeeze(-1)
     listed = (weights * logits.gather(-1, classes)).sum(-1)
     losses = mass * log_norm - tail * logits.sum(-1) - listed
-    if not with_gradient:
-        return losses, None
     grad = exps.mul_(mass.unsqueeze(-1) / norm).sub_(tail.unsqueeze(-1))
     return losses, grad.scatter_add_(-1, classes, -weights)
 

@@ -1,7 +1,8 @@
 """Which cells of a score map each token reads: RoIAlign's bins, samples and bilinear weights, through an affine.
 
 Everything that depends on the image but not on the token is computed by NumPy on the host, from affines that are still
-on the CPU. It determines every shape, so that neither host nor device waits for the other.
+on the CPU. It determines every shape, so that neither host nor device waits for the other. Upright batches, the common
+case, need nothing else: their windows are products of rows and columns.
 """
 
 from typing import NamedTuple
@@ -66,14 +67,12 @@ def map_windows(
         cell_centers: cell (row i, column j) of the map has its center at ((j + 0.5) / w, (i + 0.5) / h).
     """
     device = view_affine.device if device is None else device
-    affines = _to_numpy(view_affine)[:, None].repeat(2, axis=1)  # position, inside the map
-    if frame_affines is not None:
-        affines = np.concatenate((affines, _to_numpy(frame_affines)), axis=1)
+    frames = [] if frame_affines is None else [_to_numpy(frame_affines)]
+    view = _to_numpy(view_affine)[:, None]
+    affines = np.concatenate((view, view, *frames), axis=1)  # position, inside the map, inside the frames
     cells_xy, bins_uv = np.array(map_hw[::-1], dtype=float), np.array(grid_hw[::-1], dtype=float)
     sides = affines[:, 0, :, :2] * cells_xy[:, None] / bins_uv  # [B, xy, uv], the sides of a bin in cells
-    # A side of 1 cell that arithmetic made 1 + 1e-9 still takes one sample.
-    counts = np.ceil(np.linalg.norm(sides, axis=1) - 1e-6).clip(1)  # [B, uv]
-    samples_uv, window_xy = _static_sizes(sides, counts, cells_xy, bins_uv)
+    counts, samples_uv, window_xy = _sizes(np.concatenate((np.diag(cells_xy / bins_uv)[None], sides)), cells_xy)
     samples = _separable_samples(_scale(affines, cells_xy), counts, samples_uv, grid_hw)
     tilted = affines[..., 0, 1].any() or affines[..., 1, 0].any()
     return (_turned_windows if tilted else _upright_windows)(samples, map_hw, window_xy, device)
@@ -83,30 +82,29 @@ def _to_numpy(affine: Tensor) -> np.ndarray:
     return affine.numpy(force=True).astype(np.float64)
 
 
-def _static_sizes(
-    sides: np.ndarray, counts: np.ndarray, cells_xy: np.ndarray, bins_uv: np.ndarray
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the samples per bin (u, v) and the cells per window (x, y): few distinct values, so few distinct shapes.
+def _sizes(sides: np.ndarray, cells_xy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each image's samples per bin [B, uv], and for the batch the samples per bin (u, v) and window (x, y).
 
-    They are at least what a bin of the uncropped image needs, which holds for every crop, and beyond that (turned or
-    padded images) powers of two. Surplus samples and cells get weight 0.
+    Args:
+        sides: sides of a bin in cells [1 + B, xy, uv], first those of the uncropped image.
+        cells_xy: cells of the map.
     """
+    # A side of 1 cell that arithmetic made 1 + 1e-9 still takes one sample.
+    counts = np.ceil(np.linalg.norm(sides, axis=1) - 1e-6).clip(1)
     # The first and the last sample of a bin are (1 - 1 / count) of its sides apart.
-    spans = (np.abs(sides) * (1 - 1 / counts)[:, None]).sum(2)  # [B, xy]
-    largest = cells_xy / bins_uv
-    least_counts = np.ceil(largest - 1e-6).clip(1)
-    least_spans = largest * (1 - 1 / least_counts)
-    samples = _round_up(counts, least_counts)
-    windows = _round_up(np.ceil(spans - 1e-6) + 2, np.ceil(least_spans - 1e-6) + 2)
-    return samples, tuple(min(window, int(size)) for window, size in zip(windows, cells_xy, strict=True))
+    spans = (np.abs(sides) * (1 - 1 / counts)[:, None]).sum(2)
+    windows = _static_size(np.ceil(spans - 1e-6) + 2).clip(max=cells_xy.astype(int))
+    return counts[1:], _static_size(counts), windows
 
 
-def _round_up(sizes: np.ndarray, least: np.ndarray) -> tuple[int, int]:
-    """Largest size of a batch [B, 2] along both axes: the least one if it suffices, else the next power of two."""
-    largest = sizes.max(0, initial=1)
-    return tuple(
-        int(low if size <= low else 2 ** np.ceil(np.log2(size))) for size, low in zip(largest, least, strict=True)
-    )
+def _static_size(sizes: np.ndarray) -> np.ndarray:
+    """Return one size for all images of [1 + B, 2], of few distinct values, as each shape is compiled once.
+
+    It is the first one, the uncropped image's, which holds for every crop, or (turned and padded images) a power of
+    two. Surplus samples and cells get weight 0.
+    """
+    largest = sizes.max(0)
+    return np.where(largest <= sizes[0], sizes[0], 2 ** np.ceil(np.log2(largest))).astype(int)
 
 
 def _scale(affines: np.ndarray, cells_xy: np.ndarray) -> np.ndarray:
@@ -122,7 +120,7 @@ def _scale(affines: np.ndarray, cells_xy: np.ndarray) -> np.ndarray:
 
 
 def _separable_samples(
-    affines: np.ndarray, counts: np.ndarray, samples_uv: tuple[int, int], grid_hw: tuple[int, int]
+    affines: np.ndarray, counts: np.ndarray, samples_uv: np.ndarray, grid_hw: tuple[int, int]
 ) -> _Samples:
     """Place the samples of all bins; those that an image does not use repeat its last one."""
     places, shares = [], []
@@ -138,31 +136,31 @@ def _separable_samples(
 
 
 def _upright_windows(
-    samples: _Samples, map_hw: tuple[int, int], window_xy: tuple[int, int], device: torch.device | str
+    samples: _Samples, map_hw: tuple[int, int], window_xy: np.ndarray, device: torch.device | str
 ) -> MapWindows:
     """Compute windows if x depends on u only and y on v only: products of an interval of columns and one of rows."""
     # The offset of x is in along_v, where it is the same for all rows.
     x = samples.along_u[:, :, 0] + samples.along_v[:, :, 0, :1, :1]
-    axes = []
-    for positions, share, size, window in (
-        (x, samples.share_u, map_hw[1], window_xy[0]),
-        (samples.along_v[:, :, 1], samples.share_v, map_hw[0], window_xy[1]),
-    ):
-        share = share[:, None] * (np.abs(positions[:, 1:]) <= 0.5).all(1)  # [B, bins, S]
-        clipped = positions[:, 0].clip(0, size - 1)
-        first = np.floor(clipped.min(-1)).clip(max=size - window)[..., None]  # [B, bins, 1]
-        cells = first + np.arange(window)
-        weights = (1 - np.abs(clipped[..., None] - cells[:, :, None])).clip(0)  # [B, bins, S, window]
-        axes.append((cells.astype(np.int64), (weights * share[..., None]).sum(-2).astype(np.float32)))
-    (columns, weights_x), (rows, weights_y) = axes
+    columns, weights_x = _axis_windows(x, samples.share_u, map_hw[1], window_xy[0])
+    rows, weights_y = _axis_windows(samples.along_v[:, :, 1], samples.share_v, map_hw[0], window_xy[1])
     rows = (rows + map_hw[0] * np.arange(len(rows))[:, None, None]) * map_hw[1]  # of all images
     columns, weights_x = (to_device(part[:, None, :, None, :], device) for part in (columns, weights_x))
     rows, weights_y = (to_device(part[:, :, None, :, None], device) for part in (rows, weights_y))
     return MapWindows(rows + columns, weights_y * weights_x)
 
 
+def _axis_windows(positions: np.ndarray, share: np.ndarray, size: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return cells and weights [B, bins, window] along one axis for positions [B, 2 + F, bins, S]."""
+    share = share[:, None] * (np.abs(positions[:, 1:]) <= 0.5).all(1)  # [B, bins, S]
+    clipped = positions[:, 0].clip(0, size - 1)
+    first = np.floor(clipped.min(-1)).clip(max=size - window)[..., None]  # [B, bins, 1]
+    cells = first + np.arange(window)
+    weights = (1 - np.abs(clipped[..., None] - cells[:, :, None])).clip(0)  # [B, bins, S, window]
+    return cells.astype(np.int64), (weights * share[..., None]).sum(-2).astype(np.float32)
+
+
 def _turned_windows(
-    samples: _Samples, map_hw: tuple[int, int], window_xy: tuple[int, int], device: torch.device | str
+    samples: _Samples, map_hw: tuple[int, int], window_xy: np.ndarray, device: torch.device | str
 ) -> MapWindows:
     """Compute windows of a batch with turned or sheared images."""
     along_u, along_v = samples.along_u[:, :, :, None, :, None], samples.along_v[:, :, :, :, None, :, None]
@@ -175,7 +173,7 @@ def _turned_windows(
     first = positions.amin((-2, -1), keepdim=True).floor_().minimum(last_first)  # [B, 2, grid h, grid w, 1, 1]
     # Measured from the window's first cell, positions are small numbers, which float32 holds exactly enough.
     offsets = (positions - first).float().flatten(-2).unsqueeze(-1)  # [B, 2, grid h, grid w, S, 1]
-    steps = torch.arange(max(window_xy), device=device)
+    steps = torch.arange(int(max(window_xy)), device=device)
     along_x, along_y = (1 - (offsets - steps).abs_()).clamp_(min=0).unbind(1)  # [B, grid h, grid w, S, window]
     along_x, along_y = along_x[..., : window_xy[0]], along_y[..., : window_xy[1]] * share.flatten(-2).unsqueeze(-1)
     # Sum over the samples. Not a matrix product, which autocast and TF32 would round.

@@ -21,8 +21,8 @@ from mmtl.utils.to_device import to_device
 class TokenTargets:
     """Label distributions of a batch of tokens: p = tail everywhere, plus weights on a few classes.
 
-    A class may appear several times for a token; its weights add up. Behaves as a batch of label rows for
-    mmpretrain's batch augments: indexed by images, scaled and added.
+    A class may appear several times for a token; its weights add up. Targets can be indexed by images, scaled and
+    added, as mmpretrain's Mixup does.
 
     The label of a token with a smaller weight in the loss has that much mass (0 leaves it out), like premultiplied
     alpha. Sums then mix labels correctly: a token of weight 0 contributes nothing to the mixture.
@@ -59,21 +59,12 @@ class TokenTargets:
 
         Returns:
             TokenTargets: with N = 1.
-
-        Raises:
-            ValueError: if a label is negative or not below ``num_classes``, or ``smoothing`` is not within [0, 1].
         """
-        checks.check_smoothing(smoothing)
         if check_values:
             checks.check_classes(labels, num_classes, "label")
         ones = torch.ones(len(labels), 1, device=labels.device)
         entries = labels.long().view(-1, 1, 1), ones.unsqueeze(-1) * (1 - smoothing)
         return cls(*entries, ones * (smoothing / num_classes), ones, num_classes, (1, 1))
-
-    @property
-    def ndim(self) -> int:
-        """Return 2, that of a batch of label rows, which mmpretrain's Mixup checks for."""
-        return 2
 
     def __len__(self) -> int:
         """Return the number of images, B."""
@@ -120,29 +111,15 @@ class TokenTargets:
         )
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> TokenTargets:
-        return replace(
-            self,
-            classes=function(self.classes),
-            weights=function(self.weights),
-            tail=function(self.tail),
-            row_weights=function(self.row_weights),
-        )
-
-    def float(self) -> TokenTargets:
-        """Return the targets, which are float32 already (mmpretrain's batch augments call this)."""
-        return self
+        names = ("classes", "weights", "tail", "row_weights")
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
 
     def dense(self) -> Tensor:
         """Return every probability, float32 [B, N, K], for tests and figures; training never needs it."""
         return self.tail.unsqueeze(-1).repeat(1, 1, self.num_classes).scatter_add_(-1, self.classes, self.weights)
 
     def smoothed(self, smoothing: float) -> TokenTargets:
-        """Smooth labels of score maps as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K.
-
-        Raises:
-            ValueError: if ``smoothing`` is not within [0, 1].
-        """
-        checks.check_smoothing(smoothing)
+        """Smooth labels of score maps as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K."""
         share = smoothing / self.num_classes
         factor = 1 - smoothing + share
         tail = torch.add(self.tail * factor, self.row_weights, alpha=share)
@@ -164,16 +141,8 @@ class TokenTargets:
             mask: bool [N] or [B, N], True where the token stays.
             partner: int64 [B].
         """
-        other = self[partner]
-
         entry_mask = mask.unsqueeze(-1)
-        return replace(
-            self,
-            classes=torch.where(entry_mask, self.classes, other.classes),
-            weights=torch.where(entry_mask, self.weights, other.weights),
-            tail=torch.where(mask, self.tail, other.tail),
-            row_weights=torch.where(mask, self.row_weights, other.row_weights),
-        )
+        return self._map(lambda own: torch.where(mask if own.ndim == 2 else entry_mask, own, own[partner]))
 
     def blend_rows(self, share: Tensor, partner: Tensor) -> TokenTargets:
         """Blend the labels of tokens that show two images.
@@ -201,13 +170,6 @@ class TokenTargets:
             blend: 'label', 'map', or 'both': the map weighs 0.5 where its top-1 class is the label, else 0.9.
             check_values: see :meth:`from_labels`.
             smoothing: of the class label; the map's is that of these targets.
-
-        Returns:
-            TokenTargets: with N = 1.
-
-        Raises:
-            ValueError: for another ``blend``, labels that are not one class index per image, or a blend with the
-                map of targets of more than one token.
 
         Source: paper, section 3.1 (label); released code (map: its default; both: its ``--ground-truth``).
         """
@@ -248,27 +210,23 @@ def token_targets(
     probabilities; the rest of each cell is spread evenly over the classes that it does not list.
 
     Args:
-        scores: see :class:`ScoreMapBatch`, as are ``classes``, ``view_affine``, ``log_norm`` and ``frame_affines``.
-        classes: integer [B, h, w, k].
-        view_affine: floating [B, 2, 3].
+        scores: [B, h, w, k], see :class:`ScoreMapBatch`.
+        classes: [B, h, w, k].
+        view_affine: [B, 2, 3].
         grid_hw: token grid (h, w); (1, 1) gives the class token's target.
         num_classes: K.
-        tail: 'zero_logit' or 'probability'.
+        tail: 'zero_logit', or 'probability', which needs ``log_norm``.
         smoothing: label smoothing in [0, 1].
-        log_norm: floating [B, h, w]; 'probability' needs it.
+        log_norm: [B, h, w].
         outside: tokens with no sample inside the image have the uniform label: 'uniform' trains on it, 'ignore'
             gives them no weight in the loss.
         device: device of the targets; None means that of ``scores``. Affines on the CPU cause no synchronization.
-        frame_affines: floating [B, F, 2, 3].
+        frame_affines: [B, F, 2, 3].
         check_values: whether to check the numbers in the score maps, which waits for the device they are on. The
             training pipeline checks them in the workers instead.
 
     Returns:
         TokenTargets: N = product of ``grid_hw`` tokens per image.
-
-    Raises:
-        ValueError: for a class out of range, a score that is not finite, an affine of no area, an empty grid, or
-            shapes that do not fit.
 
     Convention:
         xy_order: the affine acts on (x, y), x to the right, y down; maps and grids are indexed (row, column).
