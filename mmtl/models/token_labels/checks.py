@@ -15,6 +15,11 @@ def check_options(tail: str, outside: str, smoothing: float) -> None:
     """Raise ValueError for settings that :func:`token_targets` does not have."""
     _expect(tail in ("zero_logit", "probability"), "tail must be 'zero_logit' or 'probability'", repr(tail))
     _expect(outside in ("uniform", "ignore"), "outside must be 'uniform' or 'ignore'", repr(outside))
+    check_smoothing(smoothing)
+
+
+def check_smoothing(smoothing: float) -> None:
+    """Raise ValueError unless the label smoothing is a number in [0, 1]."""
     _expect(isinstance(smoothing, Real) and 0 <= smoothing <= 1, "smoothing must be in [0, 1]", repr(smoothing))
 
 

@@ -60,6 +60,7 @@ class TokenTargets:
         Returns:
             TokenTargets: with N = 1.
         """
+        checks.check_smoothing(smoothing)
         if check_values:
             checks.check_classes(labels, num_classes, "label")
         ones = torch.ones(len(labels), 1, device=labels.device)
