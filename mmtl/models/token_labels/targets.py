@@ -120,7 +120,7 @@ class TokenTargets:
         return self.tail.unsqueeze(-1).repeat(1, 1, self.num_classes).scatter_add_(-1, self.classes, self.weights)
 
     def smoothed(self, smoothing: float) -> TokenTargets:
-        """Smooth labels of score maps as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K."""
+        """Smooth score maps' labels as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K."""
         share = smoothing / self.num_classes
         factor = 1 - smoothing + share
         tail = torch.add(self.tail * factor, self.row_weights, alpha=share)
