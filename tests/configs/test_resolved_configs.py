@@ -24,6 +24,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/*": {
         "default_hooks.compile.type": "compile=True compiles the model and not the training step",
         "default_hooks.runtime_info.type": "logged values are fetched once per logging interval",
+        "default_hooks.finite_loss.type": "a loss that is NaN stops the run",
         "log_processor.*": "means and rates are over a logging interval",
     },
     "configs/*/lvvit-*": {

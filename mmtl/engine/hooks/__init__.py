@@ -5,6 +5,7 @@ from mmtl.engine.hooks.compile import CompileHook
 from mmtl.engine.hooks.confusion_matrix import ConfusionMatrixHook
 from mmtl.engine.hooks.count_skipped_images import CountSkippedImagesHook
 from mmtl.engine.hooks.exact_resume import ExactResumeHook
+from mmtl.engine.hooks.finite_loss import FiniteLossHook
 from mmtl.engine.hooks.iter_timer import IterTimerHook
 from mmtl.engine.hooks.pretrained_weights import PretrainedWeightsHook
 from mmtl.engine.hooks.runtime_info import RuntimeInfoHook
@@ -20,6 +21,7 @@ __all__ = [
     "ConfusionMatrixHook",
     "CountSkippedImagesHook",
     "ExactResumeHook",
+    "FiniteLossHook",
     "IterTimerHook",
     "PretrainedWeightsHook",
     "RuntimeInfoHook",

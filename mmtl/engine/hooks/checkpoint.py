@@ -9,6 +9,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import Runner
 
+from mmtl.engine.hooks.finite_loss import check_weights
 from mmtl.registry import HOOKS
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import file_problem
@@ -31,7 +32,7 @@ class CheckpointHook(hooks.CheckpointHook):
     """mmengine's CheckpointHook with files that are written atomically, and which resumes from an intact one.
 
     Resuming without a path uses the last checkpoint or, if that is corrupt, the last intact one before it, with a
-    warning. Resuming from a corrupt one by its path is an error.
+    warning. Resuming from a corrupt one by its path is an error. Weights that are not finite are not saved.
 
     Args:
         max_keep_ckpts: number of checkpoints to keep, not 1: the parent removes the oldest before it writes the next.
@@ -46,6 +47,11 @@ class CheckpointHook(hooks.CheckpointHook):
             )
         kwargs["backend_args"] = kwargs.get("backend_args") or {"backend": BACKEND}
         super().__init__(*args, max_keep_ckpts=max_keep_ckpts, **kwargs)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        """Check the weights before the parent removes an older checkpoint."""
+        check_weights(runner.model, self.last_ckpt)
+        super()._save_checkpoint_with_step(runner, step, meta)
 
     def before_run(self, runner: Runner) -> None:
         """Make mmengine resume from an intact checkpoint; nothing is removed."""
