@@ -2,7 +2,7 @@
 _base_ = "runtime.py"
 default_scope = "mmpretrain"
 default_hooks = dict(
-    checkpoint=dict(interval=1),  # epochs
+    checkpoint=dict(interval=1, save_best="accuracy/top1"),  # epochs
     visualization=dict(type="VisualizationHook", enable=False),
     token_labels=dict(type="mmtl.TokenLabelVisualizationHook", interval=10),  # epochs
     without_score_maps=dict(type="mmtl.WithoutScoreMapsHook"),

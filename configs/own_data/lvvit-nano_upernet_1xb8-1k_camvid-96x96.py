@@ -31,4 +31,4 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=6e-4))
 param_scheduler = [dict(_base_.warmup, start_factor=1e-3, end=100), dict(_base_.decay, begin=100, end=1000)]
 train_cfg = dict(max_iters=1000, val_interval=500)
-default_hooks = dict(checkpoint=dict(interval=500))
+default_hooks = dict(checkpoint=dict(interval=100))

@@ -150,6 +150,14 @@ def test_schedules_and_hooks_build(path):
     assert all(isinstance(hook, ScaledEMAHook) for hook in averages)
 
 
+def test_checkpoints_are_saved_ten_times_in_a_run_and_the_best_is_kept(path):
+    config = load(path)
+    hook, length = config.default_hooks.checkpoint, config.train_cfg.get("max_epochs") or config.train_cfg.max_iters
+    assert hook.interval <= max(1, length // 10) and hook.max_keep_ckpts == 2
+    assert hook.get("by_epoch", True) == ("max_epochs" in config.train_cfg)
+    assert hook.save_best == {"mmpretrain": "accuracy/top1", "mmseg": "mIoU"}[config.default_scope]
+
+
 def draw_sample(folder: Path, config: Config, image_hw: tuple[int, int]) -> dict:
     """Write an image of noise and return it with its label or mask, as the dataset returns it."""
     generator = np.random.default_rng(0)

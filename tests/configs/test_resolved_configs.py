@@ -24,6 +24,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/*": {
         "default_hooks.compile.type": "compile=True compiles the model and not the training step",
         "default_hooks.runtime_info.type": "logged values are fetched once per logging interval",
+        "default_hooks.checkpoint.save_best": "the best checkpoint is kept beside the last two",
         "default_hooks.finite_loss.type": "a loss that is NaN stops the run",
         "log_processor.*": "means and rates are over a logging interval",
     },
@@ -63,6 +64,12 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "model.type": "as released, windows are those of the unpadded image",
         "model.data_preprocessor.test_cfg.size_divisor": "moved to model.test_cfg",
         "model.test_cfg.size_divisor": "pads only what the backbone would not split into full patches",
+    },
+    "configs/*/lvvit-*-*[0-9]k_ade20k-*": {
+        "default_hooks.checkpoint.interval": "saved before the end of the run: with each validation",
+    },
+    "configs/*/lvvit-nano_upernet_*-*[0-9][ik]*": {
+        "default_hooks.checkpoint.interval": "at most a tenth of the run",
     },
     "configs/*/lvvit-[sml]*0k_*": {
         "param_scheduler.1.begin": "released: the linear decay starts with the run and is multiplied by the warm-up",

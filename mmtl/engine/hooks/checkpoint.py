@@ -67,6 +67,17 @@ class CheckpointHook(hooks.CheckpointHook):
                 f"path for the last intact one in {runner.work_dir}."
             )
 
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Save the best checkpoint, or warn that the validation does not give the metric to compare by."""
+        missing = [name for name in self.save_best or () if name != "auto" and name not in metrics]
+        if missing:
+            runner.logger.warning(
+                f"No best checkpoint is kept: default_hooks.checkpoint.save_best must be one of {sorted(metrics)}, "
+                f"got {missing}. Set it, or None."
+            )
+        else:
+            super()._save_best_checkpoint(runner, metrics)
+
     def _last_intact(self, runner: Runner) -> str | None:
         """Return the run's last intact checkpoint, None if there is none.
 

@@ -138,3 +138,10 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypa
 def test_keeping_a_single_checkpoint_is_an_error():
     with pytest.raises(ValueError, match="max_keep_ckpts .* must be 2 or more"):
         HOOKS.build(dict(type="mmtl.CheckpointHook", max_keep_ckpts=1))
+
+
+def test_a_metric_that_the_validation_does_not_give_is_a_warning_not_an_error(run, caplog):
+    hook = CheckpointHook(save_best="accuracy/top1")
+    hook._save_best_checkpoint(run, {"accuracy/top5": 80.0})
+    assert "one of ['accuracy/top5'], got ['accuracy/top1']" in caplog.text
+    CheckpointHook()._save_best_checkpoint(run, {})  # without save_best
