@@ -254,16 +254,17 @@ class _Placeholder:
     __init__ = __setstate__ = __setitem__ = _ignore
 
 
-def _annealing(owner: Any, name: str) -> Any:
-    """Stand for ``getattr``, with which a scheduler of the OneCycle policy pickles its function."""
-    known = name in ("_annealing_cos", "_annealing_linear")
-    return getattr(OneCycleParamScheduler, name) if known else _Placeholder()
+def _known_method(owner: Any, name: str) -> Any:
+    """Stand for ``getattr``, with which OneCycle schedulers and histories pickle their functions."""
+    if name in ("_annealing_cos", "_annealing_linear"):
+        return getattr(OneCycleParamScheduler, name)
+    return getattr(HistoryBuffer, name) if name in ("min", "max", "current", "mean") else _Placeholder()
 
 
 def _safe_globals(path: Path) -> list:
     """Return what `torch.serialization.safe_globals` takes.
 
-    These are what MMEngine resumes from, which is NumPy's arrays, the log and the function of OneCycle schedulers, and
+    These are what MMEngine resumes from, which is NumPy's arrays, the log and the functions of OneCycle schedulers, and
     a placeholder for all others.
 
     torch refuses functions of modules such as ``os`` even so.
@@ -276,6 +277,6 @@ def _safe_globals(path: Path) -> list:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except ValueError:  # torch cannot list the classes in its old format
         unknown = []
-    known = [np.ndarray, np.dtype, *dtypes, *arrays, HistoryBuffer, (_annealing, "builtins.getattr")]
+    known = [np.ndarray, np.dtype, *dtypes, *arrays, HistoryBuffer, (_known_method, "builtins.getattr")]
     names = {f"{HistoryBuffer.__module__}.{HistoryBuffer.__name__}", "builtins.getattr", "getattr"}
     return known + [(_Placeholder, name) for name in unknown if not name.startswith("numpy.") and name not in names]
