@@ -37,9 +37,6 @@ class TokenLabelClassifier(ImageClassifier):
         head: head or its config, usually :class:`mmtl.TokenLabelHead`.
         data_preprocessor: data preprocessor or its config.
         kwargs: further arguments of mmpretrain's ImageClassifier.
-
-    Raises:
-        ValueError: if MixToken is used and the backbone has no patch embedding, or the token stride is unknown.
     """
 
     def __init__(
@@ -50,12 +47,9 @@ class TokenLabelClassifier(ImageClassifier):
         data_preprocessor: dict | nn.Module | None = None,
         **kwargs: object,
     ) -> None:
-        if isinstance(backbone, dict):
-            backbone = MMPRETRAIN_MODELS.build(backbone)
-        if isinstance(head, dict):
-            head = MMPRETRAIN_MODELS.build(head)
-        if isinstance(neck, dict):
-            neck = MMPRETRAIN_MODELS.build(neck)
+        backbone, neck, head = (
+            MMPRETRAIN_MODELS.build(part) if isinstance(part, dict) else part for part in (backbone, neck, head)
+        )
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = {"type": TokenLabelDataPreprocessor, **(data_preprocessor or {})}
             kind = data_preprocessor["type"]
@@ -83,9 +77,7 @@ class TokenLabelClassifier(ImageClassifier):
 
         The data preprocessor stays outside, so new draws and masks compile nothing; a smaller last batch, or a batch
         without score maps, compiles once more. Without a working compiler the first step warns and continues eager.
-
-        Args:
-            **options: of ``torch.compile``.
+        ``options`` are those of ``torch.compile``.
         """
         self._losses = CompiledOrEager(_losses, options)
 

@@ -85,20 +85,17 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         if not training or data.get("data_samples", ()) is None:
             return super().forward(data, training)
         if "data_samples" in data:
-            samples = [
-                dict(inputs=image, data_samples=sample)
-                for image, sample in zip(data["inputs"], data["data_samples"], strict=True)
-            ]
+            pairs = zip(data["inputs"], data["data_samples"], strict=True)
+            samples = [dict(inputs=image, data_samples=sample) for image, sample in pairs]
             data = collate_training_batch(samples, self.num_classes)
         images = self._images(data)
         targets = self.build_targets(data, tuple(images.shape[-2:]))
-        token_mix = ()
-        if self.token_augments is not None:
-            if targets.patch_tokens is not None:
-                self._check_augments()
-            images, targets, *token_mix = self.token_augments(images, targets)
-        prepared = {"inputs": images, "targets": targets}
-        return {**prepared, "token_mix": token_mix[0]} if token_mix else prepared
+        if self.token_augments is None:
+            return dict(inputs=images, targets=targets)
+        if targets.patch_tokens is not None:
+            self._check_augments()
+        # Only MixToken returns a third item.
+        return dict(zip(("inputs", "targets", "token_mix"), self.token_augments(images, targets), strict=False))
 
     def _images(self, batch: dict[str, Tensor]) -> Tensor:
         """Copy the images to the device, augment and normalize them, all at once."""
@@ -160,30 +157,24 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         )
 
     def _grid_hw(self, image_hw: tuple[int, int], needed: bool) -> tuple[int, int] | None:
-        if self.token_stride is None:
-            if needed:
-                raise ValueError(
-                    "TokenLabelDataPreprocessor needs token_stride, the pixels of the input per token of the "
-                    "backbone (its patch size), to read the score maps."
-                )
-            return None
-        if needed and (image_hw[0] % self.token_stride or image_hw[1] % self.token_stride):
+        stride = self.token_stride
+        if needed and stride is None:
             raise ValueError(
-                f"Image sides must be multiples of the token stride {self.token_stride}, got {image_hw} (H, W). Crop "
-                "to another size, or train without token labels."
+                "TokenLabelDataPreprocessor needs token_stride, the pixels of the input per token of the "
+                "backbone (its patch size), to read the score maps."
             )
-        return image_hw[0] // self.token_stride, image_hw[1] // self.token_stride
+        if needed and any(side % stride for side in image_hw):
+            raise ValueError(
+                f"Image sides must be multiples of the token stride {stride}, got {image_hw} (H, W). Crop to another "
+                "size, or train without token labels."
+            )
+        return None if stride is None else (image_hw[0] // stride, image_hw[1] // stride)
 
 
 def erased_tokens(boxes_xyxy: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-    """Find the tokens whose center is in an erased box.
+    """Return bool [B, N]: whether the center of a token of the grid (h, w) is in an erased box.
 
-    Args:
-        boxes_xyxy: [B, n, 4] in the unit square of the network's input; boxes of no area erase nothing.
-        grid_hw: token grid (h, w).
-
-    Returns:
-        Tensor: bool [B, N].
+    Boxes [B, n, 4] are in the unit square of the network's input; those of no area erase nothing.
     """
     h, w = grid_hw
     y = (torch.arange(h, device=boxes_xyxy.device) + 0.5).div(h).repeat_interleave(w)

@@ -30,9 +30,6 @@ class TokenLabelHead(ClsHead):
         channels_first: whether three-dimensional features are patch tokens [B, C, N], as mmpretrain's MlpMixer gives.
         init_cfg: weight initialization, see mmengine.
 
-    Raises:
-        ValueError: if ``num_classes`` is not positive or ``beta`` is negative.
-
     Source: paper, section 3.1 (beta = 0.5); released code (prediction).
     """
 

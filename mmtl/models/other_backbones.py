@@ -20,11 +20,7 @@ def takes_token_mix(backbone: nn.Module) -> bool:
 
 
 def patch_embedding(backbone: nn.Module) -> nn.Module:
-    """Return the module of a backbone that turns images into tokens.
-
-    Raises:
-        ValueError: if it has no such module.
-    """
+    """Return the module of a backbone that turns images into tokens."""
     modules = (getattr(backbone, name, None) for name in PATCH_EMBEDDINGS)
     found = next((module for module in modules if isinstance(module, nn.Module)), None)
     if found is None:
@@ -46,9 +42,6 @@ def mixed_after_patch_embedding(backbone: nn.Module, token_mix: TokenMix) -> Ite
     Args:
         backbone: its patch embedding returns (tokens [B, N, C], grid (h, w)) or a map [B, C, h, w].
         token_mix: the mask is for the grid of the output tokens; see :func:`mask_on_grid`.
-
-    Raises:
-        ValueError: if the backbone has no patch embedding or its grid does not fit the mask.
     """
     handle = patch_embedding(backbone).register_forward_hook(lambda module, args, output: _mixed(output, token_mix))
     try:
@@ -78,9 +71,6 @@ def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
     Returns:
         Tensor: bool [h * w] or [B, h * w].
-
-    Raises:
-        ValueError: if the finer grid is not such a multiple.
     """
     h, w = grid_hw
     factor = max(1, math.isqrt(h * w // mask.shape[-1]))
@@ -99,13 +89,8 @@ def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 def measure_token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module) -> int:
     """Measure the pixels of the input per output token by running the backbone on an empty image.
 
-    Args:
-        backbone: run at its ``img_size``, or at 224 pixels if it has none.
-        neck: module between backbone and head, or None.
-        head: :class:`mmtl.TokenLabelHead`, which separates patch tokens from other features.
-
-    Raises:
-        ValueError: if the tokens are not square patches of the image.
+    Its size is the backbone's ``img_size``, or 224 pixels. The head, a :class:`mmtl.TokenLabelHead`, separates patch
+    tokens from other features.
     """
     size_hw = to_2tuple(getattr(backbone, "img_size", 224))
     device = next(backbone.parameters()).device

@@ -13,18 +13,10 @@ from mmtl.utils.to_device import to_device
 
 
 def cut_images(images: Tensor, box_rcrc: Sequence[int], partner: Tensor) -> Tensor:
-    """Replace the pixels inside the box with those of the partner image.
-
-    Args:
-        images: [B, 3, H, W].
-        box_rcrc: (row0, column0, row1, column1) in pixels.
-        partner: int64 [B].
-
-    Returns:
-        Tensor: [B, 3, H, W].
+    """Replace the pixels of images [B, 3, H, W] inside the box with those of the partner image, int64 [B].
 
     Convention:
-        rows first: rows row0:row1 and columns column0:column1 are inside the box.
+        rows first: rows row0:row1 and columns column0:column1 of pixels are inside the box.
     """
     row0, column0, row1, column1 = box_rcrc
     inside = (..., slice(row0, row1), slice(column0, column1))
@@ -36,24 +28,18 @@ def cut_images(images: Tensor, box_rcrc: Sequence[int], partner: Tensor) -> Tens
 def kept_share(grid_hw: tuple[int, int], image_hw: tuple[int, int], box_rcrc: Sequence[int]) -> Tensor:
     """Return the share of each token's area outside the box: 1 far from it, 0 inside, in between at its border.
 
-    Box and tokens are products of an interval of rows and one of columns, so the share of a token that is cut is the
-    product of the shares of its rows and columns.
-
     Args:
-        grid_hw: token grid (h, w); (1, 1) gives the share of the full image.
-        image_hw: pixels (H, W); the token grid covers them all.
-        box_rcrc: (row0, column0, row1, column1) in pixels.
+        grid_hw: token grid (h, w), which covers the image; (1, 1) gives the share of the full image.
+        image_hw: pixels (H, W).
+        box_rcrc: in pixels, as in :func:`cut_images`.
 
     Returns:
         Tensor: float32 [N], N = h * w, row by row.
-
-    Convention:
-        rows first: as in :func:`cut_images`.
     """
     row0, column0, row1, column1 = box_rcrc
     rows = _cut_share(grid_hw[0], image_hw[0], row0, row1)
     columns = _cut_share(grid_hw[1], image_hw[1], column0, column1)
-    return 1 - torch.outer(rows, columns).flatten()
+    return 1 - torch.outer(rows, columns).flatten()  # what is cut of a token is a product of two intervals
 
 
 def _cut_share(tokens: int, pixels: int, start: int, stop: int) -> Tensor:
@@ -73,9 +59,6 @@ class CutMix(PixelCutMix):
         alpha: parameter of the Beta(alpha, alpha) distribution of the share of the image that stays.
         cutmix_minmax: see mmpretrain.
 
-    Raises:
-        ValueError: if ``alpha`` is not positive.
-
     Source: Yun et al., CutMix, ICCV 2019 (arXiv 1905.04899).
     """
 
@@ -92,15 +75,7 @@ class CutMix(PixelCutMix):
         return (int(row0), int(column0), int(row1), int(column1)), partner
 
     def mix(self, images: Tensor, targets: BatchTargets) -> tuple[Tensor, BatchTargets]:
-        """Cut the images and labels of a batch.
-
-        Args:
-            images: [B, 3, H, W].
-            targets: the targets of the class and patch tokens.
-
-        Returns:
-            tuple: the mixed images and targets.
-        """
+        """Cut the images [B, 3, H, W] and the labels of a batch."""
         if not isinstance(targets, BatchTargets):
             raise TypeError(
                 f"mmtl.CutMix needs the targets of mmtl.TokenLabelDataPreprocessor, got {type(targets).__name__}. "
@@ -108,8 +83,10 @@ class CutMix(PixelCutMix):
             )
         image_hw, device = tuple(images.shape[-2:]), images.device
         box_rcrc, partner = self.draw(len(images), image_hw)
-        partner, image_share = to_device(partner, device), to_device(kept_share((1, 1), image_hw, box_rcrc), device)
-        token_share = None
-        if targets.patch_tokens is not None:
-            token_share = to_device(kept_share(targets.grid_hw, image_hw, box_rcrc), device)
-        return cut_images(images, box_rcrc, partner), targets.blend(image_share, token_share, partner)
+        partner = to_device(partner, device)
+
+        def share(grid_hw: tuple[int, int]) -> Tensor:
+            return to_device(kept_share(grid_hw, image_hw, box_rcrc), device)
+
+        token_share = None if targets.patch_tokens is None else share(targets.grid_hw)
+        return cut_images(images, box_rcrc, partner), targets.blend(share((1, 1)), token_share, partner)

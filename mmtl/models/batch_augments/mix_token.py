@@ -34,24 +34,18 @@ def mix_tokens(tokens: Tensor, mask: Tensor, partner: Tensor) -> Tensor:
         mask: bool [N] or [B, N], True where the token stays.
         partner: int64 [B].
 
-    Returns:
-        Tensor: [B, N, C].
-
     Source: paper, section 3.2.
     """
     return torch.where(mask.unsqueeze(-1), tokens, tokens[partner])
 
 
 def cut_box(grid_hw: tuple[int, int], area: float, center_rc: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return a box of about ``area`` of the grid around a cell, clipped at the grid's border as in CutMix.
+    """Return a box (row0, column0, row1, column1) of about ``area`` of the grid around a cell, as in CutMix.
 
     Args:
         grid_hw: token grid (h, w).
         area: share of the grid in [0, 1].
         center_rc: (row, column) of the center cell.
-
-    Returns:
-        tuple: (row0, column0, row1, column1), rows row0:row1 and columns column0:column1 are inside.
 
     Convention:
         rows first: the box indexes a [h, w] grid as ``grid[row0:row1, column0:column1]``.
@@ -65,15 +59,7 @@ def cut_box(grid_hw: tuple[int, int], area: float, center_rc: tuple[int, int]) -
 
 
 def box_mask(grid_hw: tuple[int, int], box_rcrc: tuple[int, int, int, int]) -> Tensor:
-    """Return a mask of a token grid that is False inside the box, True elsewhere.
-
-    Args:
-        grid_hw: token grid (h, w).
-        box_rcrc: (row0, column0, row1, column1).
-
-    Returns:
-        Tensor: bool [N], N = h * w, row by row.
-    """
+    """Return bool [N], N = h * w, row by row: False inside the box (row0, column0, row1, column1), True elsewhere."""
     mask = np.ones(grid_hw, dtype=bool)
     row0, column0, row1, column1 = box_rcrc
     mask[row0:row1, column0:column1] = False
@@ -91,9 +77,6 @@ class MixToken:
         alpha: parameter of the Beta(alpha, alpha) distribution of the share of the image that stays. Defaults to 1.0
             (released code).
 
-    Raises:
-        ValueError: if ``alpha`` is not positive.
-
     Source: paper, section 3.2; pairing and box from the released code.
     """
 
@@ -110,15 +93,7 @@ class MixToken:
         return TokenMix(box_mask(grid_hw, box_rcrc), torch.arange(batch_size - 1, -1, -1))
 
     def __call__(self, inputs: Tensor, targets: BatchTargets) -> tuple[Tensor, BatchTargets, TokenMix]:
-        """Mix the labels of a batch.
-
-        Args:
-            inputs: images [B, 3, H, W], returned as they are.
-            targets: the targets of the class and patch tokens.
-
-        Returns:
-            tuple: the images, the mixed targets, and the mix for the backbone.
-        """
+        """Mix the labels of a batch; return the images [B, 3, H, W] as they are, the targets, and the draw."""
         if not isinstance(targets, BatchTargets):
             raise TypeError(
                 "MixToken mixes tokens inside the backbone and needs the targets of "

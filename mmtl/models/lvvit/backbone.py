@@ -93,9 +93,6 @@ class LVViT(BaseBackbone):
             for an ``init_cfg``.
         init_cfg: weight initialization, see mmengine.
 
-    Raises:
-        ValueError: for an unknown arch, block kind or out_type, or image sides not divisible by the patch.
-
     Source: paper, section 3.3 and table 1; released code for what the paper leaves open.
     """
 
@@ -149,41 +146,32 @@ class LVViT(BaseBackbone):
         trunc_normal_(self.pos_embed, std=0.02)
 
         self._register_state_dict_hook(_note_grid)
-        self._register_load_state_dict_pre_hook(self._check_loaded_arch)
-        self._register_load_state_dict_pre_hook(self._resize_loaded_pos_embed)
-        self._register_load_state_dict_pre_hook(self._report_loaded)
+        for hook in (self._check_loaded_arch, self._resize_loaded_pos_embed, self._report_loaded):
+            self._register_load_state_dict_pre_hook(hook)
         self._freeze()
 
     def _check_options(self, kinds: Sequence[str], rates: Sequence[float]) -> None:
         """Check what would otherwise build another model than requested, or fail far from its cause."""
-        last = self.num_layers - 1
         if self.out_type not in ("raw", "featmap", "cls_token"):
             raise ValueError(f"out_type must be 'raw', 'featmap' or 'cls_token', got {self.out_type!r}.")
-        if not self.out_indices or not set(self.out_indices) <= set(range(-self.num_layers, self.num_layers)):
-            raise ValueError(f"out_indices must name some of the blocks 0 to {last}, got {self.out_indices}.")
-        resolved = [index % self.num_layers for index in self.out_indices]
+        total = self.num_layers
+        if not self.out_indices or not set(self.out_indices) <= set(range(-total, total)):
+            raise ValueError(f"out_indices must name some of the blocks 0 to {total - 1}, got {self.out_indices}.")
+        resolved = [index % total for index in self.out_indices]
         if len(set(resolved)) < len(resolved):
             raise ValueError(f"out_indices must name each block once, got {self.out_indices}.")
         self.out_indices = resolved
-        if len(kinds) != self.num_layers or not set(kinds) <= set(BLOCK_KINDS):
-            raise ValueError(
-                f"blocks must name one of {', '.join(BLOCK_KINDS)} for each of {self.num_layers} layers, got {kinds}."
-            )
-        if len(rates) != self.num_layers or not all(0 <= rate < 1 for rate in rates):
-            raise ValueError(
-                f"drop_path_rate must be at least 0 and below 1, for each of {self.num_layers} layers, got {rates}."
-            )
-        if not -1 <= self.frozen_stages <= self.num_layers:
-            raise ValueError(
-                f"frozen_stages must be from -1 to {self.num_layers} (all blocks), got {self.frozen_stages}."
-            )
+        if len(kinds) != total or not set(kinds) <= set(BLOCK_KINDS):
+            names = ", ".join(BLOCK_KINDS)
+            raise ValueError(f"blocks must name one of {names} for each of {total} layers, got {kinds}.")
+        if len(rates) != total or not all(0 <= rate < 1 for rate in rates):
+            expected = f"at least 0 and below 1, for each of {total} layers"
+            raise ValueError(f"drop_path_rate must be {expected}, got {rates}.")
+        if not -1 <= self.frozen_stages <= total:
+            raise ValueError(f"frozen_stages must be from -1 to {total} (all blocks), got {self.frozen_stages}.")
 
     def _grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
-        """Return the token grid of an image.
-
-        Raises:
-            ValueError: if the image is not made of complete patches.
-        """
+        """Return the token grid of an image, which must be made of complete patches."""
         height, width = image_hw
         if any(side < 1 or side % self.patch_size for side in image_hw):
             suggested_hw = tuple(max(1, round(side / self.patch_size)) * self.patch_size for side in image_hw)
@@ -208,26 +196,23 @@ class LVViT(BaseBackbone):
         loaded = state_dict.get(name)
         if loaded is None or loaded.shape[-1] != self.embed_dims:
             return
-        source_hw = metadata.get("grid_hw")  # saved by this class; for other files the grid is a guess
-        if source_hw is None and loaded.shape == self.pos_embed.shape:
-            source_hw = self.grid_hw
-        elif source_hw is None:
-            side = round((loaded.shape[1] - self.num_extra_tokens) ** 0.5)
-            source_hw = (side, side)
+        # Saved by this class; for other files the grid is a guess.
+        square_hw = (round((loaded.shape[1] - self.num_extra_tokens) ** 0.5),) * 2
+        guess_hw = self.grid_hw if loaded.shape == self.pos_embed.shape else square_hw
+        source_hw = tuple(metadata.get("grid_hw") or guess_hw)
         if source_hw[0] * source_hw[1] + self.num_extra_tokens != loaded.shape[1]:
             raise ValueError(
                 f"{name} of the checkpoint must have the tokens of a square grid and a class token, got "
                 f"{loaded.shape[1]} tokens. Build LVViT with the img_size of its training, not {self.grid_hw} tokens."
             )
-        if tuple(source_hw) != self.grid_hw:
-            print_log(f"Resize {name} from a {tuple(source_hw)} to a {self.grid_hw} grid", logger="current")
-            state_dict[name] = self._pos_embed_for(loaded, tuple(source_hw), self.grid_hw)
+        if source_hw != self.grid_hw:
+            print_log(f"Resize {name} from a {source_hw} to a {self.grid_hw} grid", logger="current")
+            state_dict[name] = self._pos_embed_for(loaded, source_hw, self.grid_hw)
 
     def _report_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
         """Log which weights a checkpoint provides; refuse weights that are not finite."""
         check_finite(state_dict, prefix)
-        report = report_loaded(self.state_dict(), state_dict, prefix)
-        if report:
+        if report := report_loaded(self.state_dict(), state_dict, prefix):
             print_log(f"LVViT: {report}", logger="current")
 
     def _pos_embed_for(self, pos_embed: Tensor, source_hw: tuple, target_hw: tuple) -> Tensor:
@@ -251,21 +236,15 @@ class LVViT(BaseBackbone):
         super().train(mode)
         if mode:
             self._freeze()
-            if self.norm_eval:
-                for module in self.modules():
-                    if isinstance(module, _BatchNorm):
-                        module.eval()
+            for module in self.modules() if self.norm_eval else ():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         return self
 
     def embed(self, images: Tensor, token_mix: TokenMix | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Turn images into the tokens that enter the first block.
+        """Turn images [B, 3, H, W] into the tokens [B, 1 + N, C] that enter the first block, and their grid (h, w).
 
-        Args:
-            images: [B, 3, H, W].
-            token_mix: MixToken's draw, applied between patch and position embedding.
-
-        Returns:
-            tuple: tokens [B, 1 + N, C] and the token grid (h, w).
+        MixToken's draw is applied between patch and position embedding.
         """
         grid_hw = self._grid_hw(tuple(images.shape[-2:]))
         tokens = self.patch_embed(images).flatten(2).transpose(1, 2)  # [B, N, C]
@@ -287,9 +266,8 @@ class LVViT(BaseBackbone):
         tokens, grid_hw = self.embed(images, token_mix)
         outputs = []
         for index, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
-            tokens = (
-                checkpoint(block, tokens, use_reentrant=False) if self.with_cp and self.training else block(tokens)
-            )
+            recomputed = self.with_cp and self.training
+            tokens = checkpoint(block, tokens, use_reentrant=False) if recomputed else block(tokens)
             if index == self.num_layers - 1 and self.norm is not None:
                 tokens = self.norm(tokens)
             if index in self.out_indices:
@@ -304,14 +282,10 @@ class LVViT(BaseBackbone):
         return tokens[:, self.num_extra_tokens :].transpose(1, 2).unflatten(2, grid_hw)  # [B, C, h, w]
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
-        """Return the depth of a parameter for layer-wise learning-rate decay.
+        """Return the depth of a parameter for layer-wise learning-rate decay, and the number of depths.
 
-        Args:
-            param_name: full name of the parameter in the model.
-            prefix: the backbone's own prefix in that name, such as 'backbone.'.
-
-        Returns:
-            tuple: depth (0 for the embeddings, i + 1 for block i, the last for all that follows) and number of depths.
+        The depth is 0 for the embeddings, i + 1 for block i, and the last for all that follows. ``prefix`` is the
+        backbone's own in the full ``param_name``, such as 'backbone.'.
         """
         num_depths = self.num_layers + 2
         name = param_name.removeprefix(prefix)

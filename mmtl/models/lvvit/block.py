@@ -13,14 +13,7 @@ SUBSET_ABOVE = 0.1  # rate below which computing only a part of the batch takes 
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention through ``scaled_dot_product_attention``.
-
-    Args:
-        embed_dims: channels C of a token.
-        num_heads: number of heads.
-        head_dims: channels of one head; None means C / num_heads.
-        qkv_bias: whether query, key and value have a bias.
-    """
+    """Multi-head self-attention of tokens [B, N, C]; ``head_dims=None`` means C / num_heads."""
 
     def __init__(self, *, embed_dims: int, num_heads: int, head_dims: int | None, qkv_bias: bool) -> None:
         super().__init__()
@@ -45,12 +38,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with an exact GELU between them.
-
-    Args:
-        embed_dims: channels C of a token.
-        feedforward_channels: channels of the hidden layer.
-    """
+    """Two linear layers with an exact GELU between them."""
 
     def __init__(self, *, embed_dims: int, feedforward_channels: int) -> None:
         super().__init__()
@@ -103,28 +91,24 @@ class Block(nn.Module):
 
     Args:
         kind: 'full', 'attention' or 'mlp'.
-        embed_dims: channels C of a token.
-        num_heads: number of attention heads.
-        feedforward_channels: channels of the MLP's hidden layer.
         residual_divisor: s.
-        head_dims: channels of one head; None means C / num_heads.
-        qkv_bias: whether query, key and value have a bias.
         drop_path_rate: probability that a residual branch is dropped in training, per image; see :func:`add_branch`.
         norm_cfg: config of the norm layers.
+        embed_dims: channels C of a token.
+        feedforward_channels: channels of the MLP's hidden layer.
+        attention: ``num_heads``, ``head_dims`` and ``qkv_bias`` of :class:`Attention`.
     """
 
     def __init__(
         self,
         *,
         kind: str,
-        embed_dims: int,
-        num_heads: int,
-        feedforward_channels: int,
         residual_divisor: float,
-        head_dims: int | None,
-        qkv_bias: bool,
         drop_path_rate: float,
         norm_cfg: dict,
+        embed_dims: int,
+        feedforward_channels: int,
+        **attention: object,
     ) -> None:
         super().__init__()
         self.residual_scale, self.drop_path_rate = 1 / residual_divisor, drop_path_rate
@@ -132,7 +116,7 @@ class Block(nn.Module):
         self.with_attention, self.with_mlp = kind != "mlp", kind != "attention"
         if self.with_attention:
             self.norm1 = build_norm_layer(norm_cfg, embed_dims)
-            self.attn = Attention(embed_dims=embed_dims, num_heads=num_heads, head_dims=head_dims, qkv_bias=qkv_bias)
+            self.attn = Attention(embed_dims=embed_dims, **attention)
         if self.with_mlp:
             self.norm2 = build_norm_layer(norm_cfg, embed_dims)
             self.mlp = MLP(embed_dims=embed_dims, feedforward_channels=feedforward_channels)

@@ -31,9 +31,6 @@ class SideLayers(BaseModule):
         norm_cfg: normalization after each convolution; None is ``dict(type='BN')``.
         init_cfg: initialization, see ``mmengine.model.BaseModule``.
 
-    Raises:
-        ValueError: if the form is unknown.
-
     Source: the authors' released segmentation backbone.
     """
 
@@ -50,25 +47,14 @@ class SideLayers(BaseModule):
             raise ValueError(f"form must be one of {sorted(FORMS)}, got {form!r}.")
         norm_cfg = norm_cfg or dict(type="BN")
         self.scales = FORMS[form]
-        last = len(self.scales)
         for level, scale in enumerate(self.scales, 1):
             if scale is not None:
-                channels = out_channels if level == last else in_channels
+                channels = out_channels if level == len(self.scales) else in_channels
                 # These names, counted from 1, are the keys of the released checkpoints.
                 self.add_module(f"side_layer{level}", _side_layer(in_channels, channels, scale, norm_cfg))
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Project and upsample the four maps.
-
-        Args:
-            inputs: four maps [B, C, h, w], the shallowest block first.
-
-        Returns:
-            tuple: four maps [B, C, s*h, s*w] with s of the form; the last one has ``out_channels`` channels.
-
-        Raises:
-            ValueError: if there are not four maps.
-        """
+        """Map four maps [B, C, h, w], the shallowest block first, to [B, C, s*h, s*w] with s of the form."""
         if len(inputs) != len(self.scales):
             raise ValueError(
                 f"SideLayers needs {len(self.scales)} feature maps, got {len(inputs)}. "
@@ -80,10 +66,8 @@ class SideLayers(BaseModule):
 
 def _side_layer(in_channels: int, out_channels: int, scale: int, norm_cfg: dict) -> nn.Sequential:
     """Build one level: upsample if ``scale`` is above 1, then project."""
-    layers: list[nn.Module] = []
-    if scale > 1:
-        layers.append(nn.ConvTranspose2d(in_channels, in_channels, scale, stride=scale, bias=False))
-        layers += [build_norm_layer(norm_cfg, in_channels)[1], nn.ReLU(inplace=True)]
-    layers.append(nn.Conv2d(in_channels, out_channels, 1, bias=False))
-    layers += [build_norm_layer(norm_cfg, out_channels)[1], nn.ReLU(inplace=True)]
+    upsample = [nn.ConvTranspose2d(in_channels, in_channels, scale, stride=scale, bias=False)] if scale > 1 else []
+    layers = []
+    for convolution in (*upsample, nn.Conv2d(in_channels, out_channels, 1, bias=False)):
+        layers += [convolution, build_norm_layer(norm_cfg, convolution.out_channels)[1], nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
