@@ -115,7 +115,8 @@ def stock_steps() -> list[dict]:
     steps = [step for step in steps if step.type != "mmtl.LoadScoreMap"]
     for step in steps:
         step.type = step.type.removeprefix("mmtl.").replace("PackTokenLabelInputs", "PackInputs")
-        step.pop("on_device", None)
+        for ours in ("on_device", "data_sample"):
+            step.pop(ours, None)
         if step.type == "RandomResizedCrop":
             step.interpolation = "bicubic"
     return steps

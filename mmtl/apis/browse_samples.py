@@ -63,6 +63,6 @@ def label_tokens(preprocessor: nn.Module, packed: Sequence[dict]) -> list[Sample
         grids = zip(*(field.unflatten(1, targets.grid_hw).numpy() for field in fields), strict=True)
         tokens = [TokenLabels(*grid) for grid in grids]
     rgb = (images.flip(1) if preprocessor.to_rgb else images).permute(0, 2, 3, 1).numpy()
-    data = [sample["data_samples"] for sample in packed]
+    data = [sample.get("data_samples", sample) for sample in packed]
     rows = zip(rgb, data, tokens, strict=True)
     return [Sample(image, each, labels if "view_affine" in each else None) for image, each, labels in rows]

@@ -84,9 +84,8 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         """
         if not training or data.get("data_samples", ()) is None:
             return super().forward(data, training)
-        if "data_samples" in data:
-            pairs = zip(data["inputs"], data["data_samples"], strict=True)
-            samples = [dict(inputs=image, data_samples=sample) for image, sample in pairs]
+        if "labels" not in data:
+            samples = [dict(zip(data, values, strict=True)) for values in zip(*data.values(), strict=True)]
             data = collate_training_batch(samples, self.num_classes)
         images = self._images(data)
         targets = self.build_targets(data, tuple(images.shape[-2:]))
@@ -124,7 +123,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         """Compute the targets of a batch.
 
         Args:
-            batch: the tensors of :func:`mmtl.models.collate.collate_labels`, with valid numbers.
+            batch: the tensors of :func:`mmtl.models.collate.collate_training_batch`, with valid numbers.
             image_hw: pixels of the network's input.
         """
         sent = {name: to_device(x, self.device) for name, x in batch.items() if name not in ("inputs", *ON_HOST)}

@@ -29,7 +29,7 @@ class Sample(NamedTuple):
     """One sample as the network receives it."""
 
     image: np.ndarray  # uint8 [H, W, 3], RGB
-    data: DataSample  # label and path
+    data: DataSample | dict  # label and path
     tokens: TokenLabels | None = None  # None without a score map
 
 
@@ -67,7 +67,7 @@ def draw_image(axes: Axes, sample: Sample, names: Sequence[str] | None) -> None:
     height, width = sample.image.shape[:2]
     axes.imshow(sample.image, extent=(0, width, height, 0))
     label, path = sample.data.get("gt_label"), sample.data.get("img_path")
-    title = "no label" if label is None else class_name(label.tolist()[0], names)
+    title = "no label" if label is None else class_name(int(label), names)
     axes.set_title(f"{title}\n{Path(path).name if path else ''}", fontsize=6)
     if sample.tokens:
         rows, columns = sample.tokens.top_class.shape

@@ -34,7 +34,7 @@ train_steps = dict(
         fill_std=bgr_std,
         on_device=True,
     ),
-    pack=dict(type="mmtl.PackTokenLabelInputs"),
+    pack=dict(type="mmtl.PackTokenLabelInputs", data_sample=False),
 )
 test_steps = dict(
     load_image=dict(type="LoadImageFromFile"),  # of mmcv: MMPretrain's inferencer looks for this name

@@ -8,54 +8,64 @@ from mmtl.datasets.transforms.draws import take_draws
 from mmtl.datasets.transforms.geometry import box_bounds
 from mmtl.datasets.transforms.view import check_view, view_affine
 from mmtl.registry import TRANSFORMS
+from mmtl.utils.sample_fields import FIELD_TYPES
 
 
 @TRANSFORMS.register_module()
 class PackTokenLabelInputs(PackInputs):
     """mmpretrain's PackInputs that also packs the score map, the view and the draws for the device.
 
-    A sample with a ``score_map`` gets these data fields: ``score_map_scores`` float16 [h, w, k],
-    ``score_map_classes`` int32 [h, w, k], ``score_map_log_norm`` float16 [h, w] (if the map has one),
-    ``view_affine`` float32 [2, 3], and, if a warp or a pad added padding, ``frame_affines`` float32 [n, 2, 3]: a
-    position of the network's input shows the image where all of them map it into the unit square. A sample without
-    a score map is packed as PackInputs packs it.
+    A sample with a ``score_map`` gets these fields: ``score_map_scores`` float16 [h, w, k], ``score_map_classes``
+    integer [h, w, k], ``score_map_log_norm`` float16 [h, w] (if the map has one), ``view_affine`` [2, 3], and, if a
+    warp or a pad added padding, ``frame_affines`` [n, 2, 3]: a position of the network's input shows the image where
+    all of them map it into the unit square. A sample without a score map is packed as PackInputs packs it.
 
-    ``mmtl.RandomErasing(mask_labels=True)`` adds ``erased_boxes_xyxy`` float32 [n, 4] in the unit square of
-    the network's input, one box for each such transform, of zero area if it did not erase. A box that was
-    rotated or sheared afterwards is given by the upright box around it. Steps with ``on_device=True`` add
-    ``augment`` float32 [L, D], see :mod:`mmtl.utils.augment_draws`.
+    ``mmtl.RandomErasing(mask_labels=True)`` adds ``erased_boxes_xyxy`` [n, 4] in the unit square of the network's
+    input, one box for each such transform, of zero area if it did not erase. A box that was rotated or sheared
+    afterwards is given by the upright box around it. Steps with ``on_device=True`` add ``augment`` float32 [L, D],
+    see :mod:`mmtl.utils.augment_draws`.
 
     Args:
         *args: of the parent, as are the keyword arguments: ``input_key``, ``algorithm_keys``, ``meta_keys``.
+        data_sample: True packs the fields into a DataSample, as tensors. False leaves them beside ``inputs`` with
+            ``gt_label`` and ``img_path``, all that :func:`mmtl.collate_training_batch` reads, in less time.
 
     Raises:
         ValueError: A transform moved the pixels of a sample with a score map without updating the view, or changed
             the image after a step with ``on_device=True``.
     """
 
+    def __init__(self, *args: Any, data_sample: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.data_sample = data_sample
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack one sample."""
-        draws = take_draws(results)
+        fields = token_label_fields(results)
+        if not self.data_sample:
+            packed = {name: results[name] for name in ("gt_label", "img_path") if name in results}
+            return {"inputs": self.format_input(results[self.input_key]), **packed, **fields}
         packed = super().transform(results)
-        sample = packed["data_samples"]
-        if draws is not None:
-            sample.augment = torch.from_numpy(draws)
-        if "erased_affines" in results:
-            sample.erased_boxes_xyxy = _tensor(box_bounds(results["erased_affines"]).clip(0, 1), np.float32)
-        if "score_map" not in results:
-            return packed
-        check_view(results)
-        score_map = results["score_map"]
-        sample.score_map_scores = _tensor(score_map.scores, np.float16)
-        sample.score_map_classes = _tensor(score_map.classes, np.int32)
-        if score_map.log_norm is not None:
-            sample.score_map_log_norm = _tensor(score_map.log_norm, np.float16)
-        sample.view_affine = _tensor(view_affine(results), np.float32)
-        if len(results.get("frame_affines", ())):
-            sample.frame_affines = _tensor(results["frame_affines"], np.float32)
+        for name, array in fields.items():
+            # Copied: a store's arrays are read-only memory maps, which tensors cannot share.
+            packed["data_samples"].set_field(torch.from_numpy(np.array(array, FIELD_TYPES[name])), name)
         return packed
 
 
-def _tensor(array: np.ndarray, dtype: type) -> torch.Tensor:
-    """Copy an array: a store's arrays are read-only memory maps, which tensors cannot share."""
-    return torch.from_numpy(np.array(array, dtype=dtype))
+def token_label_fields(results: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the fields of a sample that :class:`PackTokenLabelInputs` adds, and make its image writable again."""
+    fields = {}
+    if (draws := take_draws(results)) is not None:
+        fields["augment"] = draws
+    if "erased_affines" in results:
+        fields["erased_boxes_xyxy"] = box_bounds(results["erased_affines"]).clip(0, 1)
+    if "score_map" in results:
+        check_view(results)
+        score_map = results["score_map"]
+        fields |= dict(score_map_scores=score_map.scores, score_map_classes=score_map.classes)
+        if score_map.log_norm is not None:
+            fields["score_map_log_norm"] = score_map.log_norm
+        fields["view_affine"] = view_affine(results)
+        if len(results.get("frame_affines", ())):
+            fields["frame_affines"] = results["frame_affines"]
+    return fields

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import mmcv.transforms
 import numpy as np
 import torch
@@ -104,13 +105,14 @@ def resized_crop(
     The result is contiguous as [C, H, W], so that packing it needs no copy.
     """
     top, left, height, width = box_tlhw
-    box = np.atleast_3d(image[top : top + height, left : left + width])
-    if min(box.strides) < 0:  # a view of a flipped image, which no tensor can share
-        box = box.copy()
-    # Views are made in NumPy, which takes a fraction of PyTorch's time for them.
-    box = torch.from_numpy(box.transpose(2, 0, 1)[None])
+    box = np.ascontiguousarray(image[top : top + height, left : left + width])
+    # PyTorch is fastest, and copies nothing, if all strides are those of channels_last, the batch's included; views
+    # made in NumPy take a fraction of PyTorch's time.
+    box = torch.from_numpy(box.reshape(1, height, width, -1).transpose(0, 3, 1, 2))
     resized = F.interpolate(box, size_hw, mode=interpolation, antialias=True).numpy()[0]
-    return np.ascontiguousarray(resized).transpose(1, 2, 0).reshape(*size_hw, *image.shape[2:])
+    planes = np.empty(resized.shape, resized.dtype)
+    cv2.split(resized.transpose(1, 2, 0), list(planes))  # several times as fast as a copy by NumPy or PyTorch
+    return planes.transpose(1, 2, 0).reshape(*size_hw, *image.shape[2:])
 
 
 @TRANSFORMS.register_module()

@@ -14,7 +14,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from mmtl.datasets.transforms import geometry, processing, rand_augment, view
 from mmtl.models.batch_augments import device_augment, device_warp
-from mmtl.models.collate import collate_labels
+from mmtl.models.collate import collate_training_batch
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.token_labels.targets import token_targets
 
@@ -153,15 +153,10 @@ def test_padding_of_one_image_does_not_change_the_other_images_of_a_batch():
     turn = dict(type="mmtl.Rotate", angle=30.0, prob=1.0, pad_val=0)
     chains = [[turn, dict(type="mmtl.Translate", magnitude=0.2, prob=1.0)], [], [turn]]
     last = [dict(type="mmtl.Resize", scale=(48, 48)), dict(type="mmtl.PackTokenLabelInputs")]
-    batch = [
-        Compose([TRANSFORMS.build(c) for c in (*chain, *last)])(ramp_sample((90, 120)))["data_samples"]
-        for chain in chains
-    ]
+    batch = [Compose([TRANSFORMS.build(c) for c in (*chain, *last)])(ramp_sample((90, 120))) for chain in chains]
     preprocessor = TokenLabelDataPreprocessor(num_classes=12, token_stride=PATCH)
-    together = preprocessor.build_targets(collate_labels(batch), (48, 48)).patch_tokens.dense()
-    single = [
-        preprocessor.build_targets(collate_labels([sample]), (48, 48)).patch_tokens.dense()[0] for sample in batch
-    ]
+    together = preprocessor.build_targets(collate_training_batch(batch), (48, 48)).patch_tokens.dense()
+    single = [preprocessor.build_targets(collate_training_batch([x]), (48, 48)).patch_tokens.dense()[0] for x in batch]
     np.testing.assert_allclose(together, np.stack(single), atol=1e-6)
 
 

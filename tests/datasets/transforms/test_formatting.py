@@ -5,6 +5,8 @@ from helpers.ramp_samples import ramp_sample
 from mmcv.transforms import Compose
 from mmpretrain.registry import TRANSFORMS
 
+from mmtl.models import collate_training_batch
+
 PACK = dict(type="mmtl.PackTokenLabelInputs")
 UNTRACKED_CROP = dict(type="RandomCrop", crop_size=20)
 FLIP, RESIZE = dict(type="mmtl.RandomFlip", prob=1.0), dict(type="mmtl.Resize", scale=(32, 32))
@@ -26,6 +28,22 @@ def test_fields_are_the_score_map_and_the_view():
     assert data.gt_label.tolist() == [1] and data.img_path == "images/a/b.png"
     np.testing.assert_array_equal(data.score_map_classes[..., 0].numpy(), np.arange(12).reshape(3, 4))
     np.testing.assert_allclose(data.view_affine.numpy(), [[-1, 0, 1], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("log_norm", [None, np.full((3, 4), 10, np.float16)])
+def test_batch_is_the_same_with_and_without_data_samples(log_norm):
+    turn = dict(type="mmtl.Rotate", angle=30.0, prob=1.0)
+    erase = [dict(type="mmtl.RandomErasing", erase_prob=1.0, mask_labels=True, on_device=True)]
+    batches = []
+    for data_sample in (True, False):
+        np.random.seed(0)
+        sample = ramp_sample((40, 50))
+        sample["score_map"] = sample["score_map"]._replace(log_norm=log_norm)
+        packed = run(turn, *erase, dict(PACK, data_sample=data_sample), sample=sample)
+        assert ("data_samples" in packed) == data_sample
+        batches.append(collate_training_batch([packed]))
+    assert len(batches[0]) == 8 + (log_norm is not None)
+    torch.testing.assert_close(*batches, rtol=0, atol=0)
 
 
 def test_sample_that_never_moved_shows_its_complete_image():
