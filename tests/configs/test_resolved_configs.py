@@ -51,6 +51,9 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/lvvit/lvvit-small_8xb128-tokenlabel-workeraugment-300e_in1k.py": {
         "": "new: the augmentation of OpenMMLab, in the workers",
     },
+    "configs/lvvit/lvvit-small_8xb128-tokenlabel-releasedorder-300e_in1k.py": {
+        "": "new: the released order of the augmentation",
+    },
     "configs/lvvit/lvvit-small_8xb64-classlabel-100e_cifar100.py": {
         "train_dataloader.drop_last": "as on ImageNet",
         "custom_hooks*": "released fine-tuning trains and validates the weights themselves, without an average",
