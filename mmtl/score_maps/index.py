@@ -44,6 +44,11 @@ def _locations_start(num_maps: int) -> int:
     return HEADER_BYTES + 4 * num_maps + -4 * num_maps % 8
 
 
+def index_bytes(num_maps: int) -> int:
+    """Return the size of the index file of `num_maps` maps."""
+    return _locations_start(num_maps) + 8 * num_maps
+
+
 class KeyIndex:
     """The memory-mapped index of a store of `num_maps` maps; all processes share its pages."""
 
@@ -51,7 +56,7 @@ class KeyIndex:
         if not path.is_file():
             raise ScoreMapStoreError(f"{path} is missing. Restore it, or merge the store into a new folder.")
         locations_start = _locations_start(num_maps)
-        if path.stat().st_size != locations_start + 8 * num_maps:
+        if path.stat().st_size != index_bytes(num_maps):
             raise ScoreMapStoreError(f"{path} is corrupt: its size is not that of an index of {num_maps} maps.")
         self._file = MappedFile(path)
         self._hashes = self._file.view[HEADER_BYTES : HEADER_BYTES + 4 * num_maps].cast("I")
@@ -62,6 +67,11 @@ class KeyIndex:
         first_hashes = np.arange(0, 2**32, 1 << BUCKET_SHIFT, dtype=np.uint32)
         starts = np.searchsorted(hashes, first_hashes).astype(np.uint32)
         self._bucket_starts = memoryview(np.append(starts, np.uint32(num_maps)))
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """Hashes of all keys, uint32, ascending."""
+        return np.asarray(self._hashes)
 
     def find(self, key: bytes) -> memoryview:
         """Return the locations of the records whose keys have the same hash, usually one or none."""

@@ -13,6 +13,7 @@ from mmtl.score_maps.score_map import ScoreMap
 CHECK_SUM = np.uint64(0x9E3779B97F4A7C15)
 PACKED_CLASSES = 4096  # class indices below this are packed into 12 bits in the compact format
 MAX_CLASSES = 2**32 - 1
+MAX_VALUES = 2**26  # scores of a map: a record then fits in NumPy's types and in a shard of the usual size
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
@@ -79,6 +80,8 @@ class RecordLayout:
             raise ValueError(f"grid_hw must be in 1..4096, got {self.grid_hw}.")
         if self.score_bits not in (8, 16):
             raise ValueError(f"score_bits must be 16 (float16) or 8 (compact), got score_bits={self.score_bits}.")
+        if int(np.prod(self.shape_hwk, dtype=np.int64)) > MAX_VALUES:
+            raise ValueError(f"A map must have at most {MAX_VALUES} scores, got {self.shape_hwk} (h, w, k).")
 
     @property
     def packs_classes(self) -> bool:
@@ -162,6 +165,8 @@ class RecordLayout:
                 f"Scores and classes must have the store's shape [h, w, k] = {list(self.shape_hwk)},"
                 f" got {scores.shape[1:]} and {classes.shape[1:]}."
             )
+        if classes.dtype.kind not in "iu" and not (classes == np.floor(classes)).all():
+            raise ValueError("Class indices must be integers, got fractions.")
         if classes.size and (classes.min() < 0 or classes.max() >= self.num_classes):
             raise ValueError(
                 f"Class indices must be in [0, {self.num_classes}), got {classes.min()} to {classes.max()}."
@@ -176,6 +181,8 @@ class RecordLayout:
             raise ValueError("Scores and log_norm must be finite and within +-65504, the range of float16.")
         if (halves[..., 1:] > halves[..., :-1]).any():
             raise ValueError("Scores of a cell must be sorted in descending order.")
+        if norms is not None and (norms < halves[..., 0]).any():
+            raise ValueError("log_norm must be at least the top-1 score of its cell, as a log-sum-exp is.")
         return halves, classes, norms
 
     def sums(self, records: np.ndarray) -> np.ndarray:

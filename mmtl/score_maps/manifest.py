@@ -1,6 +1,7 @@
 """The JSON manifest of a finished store: settings of the maps and the list of shards."""
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,15 +59,17 @@ def make_settings(layout: RecordLayout, annotator: dict | None, preprocessing: d
     return json.loads(json.dumps(settings))
 
 
-def setting_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Return the names and values of settings that differ; empty if none do."""
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    return ", ".join(f"{name} ({_short(old.get(name))} / {_short(new.get(name))})" for name in names)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def setting_difference(old: Any, new: Any) -> str:
+    """Return the dotted names and values of settings that differ; empty if none do."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        parts = [(name, setting_difference(old.get(name), new.get(name))) for name in names]
+        return ", ".join(f"{name}.{part}" if part[:1] != "(" else f"{name} {part}" for name, part in parts)
+    texts = str(old), str(new)
+    # What is equal at the start of both is left out, so that long values show where they differ.
+    skip = max(0, len(os.path.commonprefix(texts)) - 20) if max(map(len, texts)) > 60 else 0
+    before, now = ("..." * (skip > 0) + text[skip : skip + 60] + "..." * (len(text) > skip + 60) for text in texts)
+    return f"({before} / {now})"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -1,8 +1,8 @@
 """A memory-mapped file that detects truncation while it is in use."""
 
+import errno
 import mmap
-import os
-import weakref
+import resource
 from pathlib import Path
 
 from mmtl.score_maps.score_map import ScoreMapStoreError
@@ -17,15 +17,20 @@ class MappedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file)
-        self.bytes = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
+        try:
+            with path.open("rb", buffering=0) as file:  # the map has its own descriptor
+                self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            raise OSError(error.errno, f"More than {limit} files are open (raise it: ulimit -n)", str(path)) from None
         self.view = memoryview(self.bytes)
         self._size = len(self.view)
 
     def check_size(self) -> None:
         """Check that the file has the size that it had when it was mapped."""
-        size = os.lseek(self._file, 0, os.SEEK_END)  # called before every read: half the time of os.fstat
+        size = self.bytes.size()  # of the file; called before every read: half the time of os.fstat
         if size != self._size:
             raise ScoreMapStoreError(
                 f"{self.path} is corrupt: it had {self._size} bytes when it was opened and has {size} now."

@@ -1,27 +1,38 @@
 """Read a store of score maps."""
 
+import resource
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmtl.score_maps.index import INDEX_NAME, ROW_BITS, ROW_MASK, KeyIndex
+from mmtl.score_maps.index import INDEX_NAME, ROW_BITS, ROW_MASK, KeyIndex, key_hash
 from mmtl.score_maps.layout import layout_of
-from mmtl.score_maps.manifest import read_manifest
+from mmtl.score_maps.manifest import read_manifest, setting_difference
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.shard import Shard
 
+# Shards that are open at once, each with a file descriptor: a quarter of the limit of the process, often 1,024.
+MAX_OPEN = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+
 
 class StoreFolder:
-    """Finds keys in one folder of a store; its shards are opened when they are needed."""
+    """Finds keys in one folder of a store; its shards are opened when they are needed, at most ``max_open`` at once."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, max_open: int = MAX_OPEN) -> None:
+        self.path, self.max_open = path, max_open
         self.manifest = read_manifest(path)
         self.layout = layout_of(self.manifest.settings)
         self._index = KeyIndex(path / INDEX_NAME, self.manifest.num_maps)
         self._opened: dict[int, Shard] = {}
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """Hashes of all keys, uint32."""
+        return self._index.hashes
 
     @property
     def missing_shards(self) -> list[str]:
@@ -62,8 +73,19 @@ class StoreFolder:
         shard = Shard(path, self.layout)
         if (shard.records, shard.sha256) != (entry.records, entry.sha256):
             raise ScoreMapStoreError(f"{path} is not the shard that the manifest lists. Restore it.")
+        if len(self._opened) >= self.max_open:
+            del self._opened[next(iter(self._opened))]
         self._opened[number] = shard
         return shard
+
+
+def _warn_of_another_annotator(first: StoreFolder, folder: StoreFolder) -> None:
+    settings, others = (
+        {name: each.manifest.settings[name] for name in ("annotator", "preprocessing")} for each in (first, folder)
+    )
+    if difference := setting_difference(settings, others):
+        names = (f"{each.path} by {each.manifest.settings['annotator'].get('name')!r}" for each in (first, folder))
+        warnings.warn(f"Stores of different annotators are read as one: {', '.join(names)}: {difference}.", stacklevel=3)
 
 
 class ScoreMapStore(Mapping[str, ScoreMap]):
@@ -94,13 +116,14 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         if not paths:
             raise ValueError("path must name at least one folder of a score map store, got none.")
         self.path = Path(paths[0])
-        self.folders = [StoreFolder(Path(each)) for each in paths]
+        self.folders = [StoreFolder(Path(each), max(1, MAX_OPEN // len(paths))) for each in paths]
         self._layout = layout = self.folders[0].layout
         for folder in self.folders[1:]:
             if folder.layout != layout:
                 raise ScoreMapStoreError(
                     f"{folder.path} and {self.path} contain different maps: {folder.layout}, {layout}."
                 )
+            _warn_of_another_annotator(self.folders[0], folder)
         self.num_classes, self.grid_hw, self.topk = layout.num_classes, layout.grid_hw, layout.topk
         self.has_log_norm, self.score_bits = layout.log_norm, layout.score_bits
         settings = self.folders[0].manifest.settings
@@ -113,12 +136,17 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
     @property
     def undecodable(self) -> list[str]:
         """Keys of images that could not be decoded when the store was made."""
-        return [key for folder in self.folders for key in folder.manifest.undecodable]
+        return list(dict.fromkeys(key for folder in self.folders for key in folder.manifest.undecodable))
 
     @property
     def missing_shards(self) -> list[str]:
         """Paths of missing shard files."""
         return [str(folder.path / name) for folder in self.folders for name in folder.missing_shards]
+
+    @property
+    def num_missing(self) -> int:
+        """Number of maps in missing shards."""
+        return sum(folder.manifest.num_maps - folder.num_maps for folder in self.folders)
 
     def __getitem__(self, key: str) -> ScoreMap:
         shard, row = self._find(key)
@@ -148,12 +176,26 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         return isinstance(key, str) and any(folder.find(key.encode()) for folder in self.folders)
 
     def __len__(self) -> int:
-        return sum(folder.num_maps for folder in self.folders)
+        return sum(folder.num_maps for folder in self.folders) if not self._shared_hashes else sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[str]:
-        for folder in self.folders:
+        shared = self._shared_hashes
+        for number, folder in enumerate(self.folders):
             for shard in folder.shards():
-                yield from shard.keys()
+                for key in shard.keys():
+                    if not shared or not self._has_before(number, key.encode()):
+                        yield key
+
+    def _has_before(self, number: int, key: bytes) -> bool:
+        """Return whether a folder before the one of this number has a key."""
+        return key_hash(key) in self._shared_hashes and any(folder.find(key) for folder in self.folders[:number])
+
+    @cached_property
+    def _shared_hashes(self) -> frozenset[int]:
+        """Hashes of keys that are in more than one folder; empty for one folder."""
+        hashes = np.concatenate([np.unique(folder.hashes) for folder in self.folders])
+        values, counts = np.unique(hashes, return_counts=True)
+        return frozenset(values[counts > 1].tolist())
 
     def verify(self) -> list[str]:
         """Read everything, compare it with the checksums and return the problems; empty for an intact store."""

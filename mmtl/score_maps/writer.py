@@ -4,34 +4,36 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmtl.score_maps.folder_lock import FolderLock
-from mmtl.score_maps.index import INDEX_NAME, build_index, key_hash
-from mmtl.score_maps.layout import RecordLayout, layout_of
+from mmtl.score_maps.index import INDEX_NAME, build_index, index_bytes, key_hash
+from mmtl.score_maps.layout import RecordLayout, check_fields, layout_of
 from mmtl.score_maps.manifest import (
     MANIFEST_NAME,
     Manifest,
     ShardEntry,
     make_settings,
+    read_manifest,
     setting_difference,
     write_manifest,
 )
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.shard import Shard, ShardWriter, read_footer, shard_name
 from mmtl.utils.atomic_file import TEMPORARY_SUFFIX, write_durably
-from mmtl.utils.image_files import check_utf8
+from mmtl.utils.image_files import check_key
 
 SHARD_BYTES = 256 * 2**20
 UNDECODABLE_NAME = "undecodable.txt"
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create the folder of a store to write; refuse a finished store and files that do not belong to a store."""
-    if (folder / MANIFEST_NAME).exists():
+    """Create the folder of a store to write; refuse a complete store and files that do not belong to a store."""
+    if (folder / MANIFEST_NAME).exists() and is_complete(folder, read_manifest(folder)):
         raise FileExistsError(
             f"{folder} already contains a finished score map store. Choose another folder or delete it."
         )
@@ -39,6 +41,45 @@ def prepare_folder(folder: Path) -> None:
     known = ("shard-", INDEX_NAME, MANIFEST_NAME, UNDECODABLE_NAME)
     if others := [path.name for path in folder.iterdir() if not path.name.startswith(known)]:
         raise FileExistsError(f"{folder} contains other files ({others[0]}). Give a new or empty folder.")
+
+
+def is_complete(folder: Path, manifest: Manifest) -> bool:
+    """Return whether the index and all shards of a finished store are present and have their length."""
+    sizes = {INDEX_NAME: index_bytes(manifest.num_maps)} | {shard.file: shard.bytes for shard in manifest.shards}
+    return all((folder / file).is_file() and (folder / file).stat().st_size == sizes[file] for file in sizes)
+
+
+def is_finished(folder: Path, settings: dict[str, Any]) -> bool:
+    """Return whether a folder holds the complete store with these settings; a finished store of others is an error."""
+    if not (folder / MANIFEST_NAME).exists():
+        return False
+    manifest = read_manifest(folder)
+    if difference := setting_difference(manifest.settings, settings):
+        raise FileExistsError(
+            f"{folder} holds a finished store made with other settings (stored / now): {difference}."
+            " Choose another folder or delete it."
+        )
+    return is_complete(folder, manifest)
+
+
+def resume_store(folder: Path, settings: dict[str, Any]) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the complete shards of a folder that is locked, and remove what a killed run left unfinished.
+
+    A finished store that lacks files is unfinished from then on.
+
+    Raises:
+        ScoreMapStoreError: The shards have other settings.
+    """
+    remove_temporaries(folder)
+    shards = complete_shards(folder)
+    for path, footer in shards[:1]:
+        if difference := setting_difference(footer["settings"], settings):
+            raise ScoreMapStoreError(
+                f"{path} was made with other settings (stored / now): {difference}."
+                " Choose another folder or delete this one."
+            )
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    return shards
 
 
 def complete_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -68,9 +109,8 @@ def finish_store(folder: Path) -> None:
         raise ScoreMapStoreError(f"{folder} must contain at least one score map to become a store, got none.")
     settings = shards[0][1]["settings"]
     layout = layout_of(settings)
-    opened = [Shard(path, layout) for path, _ in shards]
-    _check_unique(opened)
-    index = build_index(shard.all_key_bytes() for shard in opened)
+    _check_unique([path for path, _ in shards], layout)
+    index = build_index(Shard(path, layout).all_key_bytes() for path, _ in shards)  # one is open at a time
     write_durably(folder / INDEX_NAME, index)
     entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
     undecodable = [key for _, footer in shards for key in footer["undecodable"]]
@@ -80,18 +120,20 @@ def finish_store(folder: Path) -> None:
     remove_temporaries(folder)
 
 
-def _check_unique(shards: list[Shard]) -> None:
+def _check_unique(paths: list[Path], layout: RecordLayout) -> None:
     """Check that no key occurs twice; only keys with a repeated hash are compared, so that memory stays small."""
-    hashes = np.concatenate([np.fromiter(map(key_hash, shard.all_key_bytes()), np.uint32) for shard in shards])
-    values, counts = np.unique(hashes, return_counts=True)
+    hashes = [np.fromiter(map(key_hash, Shard(path, layout).all_key_bytes()), np.uint32) for path in paths]
+    values, counts = np.unique(np.concatenate(hashes), return_counts=True)
     suspects = set(values[counts > 1].tolist())
-    seen: set[bytes] = set()
-    for shard in shards if suspects else []:
-        for key in shard.all_key_bytes():
-            if key_hash(key) in suspects:
-                if key in seen:
-                    raise ScoreMapStoreError(f"{shard.path}: {key.decode(errors='replace')!r} occurs twice.")
-                seen.add(key)
+    seen: dict[bytes, Path] = {}
+    for path in paths if suspects else []:
+        for key in filter(lambda key: key_hash(key) in suspects, Shard(path, layout).all_key_bytes()):
+            if key in seen:
+                raise ScoreMapStoreError(
+                    f"{path}: {key.decode(errors='replace')!r} occurs twice, first in {seen[key].name}. Delete one of"
+                    " the shards and run the same command again."
+                )
+            seen[key] = path
 
 
 class ScoreMapWriter:
@@ -109,6 +151,7 @@ class ScoreMapWriter:
         score_bits: 16, or 8 for the compact format.
         annotator: Description of the annotator in plain JSON values, stored in the manifest.
         preprocessing: Description of the annotator's input, likewise.
+        plan: What must be equal for a writer to continue another, such as the source of the maps, likewise.
         shard_bytes: Size at which a shard is closed.
 
     Raises:
@@ -128,6 +171,7 @@ class ScoreMapWriter:
         score_bits: int = 16,
         annotator: dict[str, Any] | None = None,
         preprocessing: dict[str, Any] | None = None,
+        plan: dict[str, Any] | None = None,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self.path = Path(path)
@@ -135,9 +179,10 @@ class ScoreMapWriter:
         self._layout = RecordLayout(num_classes, grid_hw, topk, bool(log_norm), score_bits)
         self._log_norm_is_known = log_norm is not None
         self._descriptions = annotator, preprocessing
+        self._plan = {} if plan is None else {"plan": plan}
+        check_fields(self._settings, dict(annotator=dict, preprocessing=dict))
         self._shard_bytes = shard_bytes
         self._shard: ShardWriter | None = None
-        self._next_unit = 0
         self._keys: set[str] = set()
         prepare_folder(self.path)
         self._lock = FolderLock(self.path)
@@ -148,16 +193,15 @@ class ScoreMapWriter:
             raise
 
     def _resume(self) -> None:
-        """Continue after the last complete shard."""
-        remove_temporaries(self.path)
-        for path, footer in complete_shards(self.path):
+        """Continue with the shards that are missing."""
+        for _, footer in complete_shards(self.path)[:1]:
             self._set_log_norm(footer["settings"]["log_norm"])
-            if difference := setting_difference(footer["settings"], self._settings):
-                raise ScoreMapStoreError(
-                    f"{path} has other settings: {difference}. Choose another folder, or delete the shard."
-                )
+        shards = resume_store(self.path, self._settings)
+        for path, _ in shards:
             self._keys.update(Shard(path, self._layout).keys())
-            self._next_unit = footer["unit"] + 1
+        # A shard that was deleted is made again in its position.
+        existing = {footer["unit"] for _, footer in shards}
+        self._units = (unit for unit in count() if unit not in existing)
 
     def _set_log_norm(self, log_norm: bool) -> None:
         """Decide whether maps have log_norm, unless that is known."""
@@ -167,7 +211,7 @@ class ScoreMapWriter:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        return make_settings(self._layout, *self._descriptions)
+        return make_settings(self._layout, *self._descriptions, **self._plan)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
@@ -197,18 +241,29 @@ class ScoreMapWriter:
         self, keys: list[str], scores: np.ndarray, classes: np.ndarray, log_norm: np.ndarray | None = None
     ) -> None:
         """Add maps stacked in arrays [B, h, w, k] and log_norm [B, h, w]; see `add`."""
-        for key in keys:
-            if not isinstance(key, str) or not key or key in self._keys:
-                raise ValueError(f"Key {key!r} must be an image path that was not added before.")
-            check_utf8(key)
+        self._check_keys(keys)
+        scores, classes = np.asarray(scores), np.asarray(classes)
         self._set_log_norm(log_norm is not None)
-        records = self._layout.encode(np.asarray(scores), np.asarray(classes), log_norm)
+        if {len(keys)} != {len(scores), len(classes), len(keys if log_norm is None else log_norm)}:
+            raise ValueError(f"There must be as many maps as keys, {len(keys)}, got {len(scores)} and {len(classes)}.")
+        records = self._layout.encode(scores, classes, None if log_norm is None else np.asarray(log_norm))
+        if (np.diff(np.sort(classes, axis=-1), axis=-1) == 0).any():
+            raise ValueError("The classes of a cell must differ, got a class twice in a cell.")
         if self._shard is None:
-            self._shard = ShardWriter(self.path / shard_name(self._next_unit), self._layout)
+            self._unit = next(self._units)
+            self._shard = ShardWriter(self.path / shard_name(self._unit), self._layout)
         self._shard.add(keys, records)
         self._keys.update(keys)
         if len(self._shard.keys) * self._layout.record_bytes >= self._shard_bytes:
             self._finish_shard()
+
+    def _check_keys(self, keys: list[str]) -> None:
+        for key in keys:
+            if not isinstance(key, str) or not key or key in self._keys:
+                raise ValueError(f"Key {key!r} must be an image path that was not added before.")
+            check_key(key)
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"Keys must be added once, got {max(keys, key=keys.count)!r} twice.")
 
     def close(self) -> None:
         """Finish the current shard, then write index and manifest."""
@@ -229,6 +284,5 @@ class ScoreMapWriter:
         self._lock.release()
 
     def _finish_shard(self) -> None:
-        self._shard.finish(self._settings, self._next_unit)
+        self._shard.finish(self._settings, self._unit)
         self._shard = None
-        self._next_unit += 1

@@ -1,9 +1,11 @@
 """Find the image files under a folder (standard library only)."""
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+MAX_KEY_BYTES = 2**16  # of a store's key; paths of Linux have at most 4,096 bytes
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -25,7 +27,7 @@ def list_images(root: Path) -> list[str]:
         if child.is_dir() and child.name not in with_images:
             raise FileNotFoundError(f"Class folder {child} contains no image. Add images or remove the folder.")
     for key in keys:
-        check_utf8(key)
+        check_key(key)
     return keys
 
 
@@ -47,9 +49,20 @@ def class_folders(keys: Sequence[str]) -> list[str]:
     return sorted({key.split("/")[0] for key in keys})
 
 
-def check_utf8(key: str) -> None:
-    """Raise a ValueError if a key cannot be stored because it comes from a file name that is not UTF-8."""
+def check_key(key: str) -> None:
+    """Raise a ValueError if a key cannot be stored: the file name is not UTF-8 or is longer than file systems allow."""
     try:
-        key.encode()
+        size = len(key.encode())
     except UnicodeEncodeError:
         raise ValueError(f"{key!r}: the file name must be valid UTF-8. Rename the file.") from None
+    if size > MAX_KEY_BYTES:
+        raise ValueError(f"{key[:60]!r}...: a key must have at most {MAX_KEY_BYTES} bytes, got {size}.")
+
+
+def files_sha256(root: Path, names: Iterable[str]) -> str:
+    """Return the SHA-256 of the names, sizes and times of change of files, by which replaced files are noticed."""
+    digest = hashlib.sha256()
+    for name in names:
+        found = os.stat(os.path.join(root, name))
+        digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
