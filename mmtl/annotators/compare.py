@@ -19,6 +19,7 @@ class Comparison(NamedTuple):
 
     probability_difference: float
     class_mismatch: float
+    by_key: dict[str, float]  # difference of each map's probabilities, the largest first
 
 
 def compare_store(store: ScoreMapStore, annotator: Annotator, images: Path, keys: Sequence[str]) -> Comparison:
@@ -46,4 +47,5 @@ def compare_store(store: ScoreMapStore, annotator: Annotator, images: Path, keys
         before, now = (cell_probabilities(each, store.num_classes) for each in (store[key], computed))
         differences.append(np.abs(before - now).mean())
         mismatches.append((store[key].classes != classes).mean())
-    return Comparison(float(np.mean(differences)), float(np.mean(mismatches)))
+    by_key = dict(sorted(zip(keys, map(float, differences), strict=True), key=lambda item: -item[1]))
+    return Comparison(float(np.mean(differences)), float(np.mean(mismatches)), by_key)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
@@ -17,6 +17,7 @@ from mmtl.annotators.annotator import Annotator
 from mmtl.annotators.images import ResizedImages, collate
 from mmtl.score_maps.layout import RecordLayout
 from mmtl.score_maps.shard import ShardWriter, shard_name
+from mmtl.utils.image_files import files_sha256
 
 QUEUED_BATCHES = 4
 TARGET_UNITS = 64
@@ -76,6 +77,12 @@ class Job:
     settings: dict[str, Any]  # saved in every shard
     folder: Path
     options: Options
+
+    def images_sha256(self, unit: int, undecodable: Collection[str]) -> str:
+        """Return a digest of the sizes and times of a unit's images, without those that cannot be decoded."""
+        without = set(undecodable)
+        names = (self.plan.keys[index] for index in self.plan.unit(unit))
+        return files_sha256(self.images.root, (name for name in names if name not in without))
 
     @property
     def allowed_undecodable(self) -> int:
@@ -175,7 +182,8 @@ class _UnitsWriter:
         self.counts.update(counts)
         self.shard.flush()
         if indices[-1] == job.plan.unit(number)[-1]:
-            self.shard.finish(job.settings, number, self.undecodable, self.counts)
+            images_sha256 = job.images_sha256(number, self.undecodable)
+            self.shard.finish(job.settings, number, self.undecodable, self.counts, images_sha256)
             self.shard = None
 
     def abort(self) -> None:

@@ -12,18 +12,18 @@ from mmtl.annotators.progress import StoreProgress
 from mmtl.annotators.work_queue import WorkQueue
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.layout import RecordLayout
-from mmtl.score_maps.manifest import MANIFEST_NAME, make_settings, read_manifest, setting_difference
+from mmtl.score_maps.manifest import make_settings
 from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
     UNDECODABLE_NAME,
     complete_shards,
     finish_store,
+    is_finished,
     prepare_folder,
-    remove_temporaries,
+    resume_store,
 )
 from mmtl.utils.image_files import class_folders, list_images
-from mmtl.utils.read_image import read_image
 
 
 def annotate_folder(annotator: Annotator, images: Path, folder: Path, options: Options, queue: WorkQueue) -> None:
@@ -43,8 +43,11 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         FileNotFoundError: The image root or a class folder contains no image.
         ValueError: Annotator and options do not fit together.
     """
-    keys = list_images(root)
-    size_hw = options.input_hw or annotator.size_hw or _first_image_size(root, keys)
+    keys = list_images(root, excluded=folder)
+    size_hw = options.input_hw or annotator.size_hw
+    if size_hw is None:
+        name = annotator.description["name"]
+        raise ValueError(f"{name}: its config has no Resize or crop, so the input size is unknown. Give --input-size.")
     grid_hw, num_classes = annotator.output_shape(size_hw)
     layout = RecordLayout(num_classes, grid_hw, options.topk, score_bits=options.score_bits)
     plan = Plan(keys, options.shard_images or unit_size(len(keys), layout.record_bytes, SHARD_BYTES))
@@ -65,13 +68,6 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         folder=folder,
         options=options,
     )
-
-
-def _first_image_size(root: Path, keys: list[str]) -> tuple[int, int]:
-    image = next((image for key in keys if (image := read_image(root / key)) is not None), None)
-    if image is None:
-        raise ValueError(f"No image in {root} can be decoded.")
-    return image.shape[0], image.shape[1]
 
 
 def _folder_labels(keys: list[str], num_classes: int) -> np.ndarray | None:
@@ -113,36 +109,39 @@ def make_store(job: Job, queue: WorkQueue) -> None:
 
 def _prepare_folder(job: Job, queue: WorkQueue, locks: ExitStack) -> list[int] | None:
     """Lock the folder against other runs, and return the missing units; None if the store is finished."""
-    if _is_finished(job):
-        print(f"{job.folder} is finished: nothing to do.")
-        return None
-    prepare_folder(job.folder)
+    if is_finished(job.folder, job.settings):
+        if not any(_is_repaired(job, footer) for footer in _checked_shards(job)):
+            print(f"{job.folder} is finished: nothing to do.")
+            return None
+    else:
+        prepare_folder(job.folder)
     lock = locks.enter_context(FolderLock(job.folder))
-    remove_temporaries(job.folder)
-    shards = complete_shards(job.folder)
-    for path, footer in shards[:1]:
-        if difference := setting_difference(footer["settings"], job.settings):
-            raise ScoreMapStoreError(
-                f"{path} was made with other settings (stored / now): {difference}."
-                " Choose another folder or delete this one."
-            )
+    resume_store(job.folder, job.settings)
+    shards = [footer for footer in _checked_shards(job) if not _is_repaired(job, footer)]
     if shards:
         print(f"Resuming {job.folder}: {len(shards)} of {job.plan.num_units} shards are complete.")
-    queue.add_to_counter("undecodable", sum(len(footer["undecodable"]) for _, footer in shards))
+    queue.add_to_counter("undecodable", sum(len(footer["undecodable"]) for footer in shards))
     lock.share()
-    return sorted(set(range(job.plan.num_units)) - {footer["unit"] for _, footer in shards})
+    return sorted(set(range(job.plan.num_units)) - {footer["unit"] for footer in shards})
 
 
-def _is_finished(job: Job) -> bool:
-    """Return whether the folder holds the finished store of the job; another finished store is an error."""
-    if not (job.folder / MANIFEST_NAME).exists():
-        return False
-    if difference := setting_difference(read_manifest(job.folder).settings, job.settings):
-        raise FileExistsError(
-            f"{job.folder} holds a finished store made with other settings (stored / now): {difference}."
-            " Choose another folder or delete it."
-        )
-    return True
+def _checked_shards(job: Job) -> list[dict]:
+    """Return the footers of the complete shards after a check that their images are still the same."""
+    footers = []
+    for path, footer in complete_shards(job.folder):
+        now = job.images_sha256(footer["unit"], footer["undecodable"])
+        if footer.get("images_sha256", now) != now:  # shards of former versions have none
+            raise ScoreMapStoreError(
+                f"{path}: images in {job.images.root} have changed since their maps were made (size or time)."
+                " Delete the shard to annotate its images again, or choose another folder."
+            )
+        footers.append(footer)
+    return footers
+
+
+def _is_repaired(job: Job, footer: dict) -> bool:
+    """Return whether an image that could not be decoded for a shard can be decoded now."""
+    return any(job.images.resize(job.images.root / key) is not None for key in footer["undecodable"])
 
 
 def summary(folder: Path) -> dict[str, int]:
@@ -163,6 +162,6 @@ def _print_summary(job: Job) -> None:
         print(f"{totals['undecodable']} images could not be decoded: {job.folder / UNDECODABLE_NAME}")
     if totals["labelled"]:
         top1, top5 = (100 * totals[name] / totals["labelled"] for name in ("top1", "top5"))
-        print(f"The annotator on them (pooled maps against class folders): top-1 {top1:.2f} %, top-5 {top5:.2f} %")
+        print(f"The annotator's own accuracy on the class folders: top-1 {top1:.2f} %, top-5 {top5:.2f} %")
     else:
         print(f"Top-1 of the annotator: unknown, there are no {layout.num_classes} class folders.")

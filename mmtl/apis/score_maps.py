@@ -14,14 +14,16 @@ from mmtl.annotators.annotator import Inference
 from mmtl.annotators.compare import compare_store
 from mmtl.annotators.load import load_annotator
 from mmtl.score_maps import ScoreMapStore
-from mmtl.score_maps.archive import export_archive, image_keys, import_archive
+from mmtl.score_maps.archive import ImageKeys, export_archive, import_archive
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
+from mmtl.utils.cli import printable
 from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
 from mmtl.visualization.figures import save_figure
 from mmtl.visualization.score_maps import draw_maps
 
 MAX_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
+NUM_WORST = 10  # keys that are listed
 STATS_SAMPLE = 10_000
 
 
@@ -79,12 +81,17 @@ def _verify_against(
     if annotator.description["weights_sha256"] != store.annotator.get("weights_sha256"):
         print(f"The weights differ from those of the store's annotator ({store.annotator.get('name')}).")
     keys = sample_keys(store, sample)
-    difference, mismatch = compare_store(store, annotator, images, keys)
+    difference, mismatch, by_key = compare_store(store, annotator, images, keys)
     print(
         f"{len(keys)} maps recomputed: mean absolute difference of probabilities {difference:.2e},"
         f" class indices that differ {100 * mismatch:.2f} %"
     )
-    return difference <= MAX_DIFFERENCE
+    others = {key: value for key, value in by_key.items() if value > MAX_DIFFERENCE}
+    for key, value in list(others.items())[:NUM_WORST]:
+        print(f"{printable(key)}: difference {value:.2e}, above {MAX_DIFFERENCE}")
+    if others:
+        print(f"{len(others)} of {len(keys)} maps are not those of the images and the annotator")
+    return not others
 
 
 def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path | None, out: Path) -> None:
@@ -119,7 +126,7 @@ def print_stats(store: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
 def import_store(archive: Path, store: Path, *, images: Path | None, suffix: str, **options: Any) -> None:
     """Convert a released archive of .pt files to a store; resume an unfinished import.
 
-    Images and suffix are those of `image_keys`, further options those of `import_archive`.
+    Images and suffix are those of `ImageKeys`, further options those of `import_archive`.
     """
     with Progress(TextColumn("maps"), MofNCompleteColumn(), TimeElapsedColumn()) as progress:
         task = progress.add_task("", total=None)
@@ -127,7 +134,7 @@ def import_store(archive: Path, store: Path, *, images: Path | None, suffix: str
             archive,
             store,
             read_tensor=tensor_from_bytes,
-            key_of=image_keys(images, suffix),
+            key_of=ImageKeys(images, suffix),
             on_batch=lambda count: progress.advance(task, count),
             **options,
         )

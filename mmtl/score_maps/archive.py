@@ -3,26 +3,31 @@
 `.pt` files are torch's; the caller passes the function that reads or writes one (`mmtl.utils.tensor_bytes`).
 """
 
+import hashlib
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from mmtl.score_maps.layout import MAX_VALUES, RecordLayout
+from mmtl.score_maps.manifest import make_settings
 from mmtl.score_maps.score_map import ScoreMap, ScoreMapStoreError
 from mmtl.score_maps.store import ScoreMapStore
-from mmtl.score_maps.writer import ScoreMapWriter
+from mmtl.score_maps.writer import ScoreMapWriter, is_finished
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.image_files import files_under, list_images
+from mmtl.utils.image_files import files_sha256, files_under, list_images
 from mmtl.utils.processes import end_with_parent
 
 EXACT_IN_FLOAT16 = 2048  # number of class indices that float16 represents exactly
 ENTRIES_PER_CHUNK = 1024
+MAX_FILE_BYTES = 2 * 4 * MAX_VALUES + 2**20  # scores and classes of the largest map in float32, and the file's names
 SUFFIX = ".pt"
+ANNOTATOR = {"name": "imported archive"}
 
 TensorReader = Callable[[bytes], np.ndarray]
 TensorWriter = Callable[[np.ndarray], bytes]
@@ -37,6 +42,7 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
     """
     if source.is_dir():
         for name in sorted(path for path in files_under(source) if path.endswith(SUFFIX)):
+            _check_size(name, (source / name).stat().st_size)
             yield _safe_path(name, source), (source / name).read_bytes()
         return
     if not source.is_file():
@@ -46,11 +52,18 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 name = _safe_path(member.name, source)
                 if name.endswith(SUFFIX) and member.isfile():
+                    _check_size(name, member.size)
                     yield name, archive.extractfile(member).read()
                 elif name.endswith(SUFFIX) and not member.isdir():
                     raise ValueError(f"{source}: {name!r} must be a regular file. Pack the files instead of links.")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{source} is corrupt or not a tar archive: {error}.") from error
+
+
+def _check_size(name: str, size: int) -> None:
+    """Raise an error before reading a file that is larger than any map."""
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{name} must have at most {MAX_FILE_BYTES} bytes, as a score map has, got {size}.")
 
 
 def _safe_path(name: str, source: Path) -> str:
@@ -81,28 +94,36 @@ def read_entry(
         raise ValueError(f"{name}: scores must be finite and classes must be integers from 0.")
     if classes.max() >= num_classes:
         raise ValueError(f"{name}: classes must be below --num-classes {num_classes}, got {int(classes.max())}.")
-    if (np.diff(np.sort(classes, axis=-1), axis=-1) == 0).any():
-        raise ValueError(f"{name}: the classes of a cell must differ, got a class twice in a cell.")
     order = np.argsort(-scores, axis=-1, kind="stable")
     scores, classes = (np.take_along_axis(part, order, axis=-1) for part in (scores, classes))
     return name.removesuffix(SUFFIX), ScoreMap(scores.astype(np.float16), classes.astype(np.uint32))
 
 
-def image_keys(images: Path | None, suffix: str) -> Callable[[str], str]:
-    """Return the function from a path without suffix to the image's key.
+class ImageKeys:
+    """The function from a path without suffix to the image's key.
 
     The images below a root determine each image's suffix; without a root, `suffix` (such as ".JPEG") is added.
+
+    Attributes:
+        description: What must be equal for one import to continue another.
     """
-    if images is None:
-        return lambda stem: f"{stem}{suffix}"
-    keys = {key[: key.rindex(".")]: key for key in list_images(images)}
 
-    def look_up(stem: str) -> str:
-        if stem not in keys:
-            raise ValueError(f"{stem}{SUFFIX} has no image {images / stem}.*. Check the image root.")
-        return keys[stem]
+    def __init__(self, images: Path | None, suffix: str) -> None:
+        self.images, self.suffix, self.description = images, suffix, suffix
+        if images is not None:
+            keys = list_images(images)
+            self.description = hashlib.sha256("\0".join(keys).encode()).hexdigest()
+            self._found = {stem: list(group) for stem, group in groupby(keys, lambda key: key[: key.rindex(".")])}
 
-    return look_up
+    def __call__(self, stem: str) -> str:
+        """Return the key of an image."""
+        if self.images is None:
+            return f"{stem}{self.suffix}"
+        keys = self._found.get(stem, [])
+        if len(keys) != 1:
+            found = f"{len(keys)}: {', '.join(keys)}" if keys else "none"
+            raise ValueError(f"{stem}{SUFFIX} must have one image {self.images / stem}.*, got {found}.")
+        return keys[0]
 
 
 def import_archive(
@@ -111,7 +132,7 @@ def import_archive(
     num_classes: int,
     *,
     read_tensor: TensorReader,
-    key_of: Callable[[str], str],
+    key_of: ImageKeys,
     transposed: bool = False,
     jobs: int = 1,
     on_batch: Callable[[int], None] = lambda count: None,
@@ -124,7 +145,7 @@ def import_archive(
         target: Folder of the store.
         num_classes: K, at most 2,048: the archive's float16 indices are exact up to there.
         read_tensor: Returns the array of a `.pt` file's content; picklable if `jobs` > 1.
-        key_of: Returns the image's key for a path without `.pt`.
+        key_of: Returns the image's key for a path without `.pt`; another one does not continue an import.
         transposed: Whether the last two axes of the files are (w, h).
         jobs: Number of processes that decode.
         on_batch: Called with the number of further entries that are done.
@@ -146,8 +167,12 @@ def import_archive(
         raise FileNotFoundError(f"{source} contains no {SUFFIX} file.")
     decode = partial(read_entry, read_tensor=read_tensor, num_classes=num_classes, transposed=transposed)
     height, width, topk = decode(first)[1].scores.shape
+    layout = RecordLayout(num_classes, (height, width), topk, False, form.get("score_bits", 16))
+    plan = {"files_sha256": _source_sha256(source), "transposed": transposed, "keys": key_of.description}
+    if is_finished(target, make_settings(layout, ANNOTATOR, None, plan=plan)):
+        return len(ScoreMapStore(target))
     form = dict(num_classes=num_classes, grid_hw=(height, width), topk=topk, log_norm=False) | form
-    writer = ScoreMapWriter(target, annotator={"name": "imported archive"}, **form)
+    writer = ScoreMapWriter(target, annotator=ANNOTATOR, plan=plan, **form)
     with writer, ProcessPoolExecutor(jobs, initializer=end_with_parent) if jobs > 1 else nullcontext() as pool:
         num_before = len(writer)
         run = partial(pool.map, chunksize=32) if pool else map
@@ -161,6 +186,13 @@ def import_archive(
                     raise ValueError(f"{stem}{SUFFIX}: {error}") from None
             on_batch(len(chunk))
     return num_before
+
+
+def _source_sha256(source: Path) -> str:
+    """Return a digest of names, sizes and times of the files of a folder, or of an archive."""
+    if source.is_dir():
+        return files_sha256(source, sorted(path for path in files_under(source) if path.endswith(SUFFIX)))
+    return files_sha256(source.parent, [source.name])
 
 
 def _refuse_repeated(entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:

@@ -64,11 +64,13 @@ class ShardWriter:
         unit: int,
         undecodable: Sequence[str] = (),
         counts: dict[str, int] | None = None,
+        images_sha256: str = "",
     ) -> None:
         """Add keys, footer and checksum, and rename the file.
 
         All shards of a store share the settings and are ordered by their unit. Counts are further numbers to store,
-        such as the annotator's correct predictions.
+        such as the annotator's correct predictions. The digest is that of the images, by which a later run notices
+        that they were replaced.
         """
         offsets = np.zeros(len(self.keys) + 1, "<u4")
         np.cumsum([len(key) for key in self.keys], out=offsets[1:])
@@ -83,6 +85,8 @@ class ShardWriter:
             "undecodable": list(undecodable),
             "counts": counts or {},
         }
+        if images_sha256:
+            footer["images_sha256"] = images_sha256
         text = json.dumps(footer, sort_keys=True).encode()
         self._write(text + len(text).to_bytes(8, "little"))
         with atomic_file(self.path, durable=True):  # its temporary file is the one that is written here
@@ -128,6 +132,7 @@ def read_footer(path: Path) -> dict[str, Any]:
 def _check_footer(footer: Any, size: int, footer_bytes: int) -> None:
     numbers = dict(records=int, record_bytes=int, key_bytes=int, unit=int)
     check_fields(footer, dict(settings=dict, undecodable=list, counts=dict) | numbers)
+    check_fields({"images_sha256": ""} | footer, dict(images_sha256=str))
     if not all(isinstance(key, str) for key in footer["undecodable"]):
         raise ValueError("its footer must list undecodable images by their keys")
     if not all(type(count) is int for count in footer["counts"].values()):

@@ -20,7 +20,7 @@ MAX_OPEN = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 
 class StoreFolder:
-    """Finds keys in one folder of a store; its shards are opened when they are needed, at most ``max_open`` at once."""
+    """Finds keys in one folder of a store; shards are opened when they are needed, at most ``max_open`` at once."""
 
     def __init__(self, path: Path, max_open: int = MAX_OPEN) -> None:
         self.path, self.max_open = path, max_open
@@ -85,7 +85,8 @@ def _warn_of_another_annotator(first: StoreFolder, folder: StoreFolder) -> None:
     )
     if difference := setting_difference(settings, others):
         names = (f"{each.path} by {each.manifest.settings['annotator'].get('name')!r}" for each in (first, folder))
-        warnings.warn(f"Stores of different annotators are read as one: {', '.join(names)}: {difference}.", stacklevel=3)
+        text = f"Stores of different annotators are read as one: {', '.join(names)}: {difference}."
+        warnings.warn(text, stacklevel=3)
 
 
 class ScoreMapStore(Mapping[str, ScoreMap]):

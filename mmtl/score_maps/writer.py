@@ -114,6 +114,7 @@ def finish_store(folder: Path) -> None:
     write_durably(folder / INDEX_NAME, index)
     entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
     undecodable = [key for _, footer in shards for key in footer["undecodable"]]
+    (folder / UNDECODABLE_NAME).unlink(missing_ok=True)
     if undecodable:
         write_durably(folder / UNDECODABLE_NAME, "".join(f"{key}\n" for key in undecodable).encode())
     write_manifest(folder, Manifest(settings, entries, hashlib.sha256(index).hexdigest(), undecodable))

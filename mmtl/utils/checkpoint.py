@@ -264,8 +264,8 @@ def _known_method(owner: Any, name: str) -> Any:
 def _safe_globals(path: Path) -> list:
     """Return what `torch.serialization.safe_globals` takes.
 
-    These are what MMEngine resumes from, which is NumPy's arrays, the log and the functions of OneCycle schedulers, and
-    a placeholder for all others.
+    These are what MMEngine resumes from, which is NumPy's arrays, the log and the functions of OneCycle schedulers,
+    and a placeholder for all others.
 
     torch refuses functions of modules such as ``os`` even so.
     """

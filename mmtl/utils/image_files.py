@@ -9,8 +9,8 @@ MAX_KEY_BYTES = 2**16  # of a store's key; paths of Linux have at most 4,096 byt
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
-def list_images(root: Path) -> list[str]:
-    """Return the keys of all images under a root: relative POSIX paths, sorted.
+def list_images(root: Path, excluded: Path | None = None) -> list[str]:
+    """Return the keys of all images under a root: relative POSIX paths, sorted; not those under an excluded folder.
 
     Raises:
         FileNotFoundError: The root is missing, or it or one of its folders contains no image.
@@ -19,27 +19,45 @@ def list_images(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such image folder.")
-    keys = sorted(path for path in files_under(root) if path.lower().endswith(IMAGE_SUFFIXES))
+    keys = sorted(path for path in files_under(root, excluded) if path.lower().endswith(IMAGE_SUFFIXES))
     if not keys:
         raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
     with_images = {key.split("/")[0] for key in keys}
     for child in sorted(root.iterdir()):
-        if child.is_dir() and child.name not in with_images:
+        is_class = child.is_dir() and not (excluded and _is_below(excluded, child))
+        if is_class and child.name not in with_images:
             raise FileNotFoundError(f"Class folder {child} contains no image. Add images or remove the folder.")
     for key in keys:
         check_key(key)
     return keys
 
 
-def files_under(root: Path) -> Iterator[str]:
-    """Yield the relative POSIX paths of all files under a folder; symbolic links are followed."""
-    for folder, _, names in os.walk(root, onerror=_raise_unreadable, followlinks=True):
-        prefix = Path(folder).relative_to(root)
-        yield from ((prefix / name).as_posix() for name in names)
+def files_under(root: Path, excluded: Path | None = None) -> Iterator[str]:
+    """Yield the relative POSIX paths of all regular files under a folder, but not those under an excluded one.
+
+    Symbolic links are followed, except to a folder that contains them. Devices and pipes are left out.
+    """
+    yield from _files_under(root, "", (), None if excluded is None else os.path.realpath(excluded))
 
 
-def _raise_unreadable(error: OSError) -> None:
-    raise OSError(f"The folder {error.filename} cannot be read: {error.strerror}. Make it readable or remove it.")
+def _files_under(root: Path, prefix: str, parents: tuple[str, ...], excluded: str | None) -> Iterator[str]:
+    folder = os.path.realpath(root / prefix)
+    if folder in parents or folder == excluded:  # a link to a folder that contains it, or the output
+        return
+    try:
+        entries = list(os.scandir(root / prefix))
+    except OSError as error:
+        text = f"The folder {error.filename} cannot be read: {error.strerror}. Make it readable or remove it."
+        raise OSError(text) from None
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files_under(root, f"{prefix}{entry.name}/", (*parents, folder), excluded)
+        elif entry.is_file():
+            yield prefix + entry.name
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def class_folders(keys: Sequence[str]) -> list[str]:
@@ -50,7 +68,7 @@ def class_folders(keys: Sequence[str]) -> list[str]:
 
 
 def check_key(key: str) -> None:
-    """Raise a ValueError if a key cannot be stored: the file name is not UTF-8 or is longer than file systems allow."""
+    """Raise a ValueError if a key cannot be stored: the file name is not UTF-8, or too long."""
     try:
         size = len(key.encode())
     except UnicodeEncodeError:

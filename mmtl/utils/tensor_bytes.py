@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import zipfile
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ def tensor_from_bytes(content: bytes) -> np.ndarray:
     Raises:
         ValueError: The content is not a dense floating-point tensor.
     """
+    if content[:2] == b"PK" and _unpacked_bytes(content) > len(content):
+        raise ValueError("it cannot be read as a tensor: its records are compressed, which torch does not write.")
     try:
         value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # torch's own message advises to load without weights_only, which runs code
@@ -26,7 +29,16 @@ def tensor_from_bytes(content: bytes) -> np.ndarray:
         raise ValueError(
             f"it must be a dense floating-point tensor, got {value.dtype}, {value.layout} on {value.device}."
         )
+    if value.numel() * value.element_size() > len(content):  # a stride of zero repeats values without memory
+        raise ValueError(f"it must hold the values of its shape {list(value.shape)}, got {len(content)} bytes.")
     return value.detach().float().numpy()
+
+
+def _unpacked_bytes(content: bytes) -> int:
+    try:
+        return sum(record.file_size for record in zipfile.ZipFile(io.BytesIO(content)).infolist())
+    except Exception:  # left to torch's reader
+        return 0
 
 
 def tensor_to_bytes(array: np.ndarray) -> bytes:

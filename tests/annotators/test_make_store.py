@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mmtl.annotators.compare import compare_store
 from mmtl.annotators.generate import Options, Plan, unit_size
-from mmtl.annotators.make_store import make_store, prepare_job, summary
+from mmtl.annotators.make_store import annotate_folder, make_store, prepare_job, summary
 from mmtl.annotators.work_queue import LocalQueue
 from mmtl.score_maps import ScoreMapStore
 from mmtl.utils.image_files import list_images
@@ -291,3 +291,70 @@ def test_the_manifest_holds_the_settings_that_resuming_compares(images, tmp_path
         "flip": True,
         "amp": "bfloat16",
     }
+
+
+def test_a_deleted_shard_is_made_again(images, tmp_path, capsys):
+    """Guards: the rerun after the advice "delete the shard and make it again" had nothing to do."""
+    make(images, tmp_path / "s")
+    before = contents(tmp_path / "s")
+    for name in ("shard-00002.bin", "index.bin"):
+        (tmp_path / "s" / name).unlink()
+        make(images, tmp_path / "s")
+        assert contents(tmp_path / "s") == before and "nothing to do" not in capsys.readouterr().out
+
+
+def test_images_replaced_under_their_names_are_noticed(images, tmp_path):
+    """Guards: the plan knew only names."""
+    make(images, tmp_path / "s")
+    before = contents(tmp_path / "s")
+    shutil.copyfile(images / "bee" / "1.png", images / "bee" / "0.png")
+    for finished in (True, False):
+        if not finished:
+            (tmp_path / "s" / "manifest.json").unlink()
+        with pytest.raises(ValueError, match=r"shard-00001.bin: images in .* have changed"):
+            make(images, tmp_path / "s")
+    (tmp_path / "s" / "shard-00001.bin").unlink()
+    make(images, tmp_path / "s")
+    assert contents(tmp_path / "s").keys() == before.keys() and contents(tmp_path / "s") != before
+
+
+def test_an_undecodable_image_that_was_repaired_is_annotated(images, tmp_path):
+    options = Options(**(vars(OPTIONS) | {"max_undecodable": 0.2}))
+    good = (images / "cat" / "1.png").read_bytes()
+    (images / "cat" / "1.png").write_bytes(good[:60])
+    make(images, tmp_path / "s", options)
+    assert ScoreMapStore(tmp_path / "s").undecodable == ["cat/1.png"]
+    (images / "cat" / "1.png").write_bytes(good)
+    make(images, tmp_path / "s", options)
+    make(images, tmp_path / "complete")
+    left = contents(tmp_path / "s")
+    assert left == contents(tmp_path / "complete")
+
+
+def test_a_store_with_a_tenth_of_other_images_is_not_that_of_the_annotator(images, tmp_path):
+    """Guards: only the mean over all maps was compared."""
+    make(images, tmp_path / "s")
+    store = ScoreMapStore(tmp_path / "s")
+    shutil.copyfile(images / "cat" / "4.png", images / "ant" / "3.png")
+    by_key = compare_store(store, tiny_annotator(), images, list(store)).by_key
+    worst, *others = by_key.items()
+    assert worst[0] == "ant/3.png" and worst[1] > 0.01 and all(value < 1e-3 for _, value in others)
+
+
+def test_the_output_inside_the_images_is_not_an_image_folder(images, tmp_path):
+    for _ in range(2):
+        make(images, images / "maps")
+    assert len(ScoreMapStore(images / "maps")) == 15
+
+
+def test_an_annotator_without_an_input_size_does_not_take_that_of_an_image(images, tmp_path):
+    annotator = tiny_annotator()
+    annotator.size_hw = None
+    with pytest.raises(ValueError, match="tiny: its config has no Resize .* Give --input-size"):
+        make(images, tmp_path / "s", annotator=annotator)
+
+
+def test_the_annotators_accuracy_is_not_called_that_of_pooled_maps(images, tmp_path, capsys):
+    """Guards: generator and stats printed two measures under one name."""
+    annotate_folder(tiny_annotator(), images, tmp_path / "s", OPTIONS, LocalQueue())
+    assert "The annotator's own accuracy" in (text := capsys.readouterr().out) and "pooled maps" not in text

@@ -139,7 +139,9 @@ def wrong(place, **changes):
         (lambda p: [*wrong(p), "--launcher", "slurm"], "srun"),
         (lambda p: [*wrong(p), "--launcher", "pytorch", "--processes", 0], "--processes must be"),
         (lambda p: wrong(p, out=p), "contains other files"),
-        (lambda p: ["timm/no_such_model", p / "images", p / "store"], "timm has no model"),
+        (lambda p: ["timm/no_such_model", "random", p / "images", p / "store"], "timm has no model"),
+        # Guards: a timm model without weights annotated with random ones.
+        (lambda p: ["timm/resnet18", p / "images", p / "store"], "give --pretrained, a checkpoint, or `random`"),
     ],
 )
 def test_bad_input_ends_in_one_clear_message_and_leaves_nothing(place, run, monkeypatch, change, message):

@@ -1,7 +1,9 @@
+import gzip
 import io
 import os
 import shutil
 import tarfile
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -10,10 +12,10 @@ import torch
 from helpers.score_map_makers import contents, write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, archive
-from mmtl.score_maps.archive import image_keys
+from mmtl.score_maps.archive import ImageKeys
 from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
 
-PNG = image_keys(None, ".png")
+PNG = ImageKeys(None, ".png")
 import_archive = partial(archive.import_archive, read_tensor=tensor_from_bytes)
 export_archive = partial(archive.export_archive, write_tensor=tensor_to_bytes)
 
@@ -202,7 +204,66 @@ def test_class_counts_beyond_float16_are_refused(tmp_path):
 def test_the_image_root_determines_the_suffix(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.JPEG").touch()
-    key_of = image_keys(tmp_path, ".png")
+    key_of = ImageKeys(tmp_path, ".png")
     assert key_of("a/1") == "a/1.JPEG"
-    with pytest.raises(ValueError, match="a/2.pt has no image"):
+    with pytest.raises(ValueError, match="a/2.pt must have one image .*got none"):
         key_of("a/2")
+
+
+@pytest.mark.parametrize("change", ["archive", "transposed", "keys"])
+def test_an_interrupted_import_is_not_continued_with_another_source(exported, tmp_path, monkeypatch, change):
+    """Guards: continued with another archive or ``--transposed``, an import mixed both, and verify found it intact."""
+    folder, _ = exported
+    monkeypatch.setattr("mmtl.score_maps.archive.ENTRIES_PER_CHUNK", 4)
+    for path in folder.rglob("*.pt"):  # square maps, which fit either way
+        torch.save(torch.load(path, weights_only=True)[..., :3].clone(), path)
+    source = pack(folder, tmp_path / "x.tar", "w")
+    with pytest.raises(KeyboardInterrupt):
+        import_archive(source, tmp_path / "t", 10, key_of=PNG, on_batch=stop_at_the_second(), shard_bytes=300)
+    if change == "archive":
+        pack(folder, source, "w")
+        os.utime(source, ns=(1, 1))  # of the same name and size
+    keys = ImageKeys(None, ".jpg") if change == "keys" else PNG
+    with pytest.raises(ScoreMapStoreError, match=r"other settings .*plan\."):
+        import_archive(source, tmp_path / "t", 10, key_of=keys, transposed=change == "transposed", shard_bytes=300)
+
+
+def test_a_finished_import_is_not_repeated(exported, tmp_path):
+    for expected in (0, 12):
+        assert import_archive(exported[0], tmp_path / "t", 10, key_of=PNG) == expected
+
+
+def test_two_images_of_one_map_are_named(tmp_path):
+    """Guards: of a.png and a.jpg, one was taken silently."""
+    for name in ("1.png", "1.jpg", "1-2.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"1.pt must have one image .*got 2: 1.jpg, 1.png"):
+        ImageKeys(tmp_path, ".png")("1")
+
+
+def test_a_file_that_asks_for_memory_is_refused_before_it_is_read(exported, tmp_path):
+    """Guards: a file of 1.6 kB asked for 25 GB."""
+    folder, _ = exported
+    torch.save(torch.zeros(1, dtype=torch.float16).expand(2, 5, 50_000, 50_000), folder / "a" / "0.pt")
+    with pytest.raises(ValueError, match=r"a/0.pt: it must hold the values of its shape \[2, 5, 50000, 50000\]"):
+        import_archive(folder, tmp_path / "t", 10, key_of=PNG)
+
+
+def test_a_compressed_tensor_is_refused_before_it_is_read(exported, tmp_path):
+    content = io.BytesIO()
+    torch.save(torch.zeros(2, 5, 500, 500, dtype=torch.float16), content)
+    path = exported[0] / "a" / "0.pt"
+    with zipfile.ZipFile(content) as records, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in records.namelist():
+            out.writestr(name, records.read(name))
+    with pytest.raises(ValueError, match="its records are compressed"):
+        import_archive(exported[0], tmp_path / "t", 10, key_of=PNG)
+
+
+def test_a_member_larger_than_any_map_is_refused_before_it_is_read(tmp_path):
+    with gzip.open(tmp_path / "x.tar.gz", "wb") as packed:
+        member = tarfile.TarInfo("a/0.pt")
+        member.size = 2**36
+        packed.write(member.tobuf() + bytes(2**20))
+    with pytest.raises(ValueError, match="a/0.pt must have at most"):
+        import_archive(tmp_path / "x.tar.gz", tmp_path / "t", 10, key_of=PNG)

@@ -1,12 +1,17 @@
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pytest
-from helpers.score_map_makers import write_store
+from helpers.paths import ROOT
+from helpers.score_map_makers import random_map, write_store
 
-from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, ScoreMapWriter
 from mmtl.score_maps import index as index_module
 
 
@@ -148,3 +153,58 @@ def test_a_later_format_version_is_refused(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
     with pytest.raises(ScoreMapStoreError, match="version 2"):
         ScoreMapStore(tmp_path / "s")
+
+
+def test_keys_of_several_stores_count_once(tmp_path):
+    """Guards: overlapping keys were counted and listed twice."""
+    maps = write_store(tmp_path / "s", 5) | write_store(tmp_path / "t", 8)
+    both = ScoreMapStore([tmp_path / "s", tmp_path / "t"])
+    assert list(both) == list(maps) and len(both) == 8
+
+
+def test_stores_of_different_annotators_are_read_as_one_with_a_warning(tmp_path):
+    for name in ("s", "t"):
+        form = dict(num_classes=10, grid_hw=(3, 5), topk=2, annotator={"name": name})
+        with ScoreMapWriter(tmp_path / name, **form) as writer:
+            writer.add(f"{name}.png", random_map(np.random.default_rng(0)))
+    with pytest.warns(UserWarning, match=r"s by 's', .*t by 't': annotator.name \(s / t\)"):
+        ScoreMapStore([tmp_path / "s", tmp_path / "t"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ScoreMapStore([tmp_path / "s", tmp_path / "s"])
+
+
+MANY = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+sys.path.insert(0, {tests!r})
+from helpers.score_map_makers import write_store
+from mmtl.score_maps import ScoreMapStore
+maps = write_store(sys.argv[1], 200, shard_bytes=1)
+store = ScoreMapStore(sys.argv[1])
+assert list(store) == list(maps) and all(key in store for key in maps)
+print(len(store.folders[0]._opened))
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    ScoreMapStore(sys.argv[1])[next(iter(maps))]
+except OSError as error:
+    print(error)
+"""
+
+
+def test_more_shards_than_file_descriptors_are_written_and_read(tmp_path):
+    """Guards: 510 shards at the usual limit of 1,024 descriptors ended the generator after all work."""
+    script = MANY.format(tests=str(ROOT / "tests"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, str(tmp_path / "s")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "64"
+    assert "Too many open files" in done.stdout or "More than 3 files are open" in done.stdout
+
+
+def test_maps_in_missing_shards_are_counted(tmp_path):
+    write_store(tmp_path / "s", 30, shard_bytes=800)
+    lost = ScoreMapStore(tmp_path / "s").folders[0].manifest.shards[0]
+    (tmp_path / "s" / lost.file).unlink()
+    assert ScoreMapStore(tmp_path / "s").num_missing == lost.records

@@ -82,3 +82,28 @@ def test_repacking_keeps_each_undecodable_image_once(tmp_path, monkeypatch):
     store = ScoreMapStore(tmp_path / "m")
     assert len(list((tmp_path / "m").glob("shard-*"))) == 4 and store.verify() == []
     assert store.undecodable == [f"{name}/bad_{unit}.png" for name in ("s", "t") for unit in range(2)]
+
+
+def test_stores_whose_shards_are_relative_links_are_merged_and_split(tmp_path):
+    """Guards: hard links to relative links, as in caches of Hugging Face and DVC, led nowhere."""
+    write_store(tmp_path / "s", 30, shard_bytes=800)
+    before = contents(tmp_path / "s")
+    (tmp_path / "blobs").mkdir()
+    for path in (tmp_path / "s").glob("shard-*"):
+        path.rename(tmp_path / "blobs" / path.name)
+        path.symlink_to(f"../blobs/{path.name}")
+    merge_stores(split_store(tmp_path / "s", tmp_path / "deep" / "p", 2), tmp_path / "m")
+    assert contents(tmp_path / "m") == before
+
+
+def test_merging_and_splitting_again_does_nothing(tmp_path):
+    write_store(tmp_path / "s", 7, shard_bytes=800)
+    write_store(tmp_path / "t", 9, seed=1, prefix="b")
+    for _ in range(2):
+        parts = split_store(tmp_path / "s", tmp_path / "p", 2)
+        merge_stores([tmp_path / "s", tmp_path / "t"], tmp_path / "repacked")
+        merge_stores(parts, tmp_path / "linked")
+    with pytest.raises(FileExistsError, match="another store"):
+        merge_stores([tmp_path / "t", tmp_path / "s"], tmp_path / "repacked")
+    with pytest.raises(FileExistsError, match="another store"):
+        split_store(tmp_path / "t", tmp_path / "p", 1)

@@ -79,3 +79,68 @@ def test_continuing_with_other_settings_is_refused(tmp_path):
 def test_an_empty_store_is_refused(tmp_path):
     with pytest.raises(ScoreMapStoreError, match="at least one score map"):
         ScoreMapWriter(tmp_path / "s", **FORM).close()
+
+
+def batch(**changes):
+    scores, classes, log_norm = random_map(np.random.default_rng(0))
+    return dict(keys=["a.png"], scores=scores[None], classes=classes[None], log_norm=log_norm[None]) | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(keys=["a.png", "b.png"]), "as many maps as keys, 2, got 1"),
+        (dict(keys=[]), "as many maps as keys"),
+        (dict(classes=batch()["classes"] + 0.5), "must be integers"),
+        (dict(classes=batch()["classes"] * np.nan), "must be integers"),
+        (dict(classes=np.zeros((1, 3, 5, 2), int)), "a class twice"),
+        (dict(log_norm=batch()["log_norm"] - 9), "log_norm must be at least the top-1 score"),
+        (dict(keys=["x" * 70000]), "at most 65536 bytes"),
+    ],
+)
+def test_an_impossible_batch_is_refused_before_anything_is_written(tmp_path, changes, message):
+    """Guards: such batches were written, and the store could never be finished or read."""
+    with ScoreMapWriter(tmp_path / "s", **FORM, log_norm=True) as writer:
+        with pytest.raises(ValueError, match=message):
+            writer.add_batch(**batch(**changes))
+        assert not list((tmp_path / "s").iterdir()) and not len(writer)
+        writer.add_batch(**batch())
+    assert ScoreMapStore(tmp_path / "s").verify() == []
+
+
+def test_a_key_twice_in_a_batch_is_refused(tmp_path):
+    """Guards: the duplicate was found only when the store was finished, after all work."""
+    both = {name: np.concatenate([part, part]) for name, part in batch(keys=["a.png"]).items() if name != "keys"}
+    with ScoreMapWriter(tmp_path / "s", **FORM, log_norm=True) as writer:
+        with pytest.raises(ValueError, match="'a.png' twice"):
+            writer.add_batch(["a.png", "a.png"], **both)
+        writer.add_batch(["a.png", "b.png"], **both)
+
+
+@pytest.mark.parametrize("change", [dict(annotator="resnet"), dict(grid_hw=(4096, 4096), topk=8)])
+def test_what_no_reader_accepts_is_refused_before_the_first_map(tmp_path, change):
+    """Guards: the bounds of the format were checked by readers only, after the work."""
+    with pytest.raises(ValueError, match="annotator must be of type dict|at most .* scores"):
+        ScoreMapWriter(tmp_path / "s", **(FORM | change))
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_deleted_shard_is_made_again_with_the_same_bytes(tmp_path):
+    """Guards: the advice to delete a corrupt shard and make it again ended in an error."""
+    maps = write_store(tmp_path / "s", 30, shard_bytes=1500)
+    before = contents(tmp_path / "s")
+    (tmp_path / "s" / "shard-00001.bin").unlink()
+    with ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=1500) as writer:
+        for key in maps:
+            if key not in writer:
+                writer.add(key, maps[key])
+    assert contents(tmp_path / "s") == before
+
+
+def test_a_finished_store_that_lacks_a_shard_is_kept_when_the_settings_differ(tmp_path):
+    write_store(tmp_path / "s", 30, shard_bytes=1500)
+    (tmp_path / "s" / "shard-00001.bin").unlink()
+    before = contents(tmp_path / "s")
+    with pytest.raises(ScoreMapStoreError, match="topk"):
+        ScoreMapWriter(tmp_path / "s", **(FORM | {"topk": 3}))
+    assert contents(tmp_path / "s") == before

@@ -90,6 +90,10 @@ class LoadScoreMap(BaseTransform):
         """
         return None if self.store is None else getattr(self._maps(), "num_classes", None)
 
+    def num_missing(self) -> int:
+        """Return the number of maps in shards that are not in the store's folder."""
+        return getattr(self._maps(), "num_missing", 0)
+
     def has_map(self, img_path: str) -> bool:
         """Return whether the store has a map of an image; False if it is not below ``image_root``."""
         try:

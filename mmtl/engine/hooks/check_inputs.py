@@ -164,4 +164,7 @@ def report_coverage(load: LoadScoreMap, dataset: Dataset) -> None:
             f"{load.store!s}: none of {len(paths)} images has a score map, such as {paths[0]!r}. Set "
             f"image_root={load.image_root!r} to the folder that the score maps were made from."
         )
-    print_log(f"{mapped} of {len(paths)} images have a score map; the others train with class labels only.", "current")
+    text = f"{mapped} of {len(paths)} images have a score map; the others train with class labels only."
+    if missing := load.num_missing():
+        text += f" {missing} maps of {load.store!s} are out of reach, as their shards are missing. Fetch them."
+    print_log(text, "current", logging.WARNING if missing else logging.INFO)

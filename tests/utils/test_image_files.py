@@ -1,0 +1,29 @@
+import os
+
+import pytest
+
+from mmtl.utils.image_files import files_under, list_images
+
+
+def test_loops_of_links_and_special_files_are_left_out(tmp_path):
+    """Guards: a loop of links listed images 40 times over, and reading a pipe never ended."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "1.png").touch()
+    (tmp_path / "a" / "b" / "up").symlink_to("../..")
+    (tmp_path / "a" / "self").symlink_to(".")
+    (tmp_path / "a" / "nowhere.png").symlink_to("absent")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "linked").symlink_to("a")
+    assert sorted(files_under(tmp_path)) == ["a/1.png", "linked/1.png"]
+    assert list_images(tmp_path) == ["a/1.png", "linked/1.png"]
+
+
+def test_an_excluded_folder_is_not_an_image_folder(tmp_path):
+    for folder in ("a", "out"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.png").touch()
+    assert list_images(tmp_path, excluded=tmp_path / "out") == ["a/1.png"]
+    (tmp_path / "out" / "1.png").unlink()
+    with pytest.raises(FileNotFoundError, match="out contains no image"):
+        list_images(tmp_path)
+    assert list_images(tmp_path, excluded=tmp_path / "out" / "deeper") == ["a/1.png"]
