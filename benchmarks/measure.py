@@ -1,14 +1,27 @@
-"""Time of alternatives that take turns in one process, peak memory of a call, and its number of operators."""
+"""Options of the benchmarks; time, peak memory and number of operators of calls."""
 
+import argparse
 import statistics
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+CLOCKS = dict(wall=time.perf_counter, cpu=time.process_time)  # cpu: for a machine that is busy with other work
+CHOICES = dict(dtype=["float32", "bfloat16", "float16"], clock=list(CLOCKS))
+
+
+def make_parser(doc: str, devices: Sequence[str] = ("cpu", "cuda"), **defaults: int | str) -> argparse.ArgumentParser:
+    """Return a parser with ``--device`` and an option for each default, such as ``rounds=7``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default=devices[0], choices=devices)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", default=default, type=type(default), choices=CHOICES.get(name))
+    return parser
 
 
 def alternate(
@@ -18,15 +31,7 @@ def alternate(
     clock: Callable[[], float] = time.perf_counter,
     warm_up: bool = True,
 ) -> dict[str, float]:
-    """Return the median seconds of each way over some rounds, the ways taking turns.
-
-    Args:
-        ways: calls without arguments by name.
-        rounds: number of measured rounds.
-        device: 'cuda' waits for the device before the clock is read.
-        clock: ``time.process_time`` counts processor time, for a machine that is busy with other work.
-        warm_up: whether to run a round before the measured ones.
-    """
+    """Return the median seconds of each way (a call without arguments), the ways taking turns, by name."""
     seconds = {name: [] for name in ways}
     for round_number in range(0 if warm_up else 1, rounds + 1):
         for name, run in ways.items():
@@ -39,6 +44,17 @@ def alternate(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def seconds_per_call(run: Callable[[], object], calls: int, device: str) -> float:
+    """Return the mean seconds of a call, after as many calls for warm-up."""
+    for call in range(2 * calls):
+        if call == calls:
+            synchronize(device)
+            start = time.perf_counter()
+        run()
+    synchronize(device)
+    return (time.perf_counter() - start) / calls
+
+
 def synchronize(device: str) -> None:
     """Wait for a GPU."""
     if device == "cuda":
@@ -48,15 +64,12 @@ def synchronize(device: str) -> None:
 def peak_mib(run: Callable[[], object], device: str = "cpu", known: Iterable[Tensor] = ()) -> float:
     """Return the peak memory of a call beyond what was allocated before it, in MiB.
 
-    Args:
-        run: a call without arguments.
-        device: 'meta' counts the tensors that operations return and computes nothing.
-        known: for 'meta', the tensors that existed before.
+    The device 'meta' computes nothing: the tensors that operations return are counted, but for the ``known`` ones.
     """
     if device == "meta":
-        with _LiveTensors(known) as live:
+        with _Operators(known) as operators:
             run()
-        return live.peak / 2**20
+        return operators.peak / 2**20
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -74,43 +87,29 @@ def peak_mib(run: Callable[[], object], device: str = "cpu", known: Iterable[Ten
 
 def count_operators(run: Callable[[], object]) -> int:
     """Return the number of ATen operators, views included, that a call dispatches."""
-    with _Counter() as counter:
+    with _Operators() as operators:
         run()
-    return counter.count
+    return operators.count
 
 
-class _Counter(TorchDispatchMode):
-    """Count operators."""
+class _Operators(TorchDispatchMode):
+    """Count operators, and the bytes of the tensors that exist after each of them, but for the ``known`` ones."""
 
-    count = 0
-
-    def __torch_dispatch__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
-        """Run an operation and count it."""
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-class _LiveTensors(TorchDispatchMode):
-    """Count the bytes of the tensors that exist after each operation.
-
-    Args:
-        known: tensors to ignore.
-    """
-
-    def __init__(self, known: Iterable[Tensor]) -> None:
+    def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()
-        self.held = self.peak = 0
+        self.count = self.held = self.peak = 0
         self.bytes_of = {tensor.untyped_storage()._cdata: 0 for tensor in known}
 
     def __torch_dispatch__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
-        """Run an operation and count what it returns."""
+        """Run an operation and count it and what it returns."""
+        self.count += 1
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
-                self._count(tensor.untyped_storage())
+                self._hold(tensor.untyped_storage())
         return result
 
-    def _count(self, storage: torch.UntypedStorage) -> None:
+    def _hold(self, storage: torch.UntypedStorage) -> None:
         if storage._cdata not in self.bytes_of:
             self.bytes_of[storage._cdata] = storage.nbytes()
             self.held += storage.nbytes()

@@ -8,17 +8,17 @@ score maps: samples as they are, ClsDataPreprocessor with CutMix. Both take turn
 that only copies ready-made samples. Time is processor time of the training process.
 """
 
-import argparse
 import copy
 import time
 from collections.abc import Callable
 
 import torch
-from measure import alternate, count_operators
+from measure import alternate, count_operators, make_parser
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from token_targets import make_maps
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,26 +39,18 @@ MMPRETRAIN = dict(
 
 
 class ReadyMade(Dataset):
-    """An endless dataset of packed samples: 224 x 224 pixels, upright crops, score maps of 18 x 18 x 5.
-
-    Args:
-        batch: samples that differ.
-        with_maps: whether they have score maps.
-    """
+    """An endless dataset of ``batch`` packed samples: 224 x 224 pixels, upright crops, score maps of 18 x 18 x 5."""
 
     def __init__(self, batch: int, with_maps: bool) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.samples = []
-        for index in range(batch):
+        images = torch.randint(256, (batch, 3, 224, 224), dtype=torch.uint8)
+        maps, self.samples = make_maps(batch, NUM_CLASSES), []
+        for index, image in enumerate(images):
             sample = DataSample(metainfo=dict(img_path=f"{index}.jpg")).set_gt_label(index % NUM_CLASSES)
             if with_maps:
-                classes = torch.randint(NUM_CLASSES - 5, (18, 18, 1), generator=generator) + torch.arange(5)
-                scores = torch.randn(18, 18, 5, generator=generator).mul(3).sort(descending=True).values
-                sample.set_field(scores.half(), "score_map_scores")
-                sample.set_field(classes.int(), "score_map_classes")
-                sample.set_field(torch.tensor([[0.5, 0, 0.2], [0, 0.6, 0.3]]), "view_affine")
-            image = torch.randint(256, (3, 224, 224), dtype=torch.uint8, generator=generator)
-            self.samples.append(dict(inputs=image, data_samples=sample))
+                sample.set_field(maps["scores"][index].clone(), "score_map_scores")
+                sample.set_field(maps["classes"][index].clone(), "score_map_classes")
+                sample.set_field(maps["view_affine"][index].clone(), "view_affine")
+            self.samples.append(dict(inputs=image.clone(), data_samples=sample))
 
     def __len__(self) -> int:
         return 10**6
@@ -75,11 +67,7 @@ def receive(batch: int, preprocessor: nn.Module, collate: Callable, with_maps: b
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--device", default="meta", choices=["meta", "cpu", "cuda"])
-    args = parser.parse_args()
+    args = make_parser(__doc__, ("meta", "cpu", "cuda"), batch=128, rounds=9).parse_args()
     torch.set_num_threads(1)
     init_default_scope("mmpretrain")
     ways = {

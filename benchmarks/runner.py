@@ -18,18 +18,16 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-from measure import synchronize
+from measure import make_parser, seconds_per_call, synchronize
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
-from pipeline import write_score_maps
+from pipeline import write_images, write_score_maps
+from token_targets import make_maps
 from torch.utils.data import Dataset
 
 from mmtl.utils.model_parts import unwrap_model
@@ -56,23 +54,11 @@ class ReadySamples(Dataset):
         return self.samples[index % len(self.samples)]
 
 
-def draw_images(folder: Path, count: int = READY_SAMPLES) -> Path:
-    """Write smooth noise as JPEGs of ImageNet's mean size, 500 x 375, into two class folders."""
-    generator = np.random.default_rng(0)
-    for index in range(count):
-        coarse = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        image = cv2.resize(coarse, (500, 375), interpolation=cv2.INTER_CUBIC)
-        path = folder / f"class_{index % 2}" / f"{index}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), image)
-    return folder
-
-
 def make_config(args: argparse.Namespace, folder: Path) -> Config:
     """Return the recipe for a short run on images of a folder, without validation and checkpoints."""
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    images = args.images or draw_images(folder / "images")
+    images = args.images or write_images(folder / "images")
     write_score_maps(images, folder / "store")
     pipeline = cfg.train_dataloader.dataset.pipeline
     for step in pipeline:
@@ -109,64 +95,56 @@ def make_config(args: argparse.Namespace, folder: Path) -> Config:
 class StepClock(Hook):
     """Record the time of every step of a run and of the parts of its main thread."""
 
+    priority = "LOWEST"  # the last hook of a step, which ends it
+
     def __init__(self) -> None:
         self.stamps: list[float] = []
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
     def before_train(self, runner: Runner) -> None:
         """Measure the parts from here on."""
-        wrapper = runner.optim_wrapper
         self.wrap(unwrap_model(runner.model).data_preprocessor, "forward", "data preprocessor")
         self.wrap(runner.model, "_run_forward", "forward")
         for name in ("backward", "step", "zero_grad"):
-            self.wrap(wrapper, name, f"optimizer wrapper: {name}")
+            self.wrap(runner.optim_wrapper, name, f"optimizer wrapper: {name}")
         for hook in set(runner.hooks) - {self}:
             self.wrap(hook, "after_train_iter", f"hook: {type(hook).__name__}")
-        self.wrap(runner, "call_hook", "", on_end=self.stamp)
 
-    def wrap(self, owner: object, name: str, part: str, on_end: Callable[..., None] | None = None) -> None:
+    def wrap(self, owner: object, name: str, part: str) -> None:
         """Measure a method of an object."""
         method = getattr(owner, name)
 
         def timed(*args: object, **kwargs: object) -> object:
             start = time.perf_counter()
             result = method(*args, **kwargs)
-            if part:
-                self.seconds[part].append(time.perf_counter() - start)
-            if on_end:
-                on_end(*args)
+            self.seconds[part].append(time.perf_counter() - start)
             return result
 
         object.__setattr__(owner, name, timed)
 
-    def stamp(self, hook_method: str, *args: object) -> None:
+    def after_train_iter(self, *args: object, **kwargs: object) -> None:
         """Record the end of a step."""
-        if hook_method == "after_train_iter":
-            self.stamps.append(time.perf_counter())
+        self.stamps.append(time.perf_counter())
 
     def medians(self) -> dict[str, float]:
         """Return the median seconds of a step and of its parts after the warm-up."""
         first = int(WARM_UP * len(self.stamps))
         step = (self.stamps[-1] - self.stamps[first]) / (len(self.stamps) - 1 - first)
         parts = {part: statistics.median(values[first:]) for part, values in self.seconds.items() if values[first:]}
-        waiting = step - sum(parts.values())
-        return {"step": step, **parts, "data loader and the rest": waiting}
+        return {"step": step, **parts, "data loader and the rest": step - sum(parts.values())}
 
 
 def bare_step(runner: Runner, batch: dict, steps: int) -> float:
     """Return the seconds of a step on one batch that is ready on the device, without loader, hooks and log."""
     model, wrapper = runner.model, runner.optim_wrapper
-    device = next(model.parameters()).device.type
     prepared = model.data_preprocessor(batch, training=True)
-    for step in range(2 * steps):
-        if step == steps:
-            synchronize(device)
-            start = time.perf_counter()
+
+    def step() -> None:
         with wrapper.optim_context(model):
             losses = model(**prepared, mode="loss")
         wrapper.update_params(model.parse_losses(losses)[0])
-    synchronize(device)
-    return (time.perf_counter() - start) / steps
+
+    return seconds_per_call(step, steps, next(model.parameters()).device.type)
 
 
 def released_step(checkout: Path, batch: int, steps: int) -> float:
@@ -179,16 +157,14 @@ def released_step(checkout: Path, batch: int, steps: int) -> float:
     model = lvvit_s(drop_path_rate=0.1).cuda().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
     criterion = TokenLabelCrossEntropy(dense_weight=0.5).cuda()
-    images = torch.randn(batch, 3, 224, 224, device="cuda")
-    maps = torch.zeros(batch, 3, 5, 18, 18)
-    maps[:, 0] = torch.randn(batch, 5, 18, 18).mul(3).sort(dim=1, descending=True).values
-    maps[:, 1] = torch.randint(990, (batch, 1, 18, 18)) + torch.arange(5).view(1, 5, 1, 1)
-    maps[:, 2, 0, 0, :4] = torch.tensor([0.2, 0.3, 0.5, 0.5])  # where its loader puts the crop
+    images, maps = torch.randn(batch, 3, 224, 224, device="cuda"), make_maps(batch, num_classes=1000)
+    boxes = torch.zeros_like(maps["scores"])
+    boxes[:, 0, :4, 0] = torch.tensor([0.2, 0.3, 0.5, 0.5])  # where its loader puts the crop
+    channels = [values.float() for values in (maps["scores"], maps["classes"], boxes)]
+    maps = torch.stack(channels, dim=1).permute(0, 1, 4, 2, 3)  # [B, 3, k, h, w]
     scaler = torch.amp.GradScaler()
-    for step in range(2 * steps):
-        if step == steps:
-            torch.cuda.synchronize()
-            start = time.perf_counter()
+
+    def step() -> None:
         target = create_token_label_target(maps.cuda(), num_classes=1000, smoothing=0.1, label_size=14)
         with torch.autocast("cuda", torch.float16):
             loss = criterion(model(images), target)
@@ -196,8 +172,8 @@ def released_step(checkout: Path, batch: int, steps: int) -> float:
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - start) / steps
+
+    return seconds_per_call(step, steps, "cuda")
 
 
 def report(name: str, seconds: float, args: argparse.Namespace) -> None:
@@ -211,12 +187,8 @@ def report(name: str, seconds: float, args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Print a table: the run, its main thread, the bare step and, if asked for, the authors' step."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, batch=128, steps=60, workers=8)
     parser.add_argument("config", type=Path, nargs="?", default=RECIPE)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--jpeg", action="store_true", help="decode synthetic JPEGs instead of ready samples")
     parser.add_argument("--images", type=Path, help="decode the images of these class folders")
@@ -227,22 +199,20 @@ def main() -> None:
     args = parser.parse_args()
     init_default_scope("mmpretrain")
     with tempfile.TemporaryDirectory() as folder:
-        runner = Runner.from_cfg(make_config(args, Path(folder)))
-        clock = StepClock()
+        runner, clock = Runner.from_cfg(make_config(args, Path(folder))), StepClock()
         runner.register_hook(clock)
         runner.train()
         synchronize(args.device)
         print("| what | ms | images/s |\n|---|---|---|")
-        medians = clock.medians()
+        medians, bare_steps = clock.medians(), max(args.steps // 3, 2)
         for part, seconds in medians.items():
             if seconds >= SHOWN_SECONDS:
                 report(f"run, {part}", seconds, args)
-        batch = next(iter(runner.train_dataloader))
-        bare = bare_step(runner, batch, max(args.steps // 3, 2))
+        bare = bare_step(runner, next(iter(runner.train_dataloader)), bare_steps)
         report("bare step", bare, args)
         print(f"| share of the bare step's rate | | {bare / medians['step']:.3f} |")
     if args.released:
-        report("released step", released_step(args.released, args.batch, max(args.steps // 3, 2)), args)
+        report("released step", released_step(args.released, args.batch, bare_steps), args)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ log-softmax of the logits. Both ways get the same maps, upright crops and logits
 memory of the loss excludes the logits' gradient, which both ways have to return.
 """
 
-import argparse
 import functools
 
 import torch
-from measure import alternate, peak_mib
+from measure import alternate, make_parser, peak_mib
 from torch import Tensor
 from torchvision.ops import roi_align
 
@@ -22,8 +21,8 @@ from mmtl.models.token_labels.targets import TokenTargets, token_targets
 MAP_HW, TOPK = (18, 18), 5
 
 
-def make_batch(batch: int, num_classes: int) -> dict[str, Tensor]:
-    """Make score maps and random resized crops (area 0.08 to 1, ratio 3/4 to 4/3) as fractions of the image."""
+def make_maps(batch: int, num_classes: int) -> dict[str, Tensor]:
+    """Make score maps and random resized crops (area 0.08 to 1, ratio 3/4 to 4/3), as a data loader returns them."""
     generator = torch.Generator().manual_seed(0)
     classes = torch.randint(num_classes - TOPK, (batch, *MAP_HW, 1), generator=generator) + torch.arange(TOPK)
     scores = torch.randn(batch, *MAP_HW, TOPK, generator=generator).mul(3).sort(descending=True).values
@@ -31,24 +30,22 @@ def make_batch(batch: int, num_classes: int) -> dict[str, Tensor]:
     ratio = torch.empty(batch).uniform_(-0.2877, 0.2877, generator=generator).exp()
     size = torch.stack(((area * ratio).sqrt(), (area / ratio).sqrt()), dim=1).clamp(max=1)
     corner = torch.rand(batch, 2, generator=generator) * (1 - size)
-    return dict(scores=scores.half(), classes=classes.int(), boxes_xyxy=torch.cat((corner, corner + size), dim=1))
+    view_affine = torch.cat((size.diag_embed(), corner.unsqueeze(-1)), dim=-1)
+    return dict(scores=scores.half(), classes=classes.int(), view_affine=view_affine)
 
 
 def sparse_targets(
     maps: dict[str, Tensor], grid: int, num_classes: int, device: str, smoothing: float = 0.0
 ) -> TokenTargets:
-    """Compute sparse targets from tensors as a data loader returns them."""
-    x0, y0, x1, y1 = maps["boxes_xyxy"].unbind(1)
-    zero = torch.zeros_like(x0)
-    affine = torch.stack((x1 - x0, zero, x0, zero, y1 - y0, y0), dim=1).unflatten(1, (2, 3))
-    return token_targets(
-        maps["scores"], maps["classes"], affine, (grid, grid), num_classes, smoothing=smoothing, device=device
-    )
+    """Compute sparse targets."""
+    return token_targets(**maps, grid_hw=(grid, grid), num_classes=num_classes, smoothing=smoothing, device=device)
 
 
 def dense_targets(maps: dict[str, Tensor], grid: int, num_classes: int, device: str) -> Tensor:
     """Compute dense targets [B, N, K]."""
-    scores, classes, boxes = (maps[name].to(device) for name in ("scores", "classes", "boxes_xyxy"))
+    scores, classes, view_affine = (maps[name].to(device) for name in ("scores", "classes", "view_affine"))
+    corner, size = view_affine[:, :, 2], view_affine[:, :, :2].diagonal(dim1=1, dim2=2)
+    boxes = torch.cat((corner, corner + size), dim=1)
     dense = torch.zeros(len(scores), num_classes, *MAP_HW, device=device)
     dense.scatter_(1, classes.long().permute(0, 3, 1, 2), scores.float().permute(0, 3, 1, 2))
     read = roi_align(dense, list((MAP_HW[0] * boxes).split(1)), grid, aligned=True)
@@ -62,7 +59,7 @@ def dense_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def measure(batch: int, num_classes: int, grid: int, rounds: int, device: str) -> None:
     """Print the table of one setting."""
-    maps = make_batch(batch, num_classes)
+    maps = make_maps(batch, num_classes)
     logits = torch.randn(batch, grid * grid, num_classes, device=device, requires_grad=True)
     kinds = {"ours": (sparse_targets, token_label_loss), "plain": (dense_targets, dense_loss)}
 
@@ -80,10 +77,7 @@ def measure(batch: int, num_classes: int, grid: int, rounds: int, device: str) -
     print(f"\nB = {batch}, K = {num_classes}, grid {grid} x {grid}, map {MAP_HW[0]} x {MAP_HW[1]} x {TOPK}, {device}")
     print(f"losses differ by {difference:.1e}; the logits' gradient takes {gradient_mib:.0f} MiB\n")
     print("| what | ours, ms | plain, ms | ratio | ours, MiB | plain, MiB | ratio |\n|---|---|---|---|---|---|---|")
-    for what, beyond_mib, run in (
-        ("targets", 0.0, make_targets),
-        ("targets + loss, both passes", gradient_mib, step),
-    ):
+    for what, beyond_mib, run in (("targets", 0.0, make_targets), ("targets + loss, both passes", gradient_mib, step)):
         ways = {name: functools.partial(run, name) for name in kinds}
         seconds = alternate(ways, rounds, device)
         mib = {}
@@ -98,12 +92,7 @@ def measure(batch: int, num_classes: int, grid: int, rounds: int, device: str) -
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    args = parser.parse_args()
+    args = make_parser(__doc__, batch=32, rounds=9, threads=2).parse_args()
     torch.set_num_threads(args.threads)
     print(f"torch {torch.__version__}, {args.threads} threads, median of {args.rounds} rounds")
     measure(args.batch, 1000, 14, args.rounds, args.device)

@@ -12,15 +12,14 @@ peak of what a step allocates. ``--clock cpu --threads 1`` counts processor time
 """
 
 import argparse
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measure import alternate, peak_mib
+from measure import CLOCKS, alternate, make_parser, peak_mib
 from mmpretrain.structures import DataSample
-from token_targets import dense_loss, dense_targets, sparse_targets
-from token_targets import make_batch as make_maps
+from token_targets import dense_loss, dense_targets, make_maps, sparse_targets
 from torch import Tensor, nn
 
 from mmtl.models.batch_augments.mix_token import TokenMix, box_mask
@@ -86,33 +85,25 @@ def build_model(arch: str, plain: bool) -> nn.Module:
     return model.train()
 
 
-def make_batch(batch: int, device: str) -> dict[str, Tensor]:
-    """Make images with score maps of 18 x 18 cells, 5 classes each, and random crops of them."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, 3, 224, 224, generator=generator).to(device)
-    labels = torch.randint(NUM_CLASSES, (batch,), generator=generator).to(device)
-    maps = make_maps(batch, NUM_CLASSES)  # on the CPU, as a data loader returns them
-    return dict(images=images, labels=labels, **maps)
-
-
-def ours(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
+def ours(model: nn.Module, images: Tensor, labels: Tensor, maps: dict[str, Tensor]) -> Tensor:
     """Compute the loss with sparse targets, in closed form, with fused attention."""
-    patches = sparse_targets(data, GRID[0], NUM_CLASSES, device, SMOOTHING)
-    label = TokenTargets.from_labels(data["labels"], NUM_CLASSES, smoothing=SMOOTHING)
-    flip = torch.arange(len(data["labels"]) - 1, -1, -1, device=device)
+    device = images.device
+    patches = sparse_targets(maps, GRID[0], NUM_CLASSES, device, SMOOTHING)
+    label = TokenTargets.from_labels(labels, NUM_CLASSES, smoothing=SMOOTHING)
+    flip = torch.arange(len(labels) - 1, -1, -1, device=device)
     mix = TokenMix(box_mask(GRID, BOX).to(device), flip)
     targets = BatchTargets(label, patches, GRID).mix_tokens(*mix)
-    losses = model(data["images"], [DataSample()] * len(flip), mode="loss", targets=targets, token_mix=mix)
+    losses = model(images, [DataSample()] * len(flip), mode="loss", targets=targets, token_mix=mix)
     return losses["loss_cls"] + losses["loss_token"]
 
 
-def plain(model: nn.Module, data: dict[str, Tensor], device: str) -> Tensor:
+def plain(model: nn.Module, images: Tensor, labels: Tensor, maps: dict[str, Tensor]) -> Tensor:
     """Compute the loss with dense targets, soft cross-entropy over all classes, attention written out."""
-    targets = smoothed(dense_targets(data, GRID[0], NUM_CLASSES, device))
-    tokens = plain_tokens(model.backbone, data["images"])
+    targets = smoothed(dense_targets(maps, GRID[0], NUM_CLASSES, images.device))
+    tokens = plain_tokens(model.backbone, images)
     logits = pasted(model.head.token_fc(tokens[:, 1:]).float().unflatten(1, GRID)).flatten(1, 2)
     loss_token = dense_loss(logits, targets)
-    label = F.one_hot(data["labels"], NUM_CLASSES) * (1 - SMOOTHING) + SMOOTHING / NUM_CLASSES
+    label = F.one_hot(labels, NUM_CLASSES) * (1 - SMOOTHING) + SMOOTHING / NUM_CLASSES
     share = (BOX[2] - BOX[0]) * (BOX[3] - BOX[1]) / (GRID[0] * GRID[1])
     label = label * (1 - share) + label.flip(0) * share
     return dense_loss(model.head.fc(tokens[:, 0]).float(), label) + 0.5 * loss_token
@@ -140,46 +131,44 @@ def smoothed(targets: Tensor) -> Tensor:
     return targets * (1 - SMOOTHING + SMOOTHING / NUM_CLASSES) + SMOOTHING / NUM_CLASSES
 
 
-def step(loss_of: Callable, model: nn.Module, data: dict, args: argparse.Namespace) -> float:
+def step(loss_of: Callable, model: nn.Module, batch: tuple, args: argparse.Namespace) -> float:
     """Run forward and backward pass and return the loss."""
     model.zero_grad(set_to_none=True)
     with torch.autocast(args.device, getattr(torch, args.dtype), enabled=args.dtype != "float32"):
-        loss = loss_of(model, data, args.device)
+        loss = loss_of(model, *batch)
     loss.backward()
     return loss.item()
 
 
+def make_steps(args: argparse.Namespace) -> dict[str, Callable[[], float]]:
+    """Return a step of both ways, with the same weights and batch."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(args.batch, 3, 224, 224, generator=generator).to(args.device)
+    labels = torch.randint(NUM_CLASSES, (args.batch,), generator=generator).to(args.device)
+    batch = images, labels, make_maps(args.batch, NUM_CLASSES)  # the maps on the CPU, as a data loader returns them
+    plain_model, model = (build_model(args.arch, plain=plain).to(args.device) for plain in (True, False))
+    model.load_state_dict(plain_model.state_dict())
+    if args.compile:
+        model.compile_training()
+    plain_loss = torch.compile(plain) if args.compile else plain
+    return {
+        "plain": partial(step, plain_loss, plain_model, batch, args),
+        "ours": partial(step, ours, model, batch, args),
+    }
+
+
 def main() -> None:
     """Measure both ways and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="small")
-    parser.add_argument("--batch", type=int, default=128, help="images a step; the recipe's is 128")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser = make_parser(__doc__, arch="small", batch=128, rounds=7, threads=2, dtype="float32", clock="wall")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    data = make_batch(args.batch, args.device)
-    models = {"plain": build_model(args.arch, plain=True), "ours": build_model(args.arch, plain=False)}
-    models["ours"].load_state_dict(models["plain"].state_dict())
-    runs = {}
-    for name, loss_of in (("plain", plain), ("ours", ours)):
-        model = models[name].to(args.device)
-        if args.compile and name == "ours":
-            model.compile_training()
-        elif args.compile:
-            loss_of = torch.compile(loss_of)
-        runs[name] = lambda loss_of=loss_of, model=model: step(loss_of, model, data, args)
-    losses = {}
+    runs, losses = make_steps(args), {}
     for name, run in runs.items():  # also the warm-up
         torch.manual_seed(0)  # drop path drops the same images
         losses[name] = run()
     memory = {name: peak_mib(run, args.device) for name, run in runs.items()}
-    clock = time.perf_counter if args.clock == "wall" else time.process_time
-    median = alternate(runs, args.rounds, args.device, clock, warm_up=False)
+    median = alternate(runs, args.rounds, args.device, CLOCKS[args.clock], warm_up=False)
     print(f"LV-ViT {args.arch}, 224 x 224, batch {args.batch}, {args.dtype}, {args.device}, {args.threads} threads,")
     print(f"{args.clock} time, compile {args.compile}, {args.rounds} rounds, torch {torch.__version__}")
     print("| way | step, ms | images/s | peak MiB | loss |\n|---|---|---|---|---|")
