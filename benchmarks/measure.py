@@ -18,7 +18,8 @@ CHOICES = dict(dtype=["float32", "bfloat16", "float16"], clock=list(CLOCKS))
 def make_parser(doc: str, devices: Sequence[str] = ("cpu", "cuda"), **defaults: int | str) -> argparse.ArgumentParser:
     """Return a parser with ``--device`` and an option for each default, such as ``rounds=7``."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default=devices[0], choices=devices)
+    if devices:
+        parser.add_argument("--device", default=devices[0], choices=devices)
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", default=default, type=type(default), choices=CHOICES.get(name))
     return parser

@@ -6,7 +6,6 @@ Prints one table: store, `.pt` files, ratio. DIR takes about 15 kB per map (100,
 again. `--clock cpu` counts processor time, for a machine that is busy with other work.
 """
 
-import argparse
 import multiprocessing
 import shutil
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import alternate
+from measure import CLOCKS, alternate, make_parser
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapWriter
 
@@ -25,7 +24,6 @@ BATCH = 64
 WORKERS = 8
 FORM = dict(num_classes=1000, grid_hw=(18, 18), topk=5)
 TINY_FORM = dict(num_classes=10, grid_hw=(1, 1), topk=1)
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def key_of(number: int) -> str:
@@ -98,12 +96,8 @@ def opening_cost_in_workers(path: Path, keys: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--maps", type=int, default=100_000)
-    parser.add_argument("--files", type=int, default=100_000, help="maps also written one file per image")
-    parser.add_argument("--lookups", type=int, default=1_280_000, help="keys of the lookup test")
+    parser = make_parser(__doc__, devices=(), maps=100_000, files=100_000, lookups=1_280_000, clock="wall")
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.folder.mkdir(parents=True)

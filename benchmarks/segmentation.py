@@ -14,13 +14,12 @@ which is not fused there, keeps its weights for the backward pass.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from measure import alternate, peak_mib
+from measure import CLOCKS, alternate, make_parser, peak_mib
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
@@ -81,8 +80,7 @@ def measure(arch: str, args: argparse.Namespace) -> None:
     if args.device == "meta":
         seconds = dict.fromkeys(runs, float("nan"))
     else:
-        clock = time.perf_counter if args.clock == "wall" else time.process_time
-        seconds = alternate(runs, args.rounds, args.device, clock, warm_up=False)
+        seconds = alternate(runs, args.rounds, args.device, CLOCKS[args.clock], warm_up=False)
     for name in runs:
         ratios = f"{seconds[name] / seconds[TRAIN]:.2f} | {memory[name] / memory[TRAIN]:.2f}"
         row = (
@@ -94,15 +92,10 @@ def measure(arch: str, args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    devices = ("cpu", "cuda", "meta")
+    parser = make_parser(__doc__, devices, batch=2, rounds=3, threads=2, dtype="float32", clock="wall")
     parser.add_argument("--archs", nargs="+", default=["small", "medium", "large"])
-    parser.add_argument("--batch", type=int, default=2)  # the recipes'; one image is too few for BatchNorm
     parser.add_argument("--image-size", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "meta"])
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     parser.add_argument("--compile", metavar="MODE", help="of torch.compile: default, reduce-overhead, …")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

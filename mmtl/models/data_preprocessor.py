@@ -67,7 +67,9 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         if class_target not in ("label", "map", "both"):
             raise ValueError(f"class_target must be 'label', 'map' or 'both', got {class_target!r}.")
         self.token_stride, self.class_target, self.smoothing = token_stride, class_target, smoothing
-        self.target_cfg = dict(tail=tail, outside=outside)
+        self.target_cfg = dict(
+            num_classes=num_classes, tail=tail, outside=outside, smoothing=smoothing, check_values=False
+        )
         self.token_augments = RandomBatchAugment(**batch_augments) if batch_augments else None
 
     @torch.compiler.disable  # NumPy's draws and affines on the host: a compiled training step starts after it
@@ -133,27 +135,18 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         if "scores" not in batch:
             return BatchTargets(class_token, None, self._grid_hw(image_hw, needed=False))
         grid_hw, has_map = self._grid_hw(image_hw, needed=True), batch.get("has_map")
-        maps = ScoreMapBatch(**{name: batch[name] for name in ScoreMapBatch._fields if name in batch})
-        patch_tokens = self._read(maps, grid_hw)
+        maps = {name: batch[name] for name in ScoreMapBatch._fields if name in batch}
+        patch_tokens = token_targets(**maps, grid_hw=grid_hw, **self.target_cfg)
         if has_map is not None:
             patch_tokens = patch_tokens.weighted(has_map.unsqueeze(1))
         if "erased_boxes_xyxy" in batch:
             patch_tokens = patch_tokens.weighted(~erased_tokens(batch["erased_boxes_xyxy"], grid_hw))
         if self.class_target != "label":
-            pooled = self._read(maps, (1, 1)).ground_truth(batch["labels"], self.class_target, **label_cfg)
+            pooled = token_targets(**maps, grid_hw=(1, 1), **self.target_cfg)
+            pooled = pooled.ground_truth(batch["labels"], self.class_target, **label_cfg)
             share = 1.0 if has_map is None else has_map.float()
             class_token = pooled * share + class_token * (1 - share)
         return BatchTargets(class_token, patch_tokens, grid_hw)
-
-    def _read(self, maps: ScoreMapBatch, grid_hw: tuple[int, int]) -> TokenTargets:
-        return token_targets(
-            **maps._asdict(),
-            grid_hw=grid_hw,
-            num_classes=self.num_classes,
-            smoothing=self.smoothing,
-            check_values=False,
-            **self.target_cfg,
-        )
 
     def _grid_hw(self, image_hw: tuple[int, int], needed: bool) -> tuple[int, int] | None:
         stride = self.token_stride

@@ -29,15 +29,16 @@ class MapWindows(NamedTuple):
 
 
 class _Samples(NamedTuple):
-    """Samples of all bins as sums over the grid's axes u and v: position = along_u + along_v.
+    """Samples of all bins in unit squares, as sums over the grid's axes u and v: position = along_u + along_v.
 
-    Row 0 is the position in cells. The others, one for the map and one per frame, are inside if at most 0.5 from 0.
+    Row 0 is the position in the map; the others are those in the frames. Inside means within the limits from 0.5.
     """
 
-    along_u: np.ndarray  # float64 [B, 2 + F, 2, grid w, Su], last but two: axes x, y of the map
-    along_v: np.ndarray  # float64 [B, 2 + F, 2, grid h, Sv]
+    along_u: np.ndarray  # float64 [B, 1 + F, 2, grid w, Su], third axis: x, y
+    along_v: np.ndarray  # float64 [B, 1 + F, 2, grid h, Sv]
     share_u: np.ndarray  # float64 [B, Su], share of each sample in its bin; 0 for samples that an image does not use
     share_v: np.ndarray  # float64 [B, Sv]
+    limits: np.ndarray  # float64 [1 + F, 2]
 
 
 def map_windows(
@@ -68,12 +69,13 @@ def map_windows(
     """
     device = view_affine.device if device is None else device
     frames = [] if frame_affines is None else [_to_numpy(frame_affines)]
-    view = _to_numpy(view_affine)[:, None]
-    affines = np.concatenate((view, view, *frames), axis=1)  # position, inside the map, inside the frames
+    affines = np.concatenate((_to_numpy(view_affine)[:, None], *frames), axis=1)  # [B, 1 + F, 2, 3]
     cells_xy, bins_uv = np.array(map_hw[::-1], dtype=float), np.array(grid_hw[::-1], dtype=float)
     sides = affines[:, 0, :, :2] * cells_xy[:, None] / bins_uv  # [B, xy, uv], the sides of a bin in cells
     counts, samples_uv, window_xy = _sizes(np.concatenate((np.diag(cells_xy / bins_uv)[None], sides)), cells_xy)
-    samples = _separable_samples(_scale(affines, cells_xy), counts, samples_uv, grid_hw)
+    limits = np.full(affines.shape[1:3], 0.5)
+    limits[0] += (0.5 + 1e-6) / cells_xy  # half a cell beyond the border; a sample on that edge is inside
+    samples = _Samples(*_separable(affines, counts, samples_uv, grid_hw), limits)
     tilted = affines[..., 0, 1].any() or affines[..., 1, 0].any()
     return (_turned_windows if tilted else _upright_windows)(samples, map_hw, window_xy, device)
 
@@ -107,21 +109,9 @@ def _static_size(sizes: np.ndarray) -> np.ndarray:
     return np.where(largest <= sizes[0], sizes[0], 2 ** np.ceil(np.log2(largest))).astype(int)
 
 
-def _scale(affines: np.ndarray, cells_xy: np.ndarray) -> np.ndarray:
-    """Scale affines [B, 2 + F, 2, 3]: the first to cells, the others so that inside means at most 0.5 from 0."""
-    scale, shift = np.ones((affines.shape[1], 2)), np.full((affines.shape[1], 2), -0.5)
-    scale[0] = cells_xy  # the first cell's center is at 0
-    # Inside the map: at most half a cell beyond its border; a sample on that edge is inside, whatever the rounding.
-    scale[1] = cells_xy / (cells_xy + 1 + 2e-6)
-    shift[1] = -scale[1] / 2
-    scaled = affines * scale[..., None]
-    scaled[..., 2] += shift
-    return scaled
-
-
-def _separable_samples(
+def _separable(
     affines: np.ndarray, counts: np.ndarray, samples_uv: np.ndarray, grid_hw: tuple[int, int]
-) -> _Samples:
+) -> tuple[np.ndarray, ...]:
     """Place the samples of all bins; those that an image does not use repeat its last one."""
     places, shares = [], []
     for num_samples, num_bins, count in zip(samples_uv, grid_hw[::-1], counts.T[..., None], strict=True):
@@ -132,7 +122,7 @@ def _separable_samples(
     linear = affines[..., None, None]
     along_u = linear[:, :, :, 0] * places[0][:, None, None]
     along_v = linear[:, :, :, 1] * places[1][:, None, None] + linear[:, :, :, 2]
-    return _Samples(along_u, along_v, *shares)
+    return along_u, along_v, *shares
 
 
 def _upright_windows(
@@ -141,18 +131,21 @@ def _upright_windows(
     """Compute windows if x depends on u only and y on v only: products of an interval of columns and one of rows."""
     # The offset of x is in along_v, where it is the same for all rows.
     x = samples.along_u[:, :, 0] + samples.along_v[:, :, 0, :1, :1]
-    columns, weights_x = _axis_windows(x, samples.share_u, map_hw[1], window_xy[0])
-    rows, weights_y = _axis_windows(samples.along_v[:, :, 1], samples.share_v, map_hw[0], window_xy[1])
+    y, (limits_x, limits_y) = samples.along_v[:, :, 1], samples.limits.T[..., None, None]
+    columns, weights_x = _axis_windows(x, samples.share_u, limits_x, map_hw[1], window_xy[0])
+    rows, weights_y = _axis_windows(y, samples.share_v, limits_y, map_hw[0], window_xy[1])
     rows = (rows + map_hw[0] * np.arange(len(rows))[:, None, None]) * map_hw[1]  # of all images
     columns, weights_x = (to_device(part[:, None, :, None, :], device) for part in (columns, weights_x))
     rows, weights_y = (to_device(part[:, :, None, :, None], device) for part in (rows, weights_y))
     return MapWindows(rows + columns, weights_y * weights_x)
 
 
-def _axis_windows(positions: np.ndarray, share: np.ndarray, size: int, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return cells and weights [B, bins, window] along one axis for positions [B, 2 + F, bins, S]."""
-    share = share[:, None] * (np.abs(positions[:, 1:]) <= 0.5).all(1)  # [B, bins, S]
-    clipped = positions[:, 0].clip(0, size - 1)
+def _axis_windows(
+    positions: np.ndarray, share: np.ndarray, limits: np.ndarray, size: int, window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return cells and weights [B, bins, window] along one axis for positions [B, 1 + F, bins, S]."""
+    share = share[:, None] * (np.abs(positions - 0.5) <= limits).all(1)  # [B, bins, S]
+    clipped = (positions[:, 0] * size - 0.5).clip(0, size - 1)  # the first cell's center is at 0
     first = np.floor(clipped.min(-1)).clip(max=size - window)[..., None]  # [B, bins, 1]
     cells = first + np.arange(window)
     weights = (1 - np.abs(clipped[..., None] - cells[:, :, None])).clip(0)  # [B, bins, S, window]
@@ -165,11 +158,12 @@ def _turned_windows(
     """Compute windows of a batch with turned or sheared images."""
     along_u, along_v = samples.along_u[:, :, :, None, :, None], samples.along_v[:, :, :, :, None, :, None]
     share = (samples.share_v[:, None, None, :, None] * samples.share_u[:, None, None, None]).astype(np.float32)
-    positions = to_device(along_u, device) + to_device(along_v, device)  # [B, 2 + F, 2, grid h, grid w, Sv, Su]
-    share = to_device(share, device) * (positions[:, 1:].abs() <= 0.5).all(dim=(1, 2))
-    sizes = np.array(map_hw[::-1], dtype=float).reshape(1, 2, 1, 1, 1, 1)
-    last, last_first = (to_device(limit, device) for limit in (sizes - 1, sizes - np.reshape(window_xy, sizes.shape)))
-    positions = positions[:, 0].clamp(min=0).minimum(last)
+    positions = to_device(along_u, device) + to_device(along_v, device)  # [B, 1 + F, 2, grid h, grid w, Sv, Su]
+    limits = to_device(samples.limits[..., None, None, None, None], device)
+    share = to_device(share, device) * ((positions - 0.5).abs() <= limits).all(dim=(1, 2))
+    sizes = to_device(np.array(map_hw[::-1], dtype=float).reshape(1, 2, 1, 1, 1, 1), device)
+    last_first = sizes - to_device(window_xy.reshape(sizes.shape), device)
+    positions = (positions[:, 0] * sizes - 0.5).clamp(min=0).minimum(sizes - 1)
     first = positions.amin((-2, -1), keepdim=True).floor_().minimum(last_first)  # [B, 2, grid h, grid w, 1, 1]
     # Measured from the window's first cell, positions are small numbers, which float32 holds exactly enough.
     offsets = (positions - first).float().flatten(-2).unsqueeze(-1)  # [B, 2, grid h, grid w, S, 1]
