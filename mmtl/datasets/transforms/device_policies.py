@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpretrain.datasets.transforms import auto_augment
 
-from mmtl.datasets.transforms.draws import record_draw
+from mmtl.datasets.transforms.draws import record_draw, undecorated
 from mmtl.datasets.transforms.view import image_hw, move_view
 from mmtl.utils.augment_draws import Operation
 
@@ -18,10 +17,15 @@ WARPS = {
     "bicubic": Operation.WARP_BICUBIC,
 }
 
+random_disable, random_magnitude, random_negative = (
+    undecorated(auto_augment.BaseAugTransform, name)
+    for name in ("random_disable", "random_magnitude", "random_negative")
+)
+
 
 def draw_policy(policy: BaseTransform, results: dict[str, Any]) -> None:
     """Record what ``policy`` would do to the sample; the random stream advances as if it had done it."""
-    if policy.random_disable():
+    if random_disable(policy):
         record_draw(results, Operation.IDENTITY)
     elif hasattr(policy, "local_affine"):
         _draw_warp(policy, results)
@@ -45,17 +49,16 @@ def check_device_form(policy: BaseTransform) -> None:
 def _draw_warp(policy: BaseTransform, results: dict[str, Any]) -> None:
     fixed = policy.angle if isinstance(policy, auto_augment.Rotate) else policy.magnitude
     local = policy.local_affine(_signed(policy, fixed), image_hw(results))
-    fill = np.resize(policy.pad_val, 3)  # a number fills all channels
-    record_draw(results, WARPS[policy.interpolation], affine=local, fill=fill)
+    record_draw(results, WARPS[policy.interpolation], affine=local, fill=policy.pad_val)
     move_view(results, image_hw(results), local)
 
 
 def _positive(policy: BaseTransform, fixed: float | None) -> float:
-    return policy.random_magnitude() if fixed is None else fixed
+    return random_magnitude(policy) if fixed is None else fixed
 
 
 def _signed(policy: BaseTransform, fixed: float | None) -> float:
-    return policy.random_negative(_positive(policy, fixed))
+    return random_negative(policy, _positive(policy, fixed))
 
 
 def _posterize(policy: auto_augment.Posterize) -> dict[str, Any]:

@@ -5,12 +5,18 @@ Such a step draws as ever and moves the view, and records one row for each opera
 :func:`mmtl.models.batch_augments.device_augment.augment_images` applies them to the batch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mmtl.utils.augment_draws import Operation, make_draw
+
+
+def undecorated(transform: type, name: str) -> Callable:
+    """Return a method without mmcv's decorator ``cache_randomness``, which copies itself at every call."""
+    return vars(transform)[name].func
 
 
 @dataclass

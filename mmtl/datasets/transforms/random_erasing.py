@@ -3,11 +3,13 @@ from typing import Any
 import numpy as np
 from mmpretrain.datasets import transforms as mmpretrain_transforms
 
-from mmtl.datasets.transforms.draws import check_order, record_draw
+from mmtl.datasets.transforms.draws import check_order, record_draw, undecorated
 from mmtl.datasets.transforms.geometry import crop_affine
 from mmtl.datasets.transforms.view import image_hw
 from mmtl.registry import TRANSFORMS
 from mmtl.utils.augment_draws import NUM_SEEDS, Operation
+
+random_disable = undecorated(mmpretrain_transforms.RandomErasing, "random_disable")
 
 
 @TRANSFORMS.register_module()
@@ -56,7 +58,7 @@ class RandomErasing(mmpretrain_transforms.RandomErasing):
         return results
 
     def _draw(self, results: dict[str, Any]) -> None:
-        if self.random_disable():
+        if random_disable(self):
             record_draw(results, Operation.IDENTITY)
             return
         top, left, height, width = self.random_patch(*image_hw(results))

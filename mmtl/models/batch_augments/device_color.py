@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmtl.utils.augment_draws import Operation
-from mmtl.utils.to_device import to_device
+from mmtl.utils.to_device import constant, to_device
 
 # OpenCV's weights of blue, green and red in a gray pixel, in fixed point.
 GRAY_BGR, GRAY_BITS = (3735, 19235, 9798), 15
@@ -24,7 +24,7 @@ def look_up(images: Tensor, draws: np.ndarray) -> Tensor:
     Returns:
         Tensor: uint8 [n, 3, H, W].
     """
-    levels = torch.arange(256, device=images.device)
+    levels = constant(range(256), (256,), torch.int64, images.device)
     counts = [int((draws["operation"] == operation).sum()) for operation in TABLES_OF_IMAGES]
     counts = [len(draws) - sum(counts), *counts]  # operations with fixed tables have the lower numbers
     rows, parts = np.split(draws, np.cumsum(counts[:-1])), images.split(counts)
@@ -64,7 +64,8 @@ def fixed_tables(draws: np.ndarray) -> np.ndarray:
 def auto_contrast_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that stretch each channel to the full range, uint8 [n, 3, 256]."""
     low, high = images.flatten(2).aminmax(dim=2, keepdim=True)
-    scale = levels[-1] / (high.double() - low)  # ``255 / tensor`` would multiply by the reciprocal
+    white = constant((255,), (), torch.float64, images.device)  # ``255 / tensor`` would multiply by the reciprocal
+    scale = white / (high.double() - low)
     stretched = (levels * scale - low * scale).clamp(0, 255)
     return torch.where(high > low, stretched, levels).to(torch.uint8)
 
@@ -73,7 +74,7 @@ def equalize_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor
     """Return tables that flatten each channel's histogram, uint8 [n, 3, 256]."""
     pixels = images.flatten(2).long()
     histogram = pixels.new_zeros((*pixels.shape[:2], 256))
-    histogram.scatter_add_(2, pixels, pixels.new_ones(()).expand_as(pixels))
+    histogram.scatter_add_(2, pixels, constant((1,), (1, 1, 1), torch.int64, pixels.device).expand_as(pixels))
     brightest = histogram.gather(2, pixels.amax(2, keepdim=True))
     step = (pixels.shape[2] - brightest) // 255
     darker = histogram.cumsum(2) - histogram
@@ -110,9 +111,8 @@ def sharpness(images: Tensor, draws: np.ndarray) -> Tensor:
 
 def gray(images: Tensor) -> Tensor:
     """Return the gray levels of BGR images as OpenCV computes them, int32 [n, 1, H, W]."""
-    blue, green, red = images.int().split(1, 1)
-    levels = (blue * GRAY_BGR[0]).add(green, alpha=GRAY_BGR[1]).add(red, alpha=GRAY_BGR[2])
-    return (levels + 2 ** (GRAY_BITS - 1)) >> GRAY_BITS
+    weights = constant(GRAY_BGR, (3, 1, 1), torch.int32, images.device)
+    return (images * weights).sum(1, keepdim=True, dtype=torch.int32).add(2 ** (GRAY_BITS - 1)) >> GRAY_BITS
 
 
 def blend(first: Tensor, second: Tensor, draws: np.ndarray) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtl.utils.to_device import to_device
+from mmtl.utils.to_device import constant, to_device
 
 WORD = 0xFFFFFFFF
 
@@ -59,7 +59,7 @@ def noise_bits(seeds: np.ndarray, images: Tensor) -> Tensor:
         images: [n, 3, H, W], for shape and device.
     """
     shape = images.shape[1:]
-    counter = torch.arange(shape.numel(), device=images.device).view(shape)
+    counter = constant(range(shape.numel()), tuple(shape), torch.int64, images.device)
     key = to_device(mix_bits(seeds).reshape(-1, 1, 1, 1), images.device)
     return mix_bits(counter ^ key)
 

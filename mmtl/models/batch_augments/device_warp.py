@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmtl.utils.to_device import to_device
+from mmtl.utils.to_device import constant, to_device
 
 
 def warp(images: Tensor, draws: np.ndarray, mode: str) -> Tensor:
@@ -37,10 +37,11 @@ def sampling_grid(affines: np.ndarray, images: Tensor) -> Tensor:
     offset = linear.sum(axis=-1) + 2 * offset - 1
     parts = np.stack([linear[..., 0], linear[..., 1], offset])[:, :, None, None]  # [3, n, 1, 1, 2]
     along_x, along_y, offset = to_device(parts.astype(np.float32), images.device).unbind()
-    x = to_device(_pixel_centers(width)[:, None], images.device)
-    y = to_device(_pixel_centers(height)[:, None, None], images.device)
+    x = constant(pixel_centers(width), (width, 1), torch.float32, images.device)
+    y = constant(pixel_centers(height), (height, 1, 1), torch.float32, images.device)
     return offset.addcmul(along_y, y).addcmul(along_x, x)
 
 
-def _pixel_centers(size: int) -> np.ndarray:
-    return ((2 * np.arange(size) + 1) / size - 1).astype(np.float32)
+def pixel_centers(size: int) -> tuple[float, ...]:
+    """Return the pixel centers between -1 and 1."""
+    return tuple((2 * pixel + 1) / size - 1 for pixel in range(size))

@@ -211,7 +211,9 @@ def test_a_batch_of_the_recipe_takes_few_operators_and_never_waits_for_the_devic
     assert operators.count <= 300
 
 
-def test_training_batch_of_the_recipe_has_few_tensors_and_takes_few_operators_to_prepare():
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_training_batch_of_the_recipe_has_few_tensors_and_takes_few_operators_to_prepare(device):
+    """On the device 'meta', copies to it count as on a GPU; constants are copied with the first batch."""
     steps = [dict(type="mmtl.RandomResizedCrop", scale=32, backend="torch")]
     steps += [dict(step, on_device=True) for step in (FLIP, RAND_AUGMENT, ERASE)]
     chain = [TRANSFORMS.build(step) for step in (*steps, dict(type="mmtl.PackTokenLabelInputs"))]
@@ -228,6 +230,7 @@ def test_training_batch_of_the_recipe_has_few_tensors_and_takes_few_operators_to
         12, token_stride=8, smoothing=0.1, batch_augments=augments, mean=BGR_MEAN, std=BGR_STD, to_rgb=True
     )
     assert len(batch) <= 10 and {"augment", "frame_affines"} < set(batch)
+    preprocessor.to(device)(batch, training=True)
     with CountedOperators() as operators:
         preprocessor(batch, training=True)
     assert operators.count <= 400
