@@ -1,5 +1,6 @@
 """The classifier that passes token targets and MixToken's draw from the data preprocessor to backbone and head."""
 
+import inspect
 from dataclasses import replace
 
 from mmpretrain.models.classifiers import ImageClassifier
@@ -11,12 +12,7 @@ from mmtl.models.batch_augments.mix_token import MixToken, TokenMix
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
 from mmtl.models.lvvit.loading import check_converted
-from mmtl.models.other_backbones import (
-    measure_token_stride,
-    mixed_after_patch_embedding,
-    patch_embedding,
-    takes_token_mix,
-)
+from mmtl.models.other_backbones import mixed_after_patch_embedding, patch_embedding, token_stride
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.registry import MODELS
 from mmtl.utils.checkpoint import check_finite, unwrapped_init_cfg
@@ -57,11 +53,11 @@ class TokenLabelClassifier(ImageClassifier):
             if isinstance(kind, type) and issubclass(kind, TokenLabelDataPreprocessor):
                 data_preprocessor.setdefault("num_classes", getattr(head, "num_classes", None))
                 if "token_stride" not in data_preprocessor:
-                    data_preprocessor["token_stride"] = _token_stride(backbone, neck, head)
+                    data_preprocessor["token_stride"] = token_stride(backbone, neck, head)
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
         self.init_cfg = unwrapped_init_cfg(self.init_cfg)
         self._register_load_state_dict_pre_hook(self._check_loaded_weights)
-        self.backbone_mixes = takes_token_mix(backbone)
+        self.backbone_mixes = "token_mix" in inspect.signature(backbone.forward).parameters
         self._losses = _losses
         augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())
         if not self.backbone_mixes and any(isinstance(augment, MixToken) for augment in augments):
@@ -124,10 +120,3 @@ def _losses(
     if model.with_neck:
         feats = model.neck(feats)
     return model.head.loss(feats, data_samples, targets)
-
-
-def _token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | None) -> int | None:
-    """Return the pixels per token: the backbone's patch size if it has one, else measured; None for another head."""
-    if isinstance(patch_size := getattr(backbone, "patch_size", None), int):
-        return patch_size
-    return measure_token_stride(backbone, neck, head) if isinstance(head, TokenLabelHead) else None

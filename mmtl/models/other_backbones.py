@@ -1,6 +1,5 @@
 """MixToken inside mmpretrain's backbones, and their token stride."""
 
-import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +9,9 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
+from mmtl.models.head import TokenLabelHead
 
 PATCH_EMBEDDINGS = ("patch_embed", "tokens_to_token")  # attribute names in mmpretrain's backbones
-
-
-def takes_token_mix(backbone: nn.Module) -> bool:
-    """Return whether the backbone mixes tokens itself, as ``forward(images, token_mix)``."""
-    return "token_mix" in inspect.signature(backbone.forward).parameters
 
 
 def patch_embedding(backbone: nn.Module) -> nn.Module:
@@ -86,16 +81,19 @@ def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def measure_token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module) -> int:
-    """Measure the pixels of the input per output token by running the backbone on an empty image.
+def token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | None) -> int | None:
+    """Return the pixels of the input per patch token: the backbone's patch size, or measured on an empty image.
 
-    Its size is the backbone's ``img_size``, or 224 pixels. The head, a :class:`mmtl.TokenLabelHead`, separates patch
-    tokens from other features.
+    That image has the backbone's ``img_size``, or 224 pixels. Only :class:`mmtl.TokenLabelHead` separates patch tokens
+    from other features: None for another head.
     """
+    if isinstance(patch_size := getattr(backbone, "patch_size", None), int):
+        return patch_size
+    if not isinstance(head, TokenLabelHead):
+        return None
     size_hw = to_2tuple(getattr(backbone, "img_size", 224))
     device = next(backbone.parameters()).device
-    backbone.eval()
-    feats = backbone(torch.zeros(1, 3, *size_hw, device=device))
+    feats = backbone.eval()(torch.zeros(1, 3, *size_hw, device=device))
     backbone.train()
     num_tokens = head.pre_logits(feats if neck is None else neck(feats))[1].shape[1]
     stride = math.isqrt(size_hw[0] * size_hw[1] // num_tokens)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from mmengine.logging import print_log
@@ -46,8 +45,3 @@ class CompiledOrEager:
 
     def __deepcopy__(self, memo: dict) -> "CompiledOrEager":
         return self  # like a function
-
-
-def compile_forward(module: nn.Module, options: dict) -> None:
-    """Compile the forward pass of a module for training; a copy of the module uses its own weights."""
-    module.forward = partial(CompiledOrEager(type(module).forward, options), module)

@@ -1,9 +1,11 @@
+from functools import partial
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
 from mmtl.registry import HOOKS
-from mmtl.utils.compile_or_warn import compile_forward
+from mmtl.utils.compile_or_warn import CompiledOrEager
 from mmtl.utils.model_parts import unwrap_model
 
 PARTS = ("backbone", "neck", "decode_head", "auxiliary_head")
@@ -16,7 +18,8 @@ def compile_model(model: nn.Module, options: dict) -> None:
         return
     for part in (getattr(model, name, None) for name in PARTS):
         for module in part if isinstance(part, nn.ModuleList) else filter(None, [part]):
-            compile_forward(module, options)
+            # The class's function: a copy of the module (EMA) uses its own weights.
+            module.forward = partial(CompiledOrEager(type(module).forward, options), module)
 
 
 @HOOKS.register_module()

@@ -56,9 +56,6 @@ class TokenTargets:
             num_classes: K.
             check_values: whether to check the labels, which waits for the device they are on.
             smoothing: s in [0, 1].
-
-        Returns:
-            TokenTargets: with N = 1.
         """
         checks.check_smoothing(smoothing)
         if check_values:
