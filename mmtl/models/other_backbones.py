@@ -93,7 +93,8 @@ def token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | 
         return None
     size_hw = to_2tuple(getattr(backbone, "img_size", 224))
     device = next(backbone.parameters()).device
-    feats = backbone.eval()(torch.zeros(1, 3, *size_hw, device=device))
+    backbone.eval()
+    feats = backbone(torch.zeros(1, 3, *size_hw, device=device))
     backbone.train()
     num_tokens = head.pre_logits(feats if neck is None else neck(feats))[1].shape[1]
     stride = math.isqrt(size_hw[0] * size_hw[1] // num_tokens)
