@@ -21,25 +21,32 @@ from rich.table import Column, Table
 
 from mmtl.datasets.annotation_rules import (
     NUM_LABELS,
+    ORIENTATION_NOTE,
     Problem,
-    decode_fully,
     file_problem,
     label_problem,
     restore_sides,
     size_problem,
+    turn_mask,
     unknown_labels,
+    unused_class_problem,
 )
 from mmtl.datasets.segmentation_datasets import image_source
 from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.processes import end_with_parent
+from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
 
 
 class PairReport(NamedTuple):
-    """Pixels of each label as the loss sees it, int64 [256] (0: not read), and the problems of one pair."""
+    """Pixels of each label as the loss sees it, int64 [256] (0: not read), and the problems of one pair.
+
+    ``turned`` is 1 if its image has an EXIF orientation.
+    """
 
     pixels: np.ndarray | int
     problems: list[Problem]
+    turned: int = 0
 
 
 @dataclass
@@ -55,6 +62,7 @@ class Split:
     problems: list[Problem] = field(default_factory=list)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], of each label
     images: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], in which it occurs
+    turned: int = 0  # images with an EXIF orientation
 
 
 def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None) -> list[Split]:
@@ -74,6 +82,10 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
                 split.problems += report.problems
                 split.pixels += report.pixels
                 split.images += report.pixels > 0
+                split.turned += report.turned
+            problem = unused_class_problem(split.pixels, split.num_classes, split.ignore_index)
+            if problem and "train" in split.name:
+                split.problems.append(Problem(problem.kind, f"{split.name}: {problem.text}"))
     return splits
 
 
@@ -90,16 +102,17 @@ def check_pair(
     path = pair.get("seg_map_path")
     image_hw, problem = read_image_hw(pair, load_image)
     problems = [problem] if problem else []
+    turned = int(image_hw is not None and orientation_of(pair["img_path"]) != UPRIGHT)
     if load_labels is None or path is None:
-        return PairReport(0, problems)
+        return PairReport(0, problems, turned)
     labels, problem = read_labels(pair, load_labels)
     if problem:
-        return PairReport(0, [*problems, problem])
-    labels = restore_sides(labels, image_hw)
+        return PairReport(0, [*problems, problem], turned)
+    labels = turn_mask(restore_sides(labels, image_hw), path)
     rules = [label_problem(labels, num_classes, ignore_index, bool(pair.get("reduce_zero_label")))]
-    rules += [size_problem(labels.shape, image_hw)] if image_hw else []
+    rules += [size_problem(labels.shape, image_hw, pair["img_path"])] if image_hw else []
     problems += [Problem(rule.kind, f"{path}: {rule.text}") for rule in rules if rule]
-    return PairReport(np.bincount(labels.ravel(), minlength=NUM_LABELS), problems)
+    return PairReport(np.bincount(labels.ravel(), minlength=NUM_LABELS), problems, turned)
 
 
 def read_image_hw(pair: Mapping, load: BaseTransform) -> tuple[tuple[int, int] | None, Problem | None]:
@@ -108,7 +121,8 @@ def read_image_hw(pair: Mapping, load: BaseTransform) -> tuple[tuple[int, int] |
     if not path.is_file():
         return None, Problem("no image", f"{path} does not exist")
     try:
-        decode_fully(path)
+        if is_truncated(path.read_bytes()):
+            raise ValueError("the file is truncated")
         return load(dict(pair))["img"].shape[:2], None
     except Exception as error:  # decoders raise all kinds of errors on corrupt files
         return None, Problem("unreadable image", f"{path}: {error}")
@@ -205,6 +219,8 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
         if absent and split.pairs:
             more = f" and {len(absent[shown:])} more" if absent[shown:] and shown is not None else ""
             print(f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}")
+        if split.turned:
+            print(f"{split.name}: {split.turned} images {ORIENTATION_NOTE}")
     for split in splits:
         for kind, count in sorted(Counter(problem.kind for problem in split.problems).items()):
             texts = [problem.text for problem in split.problems if problem.kind == kind]

@@ -138,6 +138,8 @@ def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTabl
         names = [f"class {index}" for index in range(num_classes)]
     if len(palette) != num_classes:
         palette = class_palette(num_classes)
+    if num_classes == 1:  # its sigmoid predicts 1 for what is not the class
+        names, palette = [*names, "background"], [*palette, (0, 0, 0)]
     return ClassTable([name.strip() for name in names], np.asarray(palette, np.uint8))
 
 

@@ -10,7 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from mmtl.utils.read_image import UPRIGHT, orientation_of, turn_upright
+
 NUM_LABELS = 256  # MMSegmentation reads annotations as 8 bit
+MIN_IGNORED = 0.1  # share of the pixels from which on absent classes are suspicious
+ORIENTATION_NOTE = (
+    "have an EXIF orientation; they are read upright, as viewers show them, and their annotations must be upright, too"
+)
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of integers
 
 
@@ -45,12 +51,45 @@ def file_problem(path: str | Path, decode: bool = True) -> Problem | None:
     return None
 
 
-def size_problem(shape: tuple[int, ...], image_hw: tuple[int, int]) -> Problem | None:
-    """Check that the shape of the labels is that of the image."""
+def size_problem(shape: tuple[int, ...], image_hw: tuple[int, int], img_path: str | None = None) -> Problem | None:
+    """Check that the shape of the labels is that of the image, which may be turned upright by its EXIF orientation."""
     if tuple(shape) == tuple(image_hw):
         return None
     sizes = (" x ".join(map(str, size)) for size in (image_hw, shape))
-    return Problem("sizes differ", "size must be {} (H x W) as of the image, got {}".format(*sizes))
+    text = "size must be {} (H x W) as of the image, got {}".format(*sizes)
+    if img_path and (orientation := orientation_of(img_path)) != UPRIGHT:
+        text += f"; the image has EXIF orientation {orientation} and is read upright, as viewers show it"
+    return Problem("sizes differ", text)
+
+
+def turn_mask(labels: np.ndarray, path: str | Path | None) -> np.ndarray:
+    """Turn the labels of a file upright by its EXIF orientation, which MMSegmentation's loading ignores."""
+    return turn_upright(labels, orientation_of(path)) if path else labels
+
+
+def unused_class_problem(
+    pixels: np.ndarray, num_classes: int, ignore_index: int, complete: bool = True
+) -> Problem | None:
+    """Check that masks do not ignore what should be a class, such as those of 0 and 255 for two classes.
+
+    Args:
+        pixels: int64 [256], pixels of each label as the loss reads it.
+        num_classes: K.
+        ignore_index: label without a class.
+        complete: whether all masks are counted; in a few of many, a class may be absent by chance.
+    """
+    if not pixels.sum() or not 0 <= ignore_index < len(pixels):
+        return None
+    present, ignored = np.flatnonzero(pixels[:num_classes]), pixels[ignore_index] / pixels.sum()
+    is_one = len(present) <= 1 < num_classes and ignored > 0
+    if not is_one and not (complete and len(present) < num_classes and ignored >= MIN_IGNORED):
+        return None
+    absent = ", ".join(map(str, sorted(set(range(num_classes)) - set(present))[:5]))
+    return Problem(
+        "ignored class",
+        f"classes {absent} occur in no mask, and {ignored:.0%} of the pixels are {ignore_index}, which is ignored; "
+        "masks must hold the values 0, 1, ... of the classes (1, 2, ... with reduce_zero_label=True), not 0 and 255",
+    )
 
 
 def label_problem(
@@ -80,9 +119,3 @@ def restore_sides(labels: np.ndarray, image_hw: tuple[int, int] | None) -> np.nd
     if image_hw is not None and labels.ndim < 2 and labels.size == math.prod(image_hw):
         return labels.reshape(image_hw)
     return labels
-
-
-def decode_fully(path: str | Path) -> None:
-    """Decode an image file to its end, which OpenCV 4 does not; raise an OSError if it is truncated."""
-    with Image.open(path) as image:
-        image.load()

@@ -19,10 +19,11 @@ class Confusion(NamedTuple):
 def confusion_counts(prediction: Tensor, truth: Tensor, num_classes: int, ignore_index: int = 255) -> Tensor:
     """Return int64 [K, K] counts of pixels, truth by prediction, for class indices of equal, any shape.
 
-    Pixels whose truth is ``ignore_index`` or beyond the classes do not count.
+    Pixels whose truth is ``ignore_index`` do not count, nor do those with truth or prediction beyond the classes, such
+    as the background that a sigmoid predicts beside a single class.
     """
     truth, prediction = truth.flatten().long(), prediction.flatten().long()
-    counted = (truth != ignore_index) & (truth >= 0) & (truth < num_classes)
+    counted = (truth != ignore_index) & (truth >= 0) & (truth < num_classes) & (prediction < num_classes)
     pairs = truth[counted] * num_classes + prediction[counted]  # index into the flattened [K, K]
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 

@@ -61,9 +61,19 @@ def collate_training_batch(samples: Sequence[dict], num_classes: int | None = No
 
 
 def _labels(samples: Sequence[Sample], num_classes: int | None) -> Tensor:
-    labels = torch.as_tensor(np.array([sample.get("gt_label") for sample in samples]).reshape(-1))
+    labels = single_labels(samples)
     _check(lambda index: check_classes(labels[index], num_classes, "label"), samples)
     return labels
+
+
+def single_labels(samples: Sequence[Sample]) -> Tensor:
+    """Return the one class label of each sample, int64 [B]; several labels of an image, or soft ones, are an error."""
+    for sample in samples:
+        label = sample.get("gt_label")
+        if "gt_score" in sample or label is None or np.size(label) != 1:
+            found = "soft labels (gt_score)" if "gt_score" in sample else label
+            raise ValueError(_named(sample, f"gt_label must be one class, got {found}. Token labeling has no other."))
+    return torch.as_tensor(np.array([sample.get("gt_label") for sample in samples]).reshape(-1))
 
 
 def _stack_maps(samples: Sequence[Sample], has_map: Sequence[bool]) -> ScoreMapBatch:
@@ -129,4 +139,4 @@ def _check(check: Callable[[int | slice], None], samples: Sequence[Sample]) -> N
 
 def _named(sample: Sample, message: object) -> str:
     """Put the image's path, if it is known, before a message."""
-    return f"{sample.img_path}: {message}" if sample.get("img_path") else str(message)
+    return f"{sample.get('img_path')}: {message}" if sample.get("img_path") else str(message)

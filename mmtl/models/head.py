@@ -1,11 +1,14 @@
 """The head of token labeling: one linear classifier for the class token, one for the patch tokens."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import constant_init
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmtl.models.collate import single_labels
 from mmtl.models.token_labels.accuracy import token_accuracy
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.models.token_labels.loss import rank_weight, token_label_loss
@@ -25,6 +28,8 @@ class TokenLabelHead(ClsHead):
         num_classes: K.
         in_channels: C.
         beta: weight of the patch tokens' loss. 0 trains on the class token only.
+        class_weight: K weights of the classes in both losses, for rare classes: a token counts by the mean weight of
+            its label's classes, so that one-hot labels are weighted as by ``torch.nn.CrossEntropyLoss``.
         predict_weight: weight w of the patch tokens in the prediction, class logits + w * max over patches of the
             patch logits. None means 0.5, or 0 when ``beta`` is 0, as the patch classifier is not trained then.
         channels_first: whether three-dimensional features are patch tokens [B, C, N], as mmpretrain's MlpMixer gives.
@@ -40,6 +45,7 @@ class TokenLabelHead(ClsHead):
         beta: float = 0.5,
         predict_weight: float | None = None,
         channels_first: bool = False,
+        class_weight: Sequence[float] | None = None,
         init_cfg: dict | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -47,6 +53,10 @@ class TokenLabelHead(ClsHead):
             raise ValueError(f"TokenLabelHead needs num_classes > 0 and beta >= 0, got {num_classes} and {beta}.")
         self.num_classes, self.beta, self.channels_first = num_classes, beta, channels_first
         self.predict_weight = (0.5 if beta else 0.0) if predict_weight is None else predict_weight
+        if class_weight is not None and (len(class_weight) != num_classes or min(class_weight) < 0):
+            raise ValueError(f"class_weight must be {num_classes} numbers of at least 0, got {class_weight}.")
+        weights = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weights, persistent=False)
         self.fc = nn.Linear(in_channels, num_classes)
         self.token_fc = nn.Linear(in_channels, num_classes).requires_grad_(beta > 0)
 
@@ -114,11 +124,12 @@ class TokenLabelHead(ClsHead):
             log 'accuracy_class_token' and, with score maps, 'accuracy_patch_tokens', in percent.
         """
         if targets is None:
-            labels = torch.cat([sample.gt_label for sample in data_samples]).to(feats[-1].device)
+            labels = single_labels(data_samples).to(feats[-1].device)
             targets = BatchTargets(TokenTargets.from_labels(labels, self.num_classes), None, None)
         class_token, patch_tokens = self.pre_logits(feats)
         class_logits = self.fc(class_token)
-        losses = {"loss_cls": token_label_loss(class_logits, targets.class_token)}
+        weighted = targets if self.class_weight is None else targets.by_class(self.class_weight)
+        losses = {"loss_cls": token_label_loss(class_logits, weighted.class_token)}
         logs = {"accuracy_class_token": token_accuracy(class_logits, targets.class_token)}
         if not self.beta:
             return losses | logs
@@ -127,7 +138,7 @@ class TokenLabelHead(ClsHead):
             losses["loss_token"] = 0.0 * self.token_fc(patch_tokens[:, :1]).sum()
         else:
             patch_logits = self.token_fc(patch_tokens)
-            losses["loss_token"] = self.beta * token_label_loss(patch_logits, targets.patch_tokens)
+            losses["loss_token"] = self.beta * token_label_loss(patch_logits, weighted.patch_tokens)
             logs["accuracy_patch_tokens"] = token_accuracy(patch_logits, targets.patch_tokens)
         losses["loss_token"] *= self.rank_weight(targets, patch_tokens.device)
         return losses | logs
@@ -136,4 +147,5 @@ class TokenLabelHead(ClsHead):
         """Return the weight of this rank's token loss; a compiled step has it computed beforehand."""
         if targets.rank_weight is not None or not self.beta:
             return targets.rank_weight
+        targets = targets if self.class_weight is None else targets.by_class(self.class_weight)
         return rank_weight(None if targets.patch_tokens is None else targets.patch_tokens.row_weights, device)

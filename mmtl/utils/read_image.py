@@ -1,15 +1,89 @@
-"""Decode image files."""
+"""Decode image files as training does: the first image of a file, upright by its EXIF orientation, of 8 bit."""
 
+from io import BytesIO
 from pathlib import Path
 
 import mmcv
 import numpy as np
+from PIL import ExifTags, Image
+
+UPRIGHT = 1  # EXIF's orientation of pixels that need no turning
+IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
 
 def read_image(path: Path) -> np.ndarray | None:
     """Return an image file's pixels, uint8 [H, W, 3] BGR, or None if it cannot be decoded."""
-    data = path.read_bytes()
     try:
-        return mmcv.imfrombytes(data, flag="color") if data else None
+        return decode_image(path.read_bytes())
     except Exception:  # decoders raise all kinds of errors on corrupt files
         return None
+
+
+def decode_image(data: bytes, flag: str = "color", backend: str | None = None) -> np.ndarray:
+    """Decode a file's contents with mmcv, whose arguments are the others; upright unless the flag asks otherwise.
+
+    Raises:
+        ValueError: The file is truncated or cannot be decoded; decoders raise errors of other types, too.
+    """
+    if is_truncated(data):
+        raise ValueError("the file is truncated")
+    image = mmcv.imfrombytes(data, flag=flag, backend=backend)
+    if image is None:
+        raise ValueError("it cannot be decoded")
+    return turn_upright(image, _orientation(data)) if backend in IGNORE_EXIF and flag == "color" else image
+
+
+def is_truncated(data: bytes) -> bool:
+    """Return whether the image ends before its format's end mark, which OpenCV 4 fills with gray without an error.
+
+    Bytes after the end, such as the video of a motion photo, belong to no image. Formats other than JPEG, PNG and WebP
+    are left to the decoder.
+    """
+    if data.startswith(b"\xff\xd8"):
+        return data.find(b"\xff\xd9", _jpeg_scan(data)) < 0
+    if data.startswith(b"\x89PNG"):
+        position = 8
+        while data[position + 4 : position + 8] not in (b"IEND", b""):  # chunk: length, type, contents, checksum
+            position += 12 + int.from_bytes(data[position : position + 4])
+        return position >= len(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return len(data) + 1 < 8 + int.from_bytes(data[4:8], "little")  # some writers omit the padding byte
+    return False
+
+
+def _jpeg_scan(data: bytes) -> int:
+    """Return where a JPEG's compressed pixels start, after the segments that may hold a thumbnail with its own end."""
+    position = 2
+    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
+        is_fill = data[position + 1 : position + 2] == b"\xff"
+        position += 1 if is_fill else 2 + int.from_bytes(data[position + 2 : position + 4])
+    return position
+
+
+def orientation_of(path: str | Path) -> int:
+    """Return the EXIF orientation of a local file, 1 (upright) to 8; 1 for files without one and unreadable ones."""
+    try:
+        with Path(path).open("rb") as file:
+            return _orientation(file)
+    except OSError:
+        return UPRIGHT
+
+
+def _orientation(file: object) -> int:
+    """Read the EXIF orientation of an open file or of bytes; every decoder turns TIFFs by itself."""
+    try:
+        with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as image:
+            found = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) if image.format != "TIFF" else UPRIGHT
+    except Exception:  # decoders raise all kinds of errors on corrupt files
+        return UPRIGHT
+    return found if found in range(1, 9) else UPRIGHT
+
+
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn stored pixels [H, W, ...] as their EXIF orientation says."""
+    if orientation == UPRIGHT or pixels.ndim < 2:
+        return pixels
+    if orientation >= 5:  # stored with rows and columns exchanged
+        pixels = pixels.swapaxes(0, 1)
+    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])

@@ -43,7 +43,7 @@ class PackTokenLabelInputs(PackInputs):
         """Pack one sample."""
         fields = token_label_fields(results)
         if not self.data_sample:
-            packed = {name: results[name] for name in ("gt_label", "img_path") if name in results}
+            packed = {name: results[name] for name in ("gt_label", "gt_score", "img_path") if name in results}
             return {"inputs": self.format_input(results[self.input_key]), **packed, **fields}
         packed = super().transform(results)
         for name, array in fields.items():

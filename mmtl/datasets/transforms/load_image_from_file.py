@@ -1,7 +1,6 @@
 import logging
 from typing import Any
 
-import mmcv
 import mmcv.transforms
 import torch
 from mmengine import fileio
@@ -9,6 +8,7 @@ from mmengine.logging import print_log
 from torch.utils.data import get_worker_info
 
 from mmtl.registry import TRANSFORMS
+from mmtl.utils.read_image import decode_image
 
 MAX_WORKERS = 256  # further ones share a counter
 
@@ -17,8 +17,9 @@ MAX_WORKERS = 256  # further ones share a counter
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     """mmcv's LoadImageFromFile that names an image that it cannot read, and can skip it.
 
-    A truncated JPEG counts as unreadable: the decoder would fill the rest of the image with gray without an error.
-    Corruption in the middle of a file is not noticed.
+    A truncated file counts as unreadable: OpenCV 4 would fill the rest of the image with gray without an error.
+    Corruption in the middle of a file is not noticed. Images are turned upright by their EXIF orientation, as viewers
+    show them and as all of mmtl reads them.
 
     Args:
         unreadable: 'stop' ends the run with the path. 'skip' logs the path, and the dataset draws another image in
@@ -48,11 +49,7 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         path = results["img_path"]
         try:
             data = fileio.get(path, backend_args=self.backend_args)
-            if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-4096:]:  # some writers append to the end
-                raise ValueError("the JPEG is truncated")
-            image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
-            if image is None:
-                raise ValueError("it cannot be decoded")
+            image = decode_image(data, flag=self.color_type, backend=self.imdecode_backend)
         except Exception as error:  # decoders raise errors of many types
             return self._report(path, error)
         results["img"] = image.astype("float32") if self.to_float32 else image

@@ -1,14 +1,35 @@
+import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
+import numpy as np
 from mmcv.transforms import LoadAnnotations
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
 
-from mmtl.datasets.annotation_rules import Problem, file_problem, label_problem, restore_sides, size_problem
+from mmtl.datasets.annotation_rules import (
+    NUM_LABELS,
+    ORIENTATION_NOTE,
+    Problem,
+    file_problem,
+    label_problem,
+    restore_sides,
+    size_problem,
+    turn_mask,
+    unused_class_problem,
+)
 from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
+from mmtl.engine.hooks.check_classes import check_segmentation_classes
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import decode_head_of
+from mmtl.utils.read_image import UPRIGHT, orientation_of
+
+MAX_MASKS = 50  # read before training, in a second or so
 
 
 @HOOKS.register_module()
@@ -18,8 +39,16 @@ class CheckAnnotationsHook(Hook):
     Without this hook, a label outside the classes fails in the loss with an error that names no file (a device-side
     assert on GPUs), and counts as a wrong prediction in validation and test. An annotation larger than its image
     trains with labels of other positions. Labels are checked while the batch is on the CPU, sizes right after the
-    pipeline has read the file.
+    pipeline has read the file. Before training the class tables of datasets, heads and evaluator are compared, and a
+    few masks are read, for which suspicious labels and EXIF orientations are a warning.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare the class tables, and look for suspicious files."""
+        check_segmentation_classes(runner)
+        if is_main_process():
+            for dataset in leaf_datasets(runner.train_dataloader.dataset):
+                warn_of_masks(dataset, decode_head_of(runner.model))
 
     def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
         """Check files while the pipeline loads them: after a crop the sizes are equal."""
@@ -48,6 +77,27 @@ def raise_problem(path: str | None, problem: Problem | None) -> None:
         )
 
 
+def warn_of_masks(dataset: Dataset, head: nn.Module) -> None:
+    """Log a warning if MAX_MASKS training pairs, spread over the dataset, look as if training would go wrong."""
+    load = next((step for step in transforms_of(dataset) if isinstance(step, LoadAnnotations)), None)
+    if load is None or not len(dataset):
+        return
+    step = -(-len(dataset) // MAX_MASKS)
+    infos = [dataset.get_data_info(index) for index in range(0, len(dataset), step)]
+    pixels = np.zeros(NUM_LABELS, np.int64)
+    for info in infos:
+        with suppress(Exception):  # an unreadable file is an error with its name when its sample is loaded
+            pixels += np.bincount(load(dict(info))["gt_seg_map"].ravel(), minlength=NUM_LABELS)[:NUM_LABELS]
+    complete = len(infos) == len(dataset)
+    problem = unused_class_problem(pixels, head.num_classes, head.ignore_index, complete)
+    if problem:
+        print_log(f"{infos[0].get('seg_map_path')} and others: {problem.text}.", "current", logging.WARNING)
+    turned = [info["img_path"] for info in infos if orientation_of(info["img_path"]) != UPRIGHT]
+    if turned:
+        text = f"{len(turned)} of {len(infos)} images {ORIENTATION_NOTE}, such as {turned[0]}."
+        print_log(text, "current", logging.WARNING)
+
+
 def wrap_loaders(transforms: list) -> None:
     """Wrap the loading of annotations among transforms and in the views of a test, once."""
     for position, transform in enumerate(transforms):
@@ -73,6 +123,7 @@ class CheckedLoading:
         except Exception as error:  # decoders raise all kinds of errors on corrupt files, without the path
             raise_problem(path, Problem("unreadable annotation", f"cannot be read: {error}"))
         image_hw = tuple(results["ori_shape"][:2])
-        results["gt_seg_map"] = restore_sides(results["gt_seg_map"], image_hw)
-        raise_problem(path, size_problem(results["gt_seg_map"].shape, image_hw))
+        labels = restore_sides(results["gt_seg_map"], image_hw)
+        results["gt_seg_map"] = labels = turn_mask(labels, path)
+        raise_problem(path, size_problem(labels.shape, image_hw, results.get("img_path")))
         return results

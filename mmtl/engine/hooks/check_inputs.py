@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 
 from mmengine.dataset import BaseDataset, InfiniteSampler
 from mmengine.hooks import Hook
@@ -14,8 +15,10 @@ from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders, transf
 from mmtl.datasets.transforms import LoadScoreMap, PackTokenLabelInputs
 from mmtl.datasets.transforms.untracked import untracked
 from mmtl.datasets.transforms.view import REMEDY
-from mmtl.models import TokenLabelDataPreprocessor
+from mmtl.engine.hooks.check_classes import check_no_hidden_class, check_same_classes, check_single_labels, classes_of
+from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
+from mmtl.utils.checkpoint import dataset_meta, shorten
 from mmtl.utils.model_parts import head_of, unwrap_model
 
 MAX_LOOKUPS = 10_000  # keys, looked up in well under a second
@@ -26,28 +29,40 @@ class CheckInputsHook(Hook):
     """Stop a run before its first step if data and model do not fit together.
 
     The hook raises an error for: fewer training images than one batch, annotation files that list missing images or
-    unknown classes, different class counts of head, score maps and dataset, score maps that match no image,
+    unknown classes, several labels of an image, hidden folders that count as classes, different class tables of
+    training set, validation set, head, score maps and tested checkpoint, score maps that match no image,
     transforms that do not update ``view_affine``, steps with ``on_device=True`` whose draws nobody applies, and a
     validation set that would skip images. It logs whether training uses score maps.
     """
+
+    checkpoint_classes: Sequence[str] = ()
 
     def before_train(self, runner: Runner) -> None:
         """Check the data loaders against each other and the model."""
         check_batch(runner.train_dataloader, runner.world_size)
         head = head_of(runner.model)
         num_classes = getattr(head, "num_classes", None)
+        train_classes = classes_of(next(leaf_datasets(runner.train_dataloader.dataset)))
         for dataset in leaf_datasets(runner.train_dataloader.dataset):
+            check_no_hidden_class(dataset)
+            if isinstance(head, TokenLabelHead):
+                check_single_labels(dataset)
             check_annotations(dataset, num_classes)
             check_score_maps(dataset)
             check_device_steps(dataset, runner.model)
             if num_classes is not None:
                 check_class_counts(dataset, head)
         if runner.val_loop:
-            check_held_out(runner.val_dataloader, num_classes)
+            check_held_out(runner.val_dataloader, num_classes, "the training set", train_classes)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the classes that a checkpoint was trained with."""
+        self.checkpoint_classes = dataset_meta(checkpoint).get("classes", ())
 
     def before_test(self, runner: Runner) -> None:
         """Check the test set as the validation set is checked before training."""
-        check_held_out(runner.test_dataloader, num_classes=None)
+        num_classes = getattr(head_of(runner.model), "num_classes", None)
+        check_held_out(runner.test_dataloader, num_classes, "the checkpoint", self.checkpoint_classes)
 
 
 def check_batch(loader: DataLoader, world_size: int) -> None:
@@ -63,9 +78,14 @@ def check_batch(loader: DataLoader, world_size: int) -> None:
         )
 
 
-def check_held_out(loader: DataLoader, num_classes: int | None) -> None:
-    """Check the annotations of a validation or test set, and that none of its images can be replaced by another."""
+def check_held_out(loader: DataLoader, num_classes: int | None, source: str = "", classes: Sequence[str] = ()) -> None:
+    """Check annotations and classes of a validation or test set, and that no image can be replaced by another.
+
+    ``classes`` are those that the model learns or has learned, from ``source``.
+    """
     for dataset in leaf_datasets(loader.dataset):
+        check_no_hidden_class(dataset)
+        check_same_classes({source: classes, "the validation or test set": classes_of(dataset)})
         check_annotations(dataset, num_classes)
         check_device_steps(dataset, model=None)
         if any(getattr(step, "unreadable", "stop") == "skip" for step in transforms_of(dataset)):
@@ -105,8 +125,14 @@ def check_annotations(dataset: Dataset, num_classes: int | None) -> None:
 
 def check_class_counts(dataset: Dataset, head: nn.Module) -> None:
     """Compare the class counts of head, score maps and dataset, and log whether training uses score maps."""
-    classes = getattr(dataset, "metainfo", {}).get("classes")
-    if classes and len(classes) > head.num_classes:
+    classes = classes_of(dataset)
+    if classes and len(classes) < head.num_classes:
+        text = (
+            f"model.head.num_classes should be {len(classes)}, the number of classes of the dataset "
+            f"({shorten(classes)}), got {head.num_classes}. Set it, or ignore this if other classes are spare."
+        )
+        print_log(text, logger="current", level=logging.WARNING)
+    if len(classes) > head.num_classes:
         raise ValueError(
             f"model.head.num_classes must be at least {len(classes)}, the number of classes of the dataset, got "
             f"{head.num_classes}. Raise it, or check the folders of {getattr(dataset, 'img_prefix', 'the dataset')!r}."

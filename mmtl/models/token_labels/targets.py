@@ -132,6 +132,12 @@ class TokenTargets:
             row_weights=self.row_weights * factor,
         )
 
+    def by_class(self, class_weight: Tensor) -> TokenTargets:
+        """Weight each token in the loss by the mean weight of its label's classes; ``class_weight`` is [K]."""
+        total = self.tail * class_weight.sum() + (self.weights * class_weight[self.classes]).sum(-1)
+        mass = self.tail * self.num_classes + self.weights.sum(-1)
+        return self.weighted(total / mass.clamp(min=torch.finfo(torch.float32).tiny))
+
     def mix_rows(self, mask: Tensor, partner: Tensor) -> TokenTargets:
         """Mix labels like :func:`mmtl.models.batch_augments.mix_token.mix_tokens` mixes tokens.
 

@@ -97,9 +97,11 @@ def test_annotations_that_list_missing_files_are_refused(root, split):
 def test_the_log_reports_training_with_class_labels_only(root, monkeypatch):
     lines = []
     monkeypatch.setattr("mmtl.engine.hooks.check_inputs.print_log", lambda line, **_: lines.append(line))
+    classes = [*"abcdef"]  # the class folders and the others of the score maps
+    (root / "list.txt").write_text("a/0.png 0\na/1.png 0\n")
     check(make_dataset(root))
     check(make_dataset(root), beta=0)
-    check(make_dataset(root, root / "store"), num_classes=6)
+    check(make_dataset(root, root / "store", ann_file=str(root / "list.txt"), classes=classes), num_classes=6)
     labels_only = "No score maps: training with class labels only."
     assert lines[0] == lines[2] == labels_only and len(lines) == 4
     assert "model.head.beta=0" in lines[1] and "token labels from the score maps of" in lines[3]

@@ -26,9 +26,8 @@ LVVIT = dict(
 
 
 def run_of(backbone, tmp_path, **model):
-    model = ConfigDict(
-        type="EncoderDecoder", backbone=backbone, decode_head=HEAD, test_cfg=dict(mode="whole"), **model
-    )
+    parts = dict(backbone=backbone, decode_head=HEAD, test_cfg=dict(mode="whole"), **model)
+    model = ConfigDict(type="EncoderDecoder", **parts)
     hooks = [dict(type="mmtl.PretrainedWeightsHook")]
     name = f"partial_{next(names)}"
     return Runner(model=model, work_dir=str(tmp_path), default_scope="mmseg", custom_hooks=hooks, experiment_name=name)
