@@ -68,12 +68,12 @@ def _labels(samples: Sequence[Sample], num_classes: int | None) -> Tensor:
 
 def single_labels(samples: Sequence[Sample]) -> Tensor:
     """Return the one class label of each sample, int64 [B]; several labels of an image, or soft ones, are an error."""
-    for sample in samples:
-        label = sample.get("gt_label")
-        if "gt_score" in sample or label is None or np.size(label) != 1:
-            found = "soft labels (gt_score)" if "gt_score" in sample else label
+    labels = [np.ravel(sample.get("gt_label", ())) for sample in samples]
+    for sample, label in zip(samples, labels, strict=True):
+        if "gt_score" in sample or len(label) != 1:
+            found = "soft labels (gt_score)" if "gt_score" in sample else label.tolist()
             raise ValueError(_named(sample, f"gt_label must be one class, got {found}. Token labeling has no other."))
-    return torch.as_tensor(np.array([sample.get("gt_label") for sample in samples]).reshape(-1))
+    return torch.as_tensor(np.concatenate(labels))
 
 
 def _stack_maps(samples: Sequence[Sample], has_map: Sequence[bool]) -> ScoreMapBatch:

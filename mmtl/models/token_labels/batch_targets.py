@@ -58,7 +58,7 @@ class BatchTargets:
 
     def by_class(self, class_weight: Tensor) -> BatchTargets:
         """Weight each token in the loss by its label's classes; ``class_weight`` is float32 [K]."""
-        return self._map(lambda targets: targets.by_class(class_weight))
+        return self._with(self.class_token.by_class(class_weight), lambda patches: patches.by_class(class_weight))
 
     def blend(self, image_share: Tensor, token_share: Tensor | None, partner: Tensor) -> BatchTargets:
         """Blend the labels of images into which a part of another image was pasted, by area.
