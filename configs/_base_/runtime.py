@@ -19,6 +19,7 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=log_interval),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="mmtl.CheckpointHook", max_keep_ckpts=2),  # the last two and the best
+    check_settings=dict(type="mmtl.CheckSettingsHook"),
     finite_loss=dict(type="mmtl.FiniteLossHook"),  # action="skip" skips steps that are NaN instead of stopping
     compile=dict(type="mmtl.CompileHook"),  # --cfg-options compile=True compiles the model
     exact_resume=dict(type="mmtl.ExactResumeHook"),

@@ -25,6 +25,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "default_hooks.compile.type": "compile=True compiles the model and not the training step",
         "default_hooks.runtime_info.type": "logged values are fetched once per logging interval",
         "default_hooks.checkpoint.save_best": "the best checkpoint is kept beside the last two",
+        "default_hooks.check_settings.type": "settings that contradict each other are named at the start",
         "default_hooks.finite_loss.type": "a loss that is NaN stops the run",
         "log_processor.*": "means and rates are over a logging interval",
     },

@@ -1,5 +1,6 @@
 from mmtl.engine.hooks.check_annotations import CheckAnnotationsHook
 from mmtl.engine.hooks.check_inputs import CheckInputsHook
+from mmtl.engine.hooks.check_settings import CheckSettingsHook
 from mmtl.engine.hooks.checkpoint import CheckpointHook
 from mmtl.engine.hooks.compile import CompileHook
 from mmtl.engine.hooks.confusion_matrix import ConfusionMatrixHook
@@ -16,6 +17,7 @@ from mmtl.engine.hooks.without_score_maps import WithoutScoreMapsHook
 __all__ = [
     "CheckAnnotationsHook",
     "CheckInputsHook",
+    "CheckSettingsHook",
     "CheckpointHook",
     "CompileHook",
     "ConfusionMatrixHook",

@@ -1,0 +1,211 @@
+"""Settings that contradict each other are named before the first step; what plain OpenMMLab runs still runs."""
+
+import re
+
+import pytest
+import torch
+from helpers import tiny_segmentation as tiny
+from helpers.paths import ROOT
+from helpers.tiny_runs import Images, log_of, tiny_runner
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import BaseMetric
+from mmengine.runner import Runner
+
+HOOK = dict(check_settings=dict(type="mmtl.CheckSettingsHook"))
+INFINITE = dict(sampler=dict(type="InfiniteSampler", shuffle=False))
+POLY = dict(type="PolyLR", by_epoch=False, begin=0)
+BY_ITERATIONS = dict(by_epoch=False, max_iters=30)
+
+
+class Top1(BaseMetric):
+    """A metric that is always 50 %, and counts at most two classes."""
+
+    default_prefix = "accuracy"
+    topk = (1, 2)
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(1)
+
+    def compute_metrics(self, results) -> dict:
+        return dict(top1=50.0)
+
+
+def trained(work_dir, hooks=None, **arguments):
+    """Train with the hook, and return what the run recorded and its log."""
+    runner, recorder = tiny_runner(work_dir, hooks=HOOK | (hooks or {}), **arguments)
+    runner.train()
+    return recorder, log_of(work_dir)
+
+
+def validation(loader=None, hooks=None):
+    """Return arguments of a run with a validation."""
+    val = dict(batch_size=5, dataset=Images(12), sampler=dict(type="DefaultSampler", shuffle=False))
+    val.update(loader or {}, collate_fn=pseudo_collate)
+    return dict(val_dataloader=val, val_cfg=dict(), val_evaluator=[Top1()], hooks=hooks)
+
+
+def test_a_good_run_has_no_warning(tmp_path):
+    save = dict(checkpoint=dict(type="mmtl.CheckpointHook", interval=1, save_best="accuracy/top1"))
+    schedule = [
+        dict(type="LinearLR", start_factor=0.1, by_epoch=False, end=3),
+        dict(POLY, end=30),
+        dict(type="MultiStepLR", by_epoch=True, milestones=[2, 4]),
+    ]
+    scaling = dict(base_batch_size=2)
+    arguments = dict(param_scheduler=schedule, auto_scale_lr=dict(base_batch_size=2))
+    runner, _ = tiny_runner(tmp_path / "plain", **validation(hooks=save), **arguments)
+    runner.train()
+    _, log = trained(tmp_path / "checked", **validation(hooks=save), **arguments)
+    assert {*re.findall("WARNING.*", log)} <= {*re.findall("WARNING.*", log_of(tmp_path / "plain"))}
+
+
+def test_an_endless_sampler_in_a_loop_by_epochs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="train_dataloader.sampler must end .*Epoch.* got InfiniteSampler"):
+        trained(tmp_path / "train", loader=INFINITE)
+    with pytest.raises(ValueError, match="val_dataloader.sampler must end .* got InfiniteSampler"):
+        trained(tmp_path / "val", **validation(INFINITE))
+
+
+def test_a_loop_by_epochs_with_a_sampler_that_ends_and_iterations_with_either_run(tmp_path):
+    assert len(trained(tmp_path / "epochs")[0].iterations) == 30
+    assert len(trained(tmp_path / "endless", loader=INFINITE, train_cfg=BY_ITERATIONS)[0].iterations) == 30
+
+
+@pytest.mark.parametrize(
+    ("schedule", "train_cfg", "message"),
+    [
+        ([dict(POLY, end=60)], BY_ITERATIONS, "PolyLR.* ends at iteration 60, but training at 30"),
+        ([dict(POLY, end=15)], BY_ITERATIONS, "PolyLR.* ends at iteration 15 of 30: the learning rate stays"),
+        ([dict(POLY, by_epoch=True, end=30)], BY_ITERATIONS, "counts epochs in a run by iterations"),
+        ([dict(type="MultiStepLR", milestones=[3, 8])], dict(by_epoch=True, max_epochs=5), "ends at epoch 8"),
+        ([dict(type="CosineAnnealingLR", T_max=10)], dict(by_epoch=True, max_epochs=5), "ends at epoch 10"),
+        ([dict(type="LinearLR", end=10)], dict(by_epoch=True, max_epochs=5), "LinearLR.* ends at epoch 10"),
+        ([dict(type="LinearLR", end=1)], dict(by_epoch=True, max_epochs=5), None),
+        ([dict(type="StepLR", step_size=2)], dict(by_epoch=True, max_epochs=5), None),
+        ([dict(type="MultiStepLR", milestones=[1, 2])], dict(by_epoch=True, max_epochs=5), None),
+        ([dict(type="CosineAnnealingLR", T_max=2)], dict(by_epoch=True, max_epochs=5), None),
+        ([dict(type="OneCycleLR", eta_max=0.1, total_steps=30, by_epoch=False)], BY_ITERATIONS, None),
+    ],
+)
+def test_a_schedule_that_does_not_fit_the_length_of_the_run_is_warned_about(tmp_path, schedule, train_cfg, message):
+    loader = INFINITE if train_cfg is BY_ITERATIONS else {}
+    _, log = trained(tmp_path, param_scheduler=schedule, train_cfg=train_cfg, loader=loader)
+    assert ("param_scheduler.0" in log) == (message is not None)
+    assert re.search(message or "", log)
+
+
+def test_a_learning_rate_of_another_batch_is_warned_about_with_both_remedies(tmp_path):
+    scaling = dict(base_batch_size=16, enable=False)
+    recorder, log = trained(tmp_path / "plain", auto_scale_lr=scaling)
+    assert "for 16 images per step" in log and "this run has 2" in log and recorder.rates[0] == 0.01
+    assert "--auto-scale-lr" in log and "accumulative_counts=8" in log
+    wrapper = dict(optimizer=dict(type="SGD", lr=0.01), accumulative_counts=8)
+    _, log = trained(tmp_path / "accumulated", auto_scale_lr=scaling, optim_wrapper=wrapper)
+    assert "images per step" not in log
+
+
+@pytest.mark.parametrize(("count", "rate"), [(1, 0.01 / 8), (2, 0.01 / 4), (8, 0.01)])
+@pytest.mark.parametrize("schedule", [None, dict(type="ConstantLR", factor=0.5, by_epoch=True, end=5)])
+def test_scaled_rates_and_accumulation_agree(tmp_path, count, rate, schedule):
+    wrapper = dict(optimizer=dict(type="SGD", lr=0.01), accumulative_counts=count)
+    arguments = dict(optim_wrapper=wrapper, auto_scale_lr=dict(base_batch_size=16, enable=True))
+    if schedule:
+        arguments.update(param_scheduler=[schedule], cfg=dict(param_scheduler=[schedule]))
+    recorder, log = trained(tmp_path, **arguments)
+    assert recorder.rates[0] == pytest.approx(rate * (0.5 if schedule else 1)) and "images per step" not in log
+
+
+def test_metrics_that_the_first_validation_lacks_are_refused_at_the_start(tmp_path):
+    best = dict(checkpoint=dict(type="mmtl.CheckpointHook", interval=1, save_best="top1", rule="greater"))
+    with pytest.raises(ValueError, match="save_best must be one of accuracy/top1.* got 'top1'"):
+        trained(tmp_path / "best", **validation(hooks=best))
+    stop = dict(type="EarlyStoppingHook", monitor="accuracy/top5")
+    with pytest.raises(ValueError, match="EarlyStoppingHook must be one of accuracy/top1.* got 'accuracy/top5'"):
+        trained(tmp_path / "stop", **validation(), custom_hooks=[stop])
+    stop["monitor"] = "accuracy/top1"
+    recorder, _ = trained(tmp_path / "early", **validation(), custom_hooks=[dict(stop, patience=1)])
+    assert len(recorder.iterations) == 12  # accuracy does not improve in the second epoch
+
+
+def test_more_top_classes_than_the_head_has_are_refused(tmp_path):
+    runner, recorder = tiny_runner(tmp_path, **dict(validation(), hooks=HOOK))
+    runner.model.head = torch.nn.Module()
+    runner.model.head.num_classes = 1
+    with pytest.raises(ValueError, match=r"topk of Top1 must be at most 1, .* got \(1, 2\)"):
+        runner.train()
+
+
+def test_validation_images_that_are_left_out_are_warned_about(tmp_path):
+    assert "leaves images out" in trained(tmp_path / "a", **validation(dict(drop_last=True)))[1]
+    assert "leaves images out" not in trained(tmp_path / "b", **validation(dict(drop_last=True, batch_size=4)))[1]
+
+
+@pytest.mark.parametrize(("by_epoch", "interval"), [(True, 1), (False, 30), (False, -1)])
+def test_a_run_that_saves_only_at_its_end_is_warned_about(tmp_path, by_epoch, interval):
+    save = dict(checkpoint=dict(type="mmtl.CheckpointHook", by_epoch=by_epoch, interval=interval))
+    assert (
+        "No checkpoint is saved before" in trained(tmp_path, hooks=save, train_cfg=BY_ITERATIONS, loader=INFINITE)[1]
+    )
+
+
+def test_the_check_of_the_validation_leaves_the_training_as_it_is(tmp_path):
+    plain, _ = tiny_runner(tmp_path / "plain")
+    plain.train()
+    checked, _ = tiny_runner(tmp_path / "checked", **dict(validation(), hooks=HOOK))
+    checked.train()
+    assert torch.equal(plain.model.fc.weight, checked.model.fc.weight)
+
+
+@pytest.fixture
+def segmentation(tmp_path):
+    """Return the config of a small segmentor with the runtime of the recipes."""
+    tiny.write_data(tmp_path)
+    cfg = Config.fromfile(tiny.write_config(tmp_path))
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / "run"), f"settings_{tmp_path.name}"
+    cfg.default_hooks = Config.fromfile(ROOT / "configs/_base_/segment_runtime.py").default_hooks
+    cfg.default_hooks.visualization.draw = False
+    cfg.visualizer.name = cfg.experiment_name
+    return cfg
+
+
+CROPS = {
+    "pipeline": lambda cfg: cfg.train_dataloader.dataset.pipeline[2].update(crop_size=(16, 16)),
+    "preprocessor": lambda cfg: cfg.model.data_preprocessor.update(size=(64, 64)),
+    "position embedding": lambda cfg: cfg.model.backbone.update(img_size=64),
+    "window": lambda cfg: cfg.model.test_cfg.update(crop_size=(24, 24), stride=(16, 16)),
+    "variable": lambda cfg: cfg.update(crop_size=(16, 16)),
+}
+
+
+@pytest.mark.parametrize("change", CROPS.values(), ids=CROPS)
+def test_a_crop_that_is_changed_in_one_of_several_settings_is_warned_about(segmentation, tmp_path, change):
+    change(segmentation)
+    Runner.from_cfg(segmentation).train()
+    assert "Crop sizes differ: " in log_of(tmp_path / "run")
+
+
+def test_crops_that_agree_and_other_wrappers_of_datasets_are_not_warned_about(segmentation, tmp_path):
+    segmentation.crop_size = (32, 32)
+    plain = segmentation.train_dataloader.dataset
+    segmentation.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=plain)
+    Runner.from_cfg(segmentation).train()
+    assert "Crop sizes differ" not in log_of(tmp_path / "run")
+
+
+def test_a_data_root_that_no_dataset_uses_is_warned_about(segmentation, tmp_path):
+    segmentation.data_root = str(tmp_path.parent)
+    Runner.from_cfg(segmentation).train()
+    assert f"data_root={str(tmp_path.parent)!r} is not used" in log_of(tmp_path / "run")
+
+
+@pytest.mark.parametrize("fault", ["pipeline", "model"])
+def test_what_fails_in_the_first_validation_fails_at_the_start(segmentation, tmp_path, fault):
+    if fault == "pipeline":
+        (tmp_path / "annotations/val/0.png").unlink()
+    else:
+        segmentation.model.test_cfg.update(crop_size=(32, 32), stride=(0, 0))
+    with pytest.raises((FileNotFoundError, ValueError, ZeroDivisionError)):
+        Runner.from_cfg(segmentation).train()
+    log = log_of(tmp_path / "run")
+    assert "The first validation would fail" in log and "Iter(train)" not in log
