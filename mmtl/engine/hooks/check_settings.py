@@ -20,6 +20,7 @@ from mmengine.runner.amp import autocast
 from torch.utils.data import DataLoader
 
 from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
+from mmtl.engine.hooks.check_annotations import CheckAnnotationsHook
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import head_of
 
@@ -215,10 +216,15 @@ def evaluate_first_image(runner: Runner) -> dict[str, Any] | None:
     """
     loop, loader, metrics = runner.val_loop, runner.val_dataloader, runner.val_evaluator.metrics
     training = runner.model.training
+    checks = [hook for hook in runner.hooks if isinstance(hook, CheckAnnotationsHook)]  # name the file
     with same_generators(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of means over classes that one image lacks
         try:
+            for hook in checks:
+                hook.before_val_epoch(runner)
             batch = loader.collate_fn([loader.dataset[0]])
+            for hook in checks:
+                hook.before_val_iter(runner, 0, batch)
             runner.model.eval()
             with autocast(enabled=getattr(loop, "fp16", False)):
                 outputs = runner.model.val_step(batch)

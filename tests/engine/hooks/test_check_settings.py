@@ -52,7 +52,6 @@ def test_a_good_run_has_no_warning(tmp_path):
         dict(POLY, end=30),
         dict(type="MultiStepLR", by_epoch=True, milestones=[2, 4]),
     ]
-    scaling = dict(base_batch_size=2)
     arguments = dict(param_scheduler=schedule, auto_scale_lr=dict(base_batch_size=2))
     runner, _ = tiny_runner(tmp_path / "plain", **validation(hooks=save), **arguments)
     runner.train()
