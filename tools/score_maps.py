@@ -17,6 +17,7 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from mmtl.apis import score_maps
+from mmtl.score_maps.score_map import COVERAGES
 from mmtl.utils.cli import (
     USER_ERRORS,
     add_device_argument,
@@ -69,6 +70,13 @@ def make_parser() -> argparse.ArgumentParser:
     sub.add_argument("--num-classes", type=int, default=1000)
     sub.add_argument("--images", type=Path, help="image root, which determines the images' suffixes")
     sub.add_argument("--suffix", default=".JPEG", help="suffix of the images without --images (default: %(default)s)")
+    sub.add_argument(
+        "--coverage",
+        choices=COVERAGES,
+        default="center-square",
+        help="region of an image that a map covers: center-square for the authors' generator, which crops the image, "
+        "whole for maps written by export from a store of make_score_maps (default: %(default)s)",
+    )
     sub.add_argument("--transposed", action="store_true", help="the maps' last two axes are (w, h)")
     sub.add_argument("--jobs", type=int, default=1, help="number of processes that decode")
     sub.add_argument("--score-bits", type=int, default=16, choices=(8, 16), help="8: compact format")

@@ -1,6 +1,6 @@
 # LV-ViT-S on ImageNet with the released order of the augmentation: flip and RandAugment on the full image, then the
-# crop, all in the data-loader workers; then erasing. The other recipes crop first, as timm and DeiT do, so that the rest
-# can run on the device; docs/differences_from_paper.md has the effect.
+# crop, all in the data-loader workers; then erasing. The other recipes crop first, as timm and DeiT do, and change the
+# pixels on the device; docs/differences_from_paper.md has the effect.
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
 # Command:   mim train mmpretrain configs/lvvit/lvvit-small_8xb128-tokenlabel-releasedorder-300e_in1k.py

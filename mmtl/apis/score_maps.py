@@ -32,6 +32,7 @@ def print_info(store: Sequence[Path]) -> None:
     opened = ScoreMapStore(store)
     height, width = opened.grid_hw
     print(f"{len(opened)} maps of {height} x {width} cells, top {opened.topk} of {opened.num_classes} classes")
+    print(f"region of an image that a map covers: {opened.coverage}")
     print(f"scores: logits in {opened.score_bits} bits, log_norm: {'yes' if opened.has_log_norm else 'no'}")
     for name, value in {**opened.annotator, **opened.preprocessing}.items():
         if name == "class_names":
@@ -149,6 +150,7 @@ def export_store(store: Path, folder: Path) -> None:
     with Progress() as progress:
         task = progress.add_task("maps", total=len(opened))
         export_archive(opened, folder, write_tensor=tensor_to_bytes, on_map=lambda: progress.advance(task))
+    print(f"{len(opened)} maps in {folder}; `import` reads them with --coverage {opened.coverage}")
 
 
 def merge(stores: Sequence[Path], out: Path) -> None:

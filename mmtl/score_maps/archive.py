@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def import_archive(
     transposed: bool = False,
     jobs: int = 1,
     on_batch: Callable[[int], None] = lambda count: None,
-    **form: int,
+    **form: Any,
 ) -> int:
     """Convert a released archive to a store without unpacking it; resume an unfinished import.
 
@@ -149,7 +150,8 @@ def import_archive(
         transposed: Whether the last two axes of the files are (w, h).
         jobs: Number of processes that decode.
         on_batch: Called with the number of further entries that are done.
-        form: `score_bits` and `shard_bytes` of `ScoreMapWriter`.
+        form: `coverage`, `score_bits` and `shard_bytes` of `ScoreMapWriter`. The authors' generator labels the square
+            at the center of an image: `coverage="center-square"`.
 
     Returns:
         Number of maps that an earlier run had imported.
@@ -169,7 +171,7 @@ def import_archive(
     height, width, topk = decode(first)[1].scores.shape
     layout = RecordLayout(num_classes, (height, width), topk, False, form.get("score_bits", 16))
     plan = {"files_sha256": _source_sha256(source), "transposed": transposed, "keys": key_of.description}
-    if is_finished(target, make_settings(layout, ANNOTATOR, None, plan=plan)):
+    if is_finished(target, make_settings(layout, ANNOTATOR, None, form.get("coverage", "whole"), plan=plan)):
         return len(ScoreMapStore(target))
     form = dict(num_classes=num_classes, grid_hw=(height, width), topk=topk, log_norm=False) | form
     writer = ScoreMapWriter(target, annotator=ANNOTATOR, plan=plan, **form)

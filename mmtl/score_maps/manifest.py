@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtl.score_maps.layout import RecordLayout, check_fields, layout_of
-from mmtl.score_maps.score_map import ScoreMapStoreError
+from mmtl.score_maps.score_map import ScoreMapStoreError, check_coverage
 from mmtl.utils.atomic_file import write_durably
 
 MANIFEST_NAME = "manifest.json"
@@ -38,13 +38,22 @@ class Manifest:
     undecodable: list[str]  # keys of images that could not be decoded and have no map
 
     @property
+    def coverage(self) -> str:
+        """The region of an image that a map shows; stores of entire images, and all old ones, do not record it."""
+        return self.settings.get("coverage", "whole")
+
+    @property
     def num_maps(self) -> int:
         """Number of maps in all shards."""
         return sum(shard.records for shard in self.shards)
 
 
-def make_settings(layout: RecordLayout, annotator: dict | None, preprocessing: dict | None, **extra: Any) -> dict:
-    """Return the settings as they are stored, in plain JSON types."""
+def make_settings(
+    layout: RecordLayout, annotator: dict | None, preprocessing: dict | None, coverage: str = "whole", **extra: Any
+) -> dict:
+    """Return the settings as they are stored, in plain JSON types; maps of entire images do not state a coverage."""
+    check_coverage(coverage)
+    extra |= {} if coverage == "whole" else {"coverage": coverage}
     settings = {
         "num_classes": layout.num_classes,
         "grid_hw": layout.grid_hw,
@@ -119,6 +128,7 @@ def _parse(content: Any) -> Manifest:
     own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
     settings = {name: value for name, value in content.items() if name not in own}
     layout_of(settings)
+    check_coverage(settings.get("coverage", "whole"))
     shards = [_parse_shard(entry) for entry in content["shards"]]
     manifest = Manifest(settings, shards, content["index_sha256"], content["undecodable"])
     num_maps, expected = content.get("num_maps"), manifest.num_maps

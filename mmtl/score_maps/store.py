@@ -106,10 +106,12 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         score_bits: 16, or 8 for the compact format.
         annotator: Name, config and weights hash of the annotator, as far as they are known.
         preprocessing: Input size, interpolation and normalization of the annotator's images.
+        coverage: The region of an image that a map shows, 'whole' or 'center-square'; see `coverage_box`.
 
     Raises:
         FileNotFoundError: The folder contains no finished store.
-        ScoreMapStoreError: A manifest or index is corrupt, or the folders contain maps of different layouts.
+        ScoreMapStoreError: A manifest or index is corrupt, or the folders contain maps of different layouts or
+            coverages.
     """
 
     def __init__(self, path: str | Path | Sequence[str | Path]) -> None:
@@ -125,6 +127,10 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
                     f"{folder.path} and {self.path} contain different maps: {folder.layout}, {layout}."
                 )
             _warn_of_another_annotator(self.folders[0], folder)
+        coverages = sorted({folder.manifest.coverage for folder in self.folders})
+        if len(coverages) > 1:
+            raise ScoreMapStoreError(f"{', '.join(map(str, paths))} contain maps of different coverages: {coverages}.")
+        (self.coverage,) = coverages
         self.num_classes, self.grid_hw, self.topk = layout.num_classes, layout.grid_hw, layout.topk
         self.has_log_norm, self.score_bits = layout.log_norm, layout.score_bits
         settings = self.folders[0].manifest.settings

@@ -153,6 +153,7 @@ class ScoreMapWriter:
         annotator: Description of the annotator in plain JSON values, stored in the manifest.
         preprocessing: Description of the annotator's input, likewise.
         plan: What must be equal for a writer to continue another, such as the source of the maps, likewise.
+        coverage: The region of an image that a map shows, 'whole' or 'center-square'; see `coverage_box`.
         shard_bytes: Size at which a shard is closed.
 
     Raises:
@@ -173,6 +174,7 @@ class ScoreMapWriter:
         annotator: dict[str, Any] | None = None,
         preprocessing: dict[str, Any] | None = None,
         plan: dict[str, Any] | None = None,
+        coverage: str = "whole",
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self.path = Path(path)
@@ -180,7 +182,7 @@ class ScoreMapWriter:
         self._layout = RecordLayout(num_classes, grid_hw, topk, bool(log_norm), score_bits)
         self._log_norm_is_known = log_norm is not None
         self._descriptions = annotator, preprocessing
-        self._plan = {} if plan is None else {"plan": plan}
+        self._extra = {"coverage": coverage} | ({} if plan is None else {"plan": plan})
         check_fields(self._settings, dict(annotator=dict, preprocessing=dict))
         self._shard_bytes = shard_bytes
         self._shard: ShardWriter | None = None
@@ -212,7 +214,7 @@ class ScoreMapWriter:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        return make_settings(self._layout, *self._descriptions, **self._plan)
+        return make_settings(self._layout, *self._descriptions, **self._extra)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from mmtl.score_maps.score_map import coverage_box
 from mmtl.score_maps.stats import cell_probabilities
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.utils.read_image import read_image
@@ -23,7 +24,7 @@ OUTLINE = [withStroke(linewidth=1.5, foreground="black")]  # readable on any bac
 
 
 def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, names: Sequence[str] | None) -> Figure:
-    """Draw image, score map over it, and legend; one row per key.
+    """Draw image (the region that the map covers), score map over it, and legend; one row per key.
 
     Args:
         store: the store.
@@ -35,7 +36,7 @@ def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, na
         FileNotFoundError: An image is missing or cannot be decoded.
         KeyError: The store has no map of a key.
     """
-    photos = [None if images is None else read_rgb(images / key) for key in keys]
+    photos = [None if images is None else covered(read_rgb(images / key), store.coverage) for key in keys]
     score_maps = [store[key] for key in keys]
     colors = colors_by_frequency(np.stack([score_map.classes[..., 0] for score_map in score_maps]))
     heights = [row_inches(photo) for photo in photos]
@@ -63,6 +64,13 @@ def read_rgb(path: Path) -> np.ndarray:
     if image is None:
         raise FileNotFoundError(f"{path} cannot be decoded as an image.")
     return image[..., ::-1]
+
+
+def covered(image: np.ndarray, coverage: str) -> np.ndarray:
+    """Cut out the region of an image [H, W, 3] that its score map covers."""
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = coverage_box(coverage, (height, width))
+    return image[round(y1 * height) : round(y2 * height), round(x1 * width) : round(x2 * width)]
 
 
 def row_inches(image: np.ndarray | None) -> float:

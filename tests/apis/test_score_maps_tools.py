@@ -4,12 +4,15 @@ import os
 import runpy
 import subprocess
 import sys
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from helpers.paths import ROOT
+
+from mmtl.visualization.score_maps import draw_over
 
 TOOLS = ROOT / "tools"
 CONFIG = """
@@ -77,10 +80,19 @@ def test_make_verify_show_stats_export_import_in_turn(place, run):
     assert code == 0 and cv2.imread(str(figure)).shape[0] > 300
     code, out, _ = run("score_maps", "stats", place / "store")
     assert code == 0 and "top-1 of pooled maps" in out
-    assert run("score_maps", "export", place / "store", place / "files")[0] == 0
+    code, out, _ = run("score_maps", "export", place / "store", place / "files")
+    assert code == 0 and "`import` reads them with --coverage whole" in out
     arguments = ("--num-classes", 2, "--images", place / "images")
     code, out, _ = run("score_maps", "import", place / "files", place / "back", *arguments)
     assert code == 0 and "12 maps imported" in out and "top-1 of pooled maps" in out
+    assert "a map covers: center-square" in run("score_maps", "info", place / "back")[1]
+    assert run("score_maps", "import", place / "files", place / "own", *arguments, "--coverage", "whole")[0] == 0
+    assert "a map covers: whole" in run("score_maps", "info", place / "own")[1]
+    for name, height in (("own", 24), ("back", 16)):  # images of 24 x 16 pixels
+        show = ("score_maps", "show", place / name, "ant/0.png", "--images", place / "images", "-o", place / "y.png")
+        with patch("mmtl.visualization.score_maps.draw_over", wraps=draw_over) as draw:
+            assert run(*show, "--force")[0] == 0
+        assert draw.call_args.args[1].shape == (height, 16, 3)
 
 
 def test_one_process_and_two_make_the_same_store_also_in_turns(place, run):

@@ -39,7 +39,7 @@ def assert_same(score_map, expected):
 @each_store
 def test_an_old_store_gives_the_maps_it_gave(name):
     store = ScoreMapStore(FOLDER / name)
-    assert sorted(store) == sorted(KEYS) and store.annotator == ANNOTATOR
+    assert sorted(store) == sorted(KEYS) and store.annotator == ANNOTATOR and store.coverage == "whole"
     many = store.read_many(KEYS)
     for row, key in enumerate(KEYS):
         expected = arrays("expected.npz", f"{name}|{key}")

@@ -6,7 +6,7 @@ from mmpretrain.datasets.transforms import PackInputs
 
 from mmtl.datasets.transforms.draws import take_draws
 from mmtl.datasets.transforms.geometry import box_bounds
-from mmtl.datasets.transforms.view import check_view, view_affine
+from mmtl.datasets.transforms.view import check_view, map_view
 from mmtl.registry import TRANSFORMS
 from mmtl.utils.sample_fields import FIELD_TYPES
 
@@ -16,9 +16,10 @@ class PackTokenLabelInputs(PackInputs):
     """mmpretrain's PackInputs that also packs the score map, the view and the draws for the device.
 
     A sample with a ``score_map`` gets these fields: ``score_map_scores`` float16 [h, w, k], ``score_map_classes``
-    integer [h, w, k], ``score_map_log_norm`` float16 [h, w] (if the map has one), ``view_affine`` [2, 3], and, if a
-    warp or a pad added padding, ``frame_affines`` [n, 2, 3]: a position of the network's input shows the image where
-    all of them map it into the unit square. A sample without a score map is packed as PackInputs packs it.
+    integer [h, w, k], ``score_map_log_norm`` float16 [h, w] (if the map has one), ``view_affine`` [2, 3] to the unit
+    square of what the map shows, and, if a warp or a pad added padding or the map does not show the complete image,
+    ``frame_affines`` [n, 2, 3]: a position of the network's input is labeled where all of them map it into the unit
+    square. A sample without a score map is packed as PackInputs packs it.
 
     ``mmtl.RandomErasing(mask_labels=True)`` adds ``erased_boxes_xyxy`` [n, 4] in the unit square of the network's
     input, one box for each such transform, of zero area if it did not erase. A box that was rotated or sheared
@@ -65,7 +66,7 @@ def token_label_fields(results: dict[str, Any]) -> dict[str, np.ndarray]:
         fields |= dict(score_map_scores=score_map.scores, score_map_classes=score_map.classes)
         if score_map.log_norm is not None:
             fields["score_map_log_norm"] = score_map.log_norm
-        fields["view_affine"] = view_affine(results)
-        if len(results.get("frame_affines", ())):
-            fields["frame_affines"] = results["frame_affines"]
+        fields["view_affine"], frames = map_view(results)
+        if len(frames):
+            fields["frame_affines"] = frames
     return fields

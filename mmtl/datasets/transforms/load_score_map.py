@@ -27,7 +27,7 @@ def score_map_key(img_path: str, image_root: str) -> str:
 
 @TRANSFORMS.register_module()
 class LoadScoreMap(BaseTransform):
-    """Add the annotator's ``score_map`` of the complete image; no transform changes it.
+    """Add the annotator's ``score_map`` of the image; no transform changes it.
 
     The store is opened at the first sample, once in each data-loader process.
 
@@ -39,7 +39,7 @@ class LoadScoreMap(BaseTransform):
         missing: 'error' raises for an image without a score map, 'label_only' trains it on its class label only.
         num_classes: if given, a store with another number of classes is refused.
 
-    Required Keys: img_path. Added Keys: score_map.
+    Required Keys: img_path. Added Keys: score_map, and score_map_coverage if it does not show the complete image.
 
     Raises:
         FileNotFoundError: The store does not exist.
@@ -62,7 +62,7 @@ class LoadScoreMap(BaseTransform):
         self._opened: Mapping[str, ScoreMap] | None = None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add ``score_map``."""
+        """Add ``score_map`` and its coverage."""
         if self.store is None:
             return results
         if "img_path" not in results:
@@ -72,7 +72,10 @@ class LoadScoreMap(BaseTransform):
             )
         key = score_map_key(results["img_path"], self.image_root)
         try:
-            results["score_map"] = self._maps()[key]
+            maps = self._maps()
+            results["score_map"] = maps[key]
+            if (coverage := getattr(maps, "coverage", "whole")) != "whole":
+                results["score_map_coverage"] = coverage
         except KeyError:
             if self.missing == "error":
                 raise ValueError(

@@ -9,6 +9,8 @@ It is in these keys of the results dictionary, written only here except where no
   show the part of the original image outside the crop.
 - ``erased_affines``: float64 [n, 2, 3], unit square of each erased box -> unit square of the current image
   (first set by RandomErasing).
+- ``score_map_coverage``: the region of the original image that the score map shows, from LoadScoreMap; see
+  :func:`map_view`.
 - ``view_flip``: ``flip`` and ``flip_direction`` as mmtl.RandomFlip left them.
 - ``view_problem``: what an untracked transform did; an error only once the view is needed.
 """
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 
 from mmtl.datasets.transforms.geometry import compose, identity_affine, invert
+from mmtl.score_maps.score_map import coverage_box
 
 REMEDY = (
     "Use the transforms of mmtl for everything that moves pixels (mmtl.RandomResizedCrop, mmtl.RandomFlip, "
@@ -61,6 +64,22 @@ def move_view(results: dict[str, Any], input_hw: tuple[int, int], local: np.ndar
 def view_affine(results: dict[str, Any]) -> np.ndarray:
     """Return the sample's view, [2, 3]; a sample that was never moved shows its complete image."""
     return results.get("view_affine", identity_affine())
+
+
+def map_view(results: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the view and the frames of a sample with a score map, by the region of the image that the map covers.
+
+    Returns:
+        view: [2, 3], unit square of the current image -> unit square of the covered region.
+        frames: [n, 2, 3], see ``frame_affines``; positions outside the covered region are outside, too.
+    """
+    view, frames = view_affine(results), results.get("frame_affines", NO_FRAMES)
+    if coverage := results.get("score_map_coverage"):
+        x1, y1, x2, y2 = coverage_box(coverage, results["ori_shape"][:2])
+        view = compose(np.array([[1, 0, -x1], [0, 1, -y1]]) / [[x2 - x1], [y2 - y1]], view)
+        if _reaches_outside(view):
+            frames = np.concatenate([frames, view[None]])
+    return view, frames
 
 
 def check_view(results: dict[str, Any]) -> None:

@@ -72,14 +72,17 @@ samples = chains(st.just([]))
 device_samples = chains(st.lists(st.sampled_from(DEVICE_STEPS), min_size=1, max_size=4))
 
 
-def run_chain(image_hw, map_hw, grid_hw, steps, ends_with_crop, device_steps, seed, spoil=lambda affine: affine):
+def run_chain(
+    image_hw, map_hw, grid_hw, steps, ends_with_crop, device_steps, seed, coverage=None, spoil=lambda affine: affine
+):
     """Return the network's input [H, W, 3] and the targets [N, K] of one chain."""
     np.random.seed(seed)
     height, width = PATCH * grid_hw[0], PATCH * grid_hw[1]
     crop = dict(type="mmtl.RandomResizedCrop", scale=(height, width), crop_ratio_range=(0.4, 1))
     last = crop if ends_with_crop else dict(type="mmtl.Resize", scale=(width, height))
     configs = (*steps, last, *device_steps, dict(type="mmtl.PackTokenLabelInputs"))
-    packed = Compose([TRANSFORMS.build(config) for config in configs])(ramp_sample(image_hw, map_hw))
+    sample = ramp_sample(image_hw, map_hw) | (dict(score_map_coverage=coverage) if coverage else {})
+    packed = Compose([TRANSFORMS.build(config) for config in configs])(sample)
     data, inputs = packed["data_samples"], packed["inputs"]
     if device_steps:
         inputs = device_augment.augment_images(inputs[None], data.augment[None])[0]
@@ -90,16 +93,26 @@ def run_chain(image_hw, map_hw, grid_hw, steps, ends_with_crop, device_steps, se
     return inputs.permute(1, 2, 0).numpy(), targets.dense()[0].numpy()
 
 
-def compare(map_hw, **sample):
+def compare(map_hw, coverage=None, **sample):
     """Return the top-1 class and the class seen of the clear tokens of one chain, and the number of all tokens."""
-    image, targets = run_chain(map_hw=map_hw, **sample)
-    seen, clear = seen_cells(image, map_hw)
+    image, targets = run_chain(map_hw=map_hw, coverage=coverage, **sample)
+    seen, clear = seen_cells(image, map_hw, covered_box(coverage, sample["image_hw"]))
     return targets.argmax(axis=-1)[clear], seen[clear], clear.size
 
 
-def seen_cells(image, map_hw):
+def covered_box(coverage, image_hw):
+    """The largest square at the center of an image, or all of it, (x1, y1, x2, y2) in its unit square."""
+    height, width = image_hw
+    x1, y1 = (max(0, a - b) / (2 * a) if coverage else 0 for a, b in ((width, height), (height, width)))
+    return np.array([x1, y1, 1 - x1, 1 - y1])
+
+
+def seen_cells(image, map_hw, box_xyxy=(0, 0, 1, 1)):
     """Return the map cell that the colors of each patch encode, [N], and whether they encode only one, [N]."""
     positions, inside = encoded_positions(image)
+    low, high = np.split(np.asarray(box_xyxy, dtype=float), 2)
+    positions = (positions - low) / (high - low)
+    inside &= ((positions > 0) & (positions < 1)).all(axis=-1)
     patches = image.shape[0] // PATCH, PATCH, image.shape[1] // PATCH, PATCH
     inside = inside.reshape(patches).all(axis=(1, 3)).ravel()
     in_cells = (positions * map_hw[::-1]).reshape(*patches, 2)
@@ -136,6 +149,32 @@ def test_every_token_has_the_label_of_what_its_patch_shows(strategy):
     clear, total = search(max_examples=700, strategy=strategy).T
     assert (clear > 0).sum() >= 500  # chains; some end with no clear token
     assert clear.sum() > 0.2 * total.sum()
+
+
+@pytest.mark.parametrize("strategy", [samples, device_samples], ids=["in the worker", "on the device"])
+def test_law_holds_for_maps_of_the_center_square_of_images_of_any_aspect_ratio(strategy):
+    clear, total = search(max_examples=300, strategy=strategy, coverage="center-square").T
+    assert (clear > 0).sum() >= 200
+    assert clear.sum() > 0.15 * total.sum()
+
+
+def test_law_is_broken_by_taking_the_center_square_for_the_image(monkeypatch):
+    monkeypatch.setattr(view, "coverage_box", lambda coverage, image_hw: (0.0, 0.0, 1.0, 1.0))
+    with pytest.raises(AssertionError):
+        search(max_examples=50, coverage="center-square")
+
+
+@settings(max_examples=200, deadline=None)
+@given(samples)
+def test_token_that_shows_nothing_of_the_covered_square_has_the_uniform_label(sample):
+    image, targets = run_chain(**sample, coverage="center-square")
+    positions, inside = encoded_positions(image)
+    x1, y1, x2, y2 = covered_box("center-square", sample["image_hw"]) + np.array([-0.02, -0.02, 0.02, 0.02])
+    x, y = np.moveaxis(positions, -1, 0)
+    beside = inside & ((x < x1) | (x > x2) | (y < y1) | (y > y2))
+    patches = beside.reshape(image.shape[0] // PATCH, PATCH, image.shape[1] // PATCH, PATCH)
+    empty = patches.all(axis=(1, 3)).ravel()
+    np.testing.assert_allclose(targets[empty], 1 / targets.shape[1], atol=1e-6)
 
 
 @settings(max_examples=200, deadline=None)
