@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import torch
 from mmpretrain.models.utils import ClsDataPreprocessor, RandomBatchAugment
 from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from mmtl.models.batch_augments.cut_mix import CutMix
 from mmtl.models.batch_augments.device_augment import augment_images, erase_last, split_erasing
+from mmtl.models.batch_augments.device_erase import Normalization
 from mmtl.models.collate import collate_training_batch
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.models.token_labels.checks import check_options
@@ -56,6 +58,9 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         **kwargs: object,
     ) -> None:
         super().__init__(num_classes=num_classes, **kwargs)
+        if self._enable_normalize:  # numbers on the host, where draws are
+            mean, std = (np.broadcast_to(np.asarray(kwargs[name], np.float64), 3) for name in ("mean", "std"))
+            self._normalization = Normalization(mean, std, self.to_rgb)
         check_options(tail, outside, smoothing)
         if class_target == "released":
             message = (
@@ -111,7 +116,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         images = images.flip(1) if self.to_rgb else images
         # As the parent does, without a copy in floating point before.
         images = (images - self.mean.float()).div_(self.std)
-        return images if erasing is None else erase_last(images, erasing, self.mean, self.std, self.to_rgb)
+        return images if erasing is None else erase_last(images, erasing, self._normalization)
 
     def _check_augments(self) -> None:
         for augment in self.token_augments.augments:

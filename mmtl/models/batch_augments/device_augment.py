@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmtl.models.batch_augments.device_color import color, look_up, sharpness
-from mmtl.models.batch_augments.device_erase import erase, erase_normalized
+from mmtl.models.batch_augments.device_erase import Normalization, erase
 from mmtl.models.batch_augments.device_warp import warp
 from mmtl.utils.augment_draws import Operation, unpack_draws
 from mmtl.utils.to_device import to_device
@@ -20,7 +20,7 @@ def _flip(images: Tensor, draws: np.ndarray, dims: tuple[int, ...]) -> Tensor:
     return images.flip(dims)
 
 
-#: How boxes are erased, by gray levels, and by values after normalization.
+#: How boxes are erased.
 ERASING: tuple[tuple[tuple[Operation, ...], Apply], ...] = (
     ((Operation.ERASE_NORMAL,), partial(erase, uniform=False)),
     ((Operation.ERASE_UNIFORM,), partial(erase, uniform=True)),
@@ -82,18 +82,15 @@ def split_erasing(draws: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def erase_last(images: Tensor, draws: Tensor, mean: Tensor, std: Tensor, to_rgb: bool) -> Tensor:
-    """Erase boxes of normalized images, float32 [B, 3, H, W], in place; see :func:`erase_normalized`.
+def erase_last(images: Tensor, draws: Tensor, normalization: Normalization) -> Tensor:
+    """Erase boxes of normalized images, float32 [B, 3, H, W], in place.
 
     Args:
         images: the images, which are changed.
         draws: float32 [B, L, D] on the CPU, the second part of :func:`split_erasing`.
-        mean: [3, 1, 1], as is ``std``.
-        std: of the normalization.
-        to_rgb: whether the channels were reversed after the draws were made.
+        normalization: of the images.
     """
-    cfg = dict(mean=mean, std=std, to_rgb=to_rgb)
-    groups = [(kinds, partial(erase_normalized, **apply.keywords, **cfg)) for kinds, apply in ERASING]
+    groups = [(kinds, partial(apply, normalization=normalization)) for kinds, apply in ERASING]
     return _apply(images, _schedule(unpack_draws(draws.numpy()), groups))
 
 

@@ -1,5 +1,7 @@
 """Random erasing of a batch on the device, with noise that is a function of (seed, channel, pixel)."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,46 +11,38 @@ from mmtl.utils.to_device import constant, to_device
 WORD = 0xFFFFFFFF
 
 
-def erase(images: Tensor, draws: np.ndarray, uniform: bool) -> Tensor:
+class Normalization(NamedTuple):
+    """What was done to the images after the draws were made."""
+
+    mean: np.ndarray  # [3], in the new order of the channels
+    std: np.ndarray  # [3]
+    to_rgb: bool  # whether the channels were reversed
+
+
+def erase(images: Tensor, draws: np.ndarray, uniform: bool, normalization: Normalization | None = None) -> Tensor:
     """Fill one box in every image with noise.
 
     Args:
-        images: uint8 [n, 3, H, W].
+        images: uint8 [n, 3, H, W], or float32 if they are normalized.
         draws: :data:`DRAW` [n] with ``box_xyxy`` and ``seed``, and with ``fill`` and ``std`` for normal noise.
         uniform: whether all gray levels are equally likely, instead of normal noise.
+        normalization: of the images; the noise of normalized images is neither rounded nor clipped.
 
     Returns:
-        Tensor: uint8 [n, 3, H, W].
+        Tensor: like the images.
     """
-    noise = make_noise(images, draws, uniform).clamp(0, 255).to(torch.uint8)
-    return torch.where(_in_box(draws["box_xyxy"], images), noise, images)
-
-
-def erase_normalized(
-    images: Tensor, draws: np.ndarray, uniform: bool, mean: Tensor, std: Tensor, to_rgb: bool
-) -> Tensor:
-    """Fill one box in every normalized image with noise that is neither rounded nor clipped.
-
-    Args:
-        images: float32 [n, 3, H, W], channels in RGB order with ``to_rgb``, else BGR.
-        draws: see :func:`erase`.
-        uniform: see :func:`erase`.
-        mean: [3, 1, 1] of the normalization, as is ``std``, in the order of the images' channels.
-        std: [3, 1, 1].
-        to_rgb: whether the channels were reversed after the draws were made.
-    """
-    noise = make_noise(images, draws, uniform)
-    noise = ((noise.flip(1) if to_rgb else noise) - mean) / std
-    return torch.where(_in_box(draws["box_xyxy"], images), noise, images)
-
-
-def make_noise(images: Tensor, draws: np.ndarray, uniform: bool) -> Tensor:
-    """Return gray levels for every pixel, float32 [n, 3, H, W]: integers if uniform, else normal and unclipped."""
-    bits = noise_bits(draws["seed"].astype(np.int64), images)
+    levels = np.stack([draws["fill"], draws["std"]])  # [2, n, 3], offset and scale of the noise
     if uniform:
-        return (bits >> 24).float()
-    fill, std = to_device(np.stack([draws["fill"], draws["std"]])[..., None, None], images.device).unbind()
-    return fill.addcmul(standard_normal(bits), std)
+        levels[:] = np.array([0, 1])[:, None, None]
+    if normalization is not None:
+        levels = levels[..., ::-1] if normalization.to_rgb else levels
+        levels = (levels - np.stack([normalization.mean, np.zeros(3)])[:, None]) / normalization.std
+    offset, scale = to_device(levels.astype(np.float32)[..., None, None], images.device).unbind()
+    bits = noise_bits(draws["seed"].astype(np.int64), images)
+    noise = offset.addcmul((bits >> 24).float() if uniform else standard_normal(bits), scale)
+    if normalization is None:
+        noise = noise.clamp(0, 255).to(torch.uint8)
+    return torch.where(_in_box(draws["box_xyxy"], images), noise, images)
 
 
 def noise_bits(seeds: np.ndarray, images: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtl.models import TokenLabelDataPreprocessor, collate_training_batch
 from mmtl.models.batch_augments.device_augment import augment_images, erase_last, split_erasing
+from mmtl.models.batch_augments.device_erase import Normalization
 from mmtl.utils.augment_draws import DRAW_SIZE, Operation, make_draw
 
 BGR_MEAN, BGR_STD = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
@@ -273,13 +274,13 @@ def test_noise_has_the_distribution_of_the_workers(operation, draw):
 def test_noise_after_normalization_is_standard_normal_unclipped_and_in_the_box_only(to_rgb):
     """With the fill and deviation of the normalization, as timm's ``pixel`` mode erases."""
     order = slice(None, None, -1) if to_rgb else slice(None)
-    mean, std = (torch.tensor(x[order]).view(3, 1, 1) for x in (BGR_MEAN, BGR_STD))
+    normalization = Normalization(np.array(BGR_MEAN[order]), np.array(BGR_STD[order]), to_rgb)
     rows = [
         make_draw(Operation.ERASE_NORMAL, box_xyxy=(8, 16, 200, 150), seed=s, fill=BGR_MEAN, std=BGR_STD)
         for s in range(4)
     ]
     images = torch.full((4, 3, 150, 200), 7.0)
-    erased = erase_last(images.clone(), torch.from_numpy(np.stack(rows))[:, None], mean, std, to_rgb)
+    erased = erase_last(images.clone(), torch.from_numpy(np.stack(rows))[:, None], normalization)
     noise = erased[:, :, 16:, 8:].double()
     n = noise[:, 0].numel()
     assert (noise.mean((0, 2, 3)).abs() < 4 / np.sqrt(n)).all()
