@@ -29,9 +29,10 @@ class MapWindows(NamedTuple):
 
 
 class _Samples(NamedTuple):
-    """Samples of all bins in unit squares, as sums over the grid's axes u and v: position = along_u + along_v.
+    """Samples of all bins as sums over the grid's axes u and v: position = along_u + along_v.
 
-    Row 0 is the position in the map; the others are those in the frames. Inside means within the limits from 0.5.
+    Row 0 is the position in cells from the map's center, the others those in unit squares from the frames' centers. A
+    sample within the limits of all of them is inside.
     """
 
     along_u: np.ndarray  # float64 [B, 1 + F, 2, grid w, Su], third axis: x, y
@@ -74,7 +75,9 @@ def map_windows(
     sides = affines[:, 0, :, :2] * cells_xy[:, None] / bins_uv  # [B, xy, uv], the sides of a bin in cells
     counts, samples_uv, window_xy = _sizes(np.concatenate((np.diag(cells_xy / bins_uv)[None], sides)), cells_xy)
     limits = np.full(affines.shape[1:3], 0.5)
-    limits[0] += (0.5 + 1e-6) / cells_xy  # half a cell beyond the border; a sample on that edge is inside
+    limits[0] = (cells_xy + 1) / 2 + 1e-6  # half a cell beyond the border; a sample on that edge is inside
+    affines[..., 2] -= 0.5
+    affines[:, 0] *= cells_xy[:, None]
     samples = _Samples(*_separable(affines, counts, samples_uv, grid_hw), limits)
     tilted = affines[..., 0, 1].any() or affines[..., 1, 0].any()
     return (_turned_windows if tilted else _upright_windows)(samples, map_hw, window_xy, device)
@@ -144,8 +147,8 @@ def _axis_windows(
     positions: np.ndarray, share: np.ndarray, limits: np.ndarray, size: int, window: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return cells and weights [B, bins, window] along one axis for positions [B, 1 + F, bins, S]."""
-    share = share[:, None] * (np.abs(positions - 0.5) <= limits).all(1)  # [B, bins, S]
-    clipped = (positions[:, 0] * size - 0.5).clip(0, size - 1)  # the first cell's center is at 0
+    share = share[:, None] * (np.abs(positions) <= limits).all(1)  # [B, bins, S]
+    clipped = (positions[:, 0] + (size - 1) / 2).clip(0, size - 1)  # the first cell's center is at 0
     first = np.floor(clipped.min(-1)).clip(max=size - window)[..., None]  # [B, bins, 1]
     cells = first + np.arange(window)
     weights = (1 - np.abs(clipped[..., None] - cells[:, :, None])).clip(0)  # [B, bins, S, window]
@@ -160,10 +163,11 @@ def _turned_windows(
     share = (samples.share_v[:, None, None, :, None] * samples.share_u[:, None, None, None]).astype(np.float32)
     positions = to_device(along_u, device) + to_device(along_v, device)  # [B, 1 + F, 2, grid h, grid w, Sv, Su]
     limits = to_device(samples.limits[..., None, None, None, None], device)
-    share = to_device(share, device) * ((positions - 0.5).abs() <= limits).all(dim=(1, 2))
-    sizes = to_device(np.array(map_hw[::-1], dtype=float).reshape(1, 2, 1, 1, 1, 1), device)
-    last_first = sizes - to_device(window_xy.reshape(sizes.shape), device)
-    positions = (positions[:, 0] * sizes - 0.5).clamp(min=0).minimum(sizes - 1)
+    share = to_device(share, device) * (positions.abs() <= limits).all(dim=(1, 2))
+    last = np.array(map_hw[::-1], dtype=float).reshape(1, 2, 1, 1, 1, 1) - 1
+    bounds = np.stack((last / 2, last, last + 1 - window_xy.reshape(last.shape)))
+    middle, last, last_first = to_device(bounds, device).unbind()
+    positions = (positions[:, 0] + middle).clamp(min=0).minimum(last)
     first = positions.amin((-2, -1), keepdim=True).floor_().minimum(last_first)  # [B, 2, grid h, grid w, 1, 1]
     # Measured from the window's first cell, positions are small numbers, which float32 holds exactly enough.
     offsets = (positions - first).float().flatten(-2).unsqueeze(-1)  # [B, 2, grid h, grid w, S, 1]
