@@ -27,12 +27,13 @@ def look_up(images: Tensor, draws: np.ndarray) -> Tensor:
     levels = constant(range(256), (256,), torch.int64, images.device)
     counts = [int((draws["operation"] == operation).sum()) for operation in TABLES_OF_IMAGES]
     counts = [len(draws) - sum(counts), *counts]  # operations with fixed tables have the lower numbers
-    rows, parts = np.split(draws, np.cumsum(counts[:-1])), images.split(counts)
+    pixels = images.flatten(2).long()
+    rows, parts = np.split(draws, np.cumsum(counts[:-1])), pixels.split(counts)
     tables = [to_device(fixed_tables(rows[0])[:, None].repeat(3, axis=1), images.device)]
     for make, row, part in zip(TABLES_OF_IMAGES.values(), rows[1:], parts[1:], strict=True):
         if len(part):
             tables.append(make(part, row, levels))
-    return torch.cat(tables).gather(2, images.flatten(2).long()).view_as(images)
+    return torch.cat(tables).gather(2, pixels).view_as(images)
 
 
 def fixed_tables(draws: np.ndarray) -> np.ndarray:
@@ -61,18 +62,17 @@ def fixed_tables(draws: np.ndarray) -> np.ndarray:
     return tables.clip(0, 255).astype(np.uint8)
 
 
-def auto_contrast_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
+def auto_contrast_tables(pixels: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that stretch each channel to the full range, uint8 [n, 3, 256]."""
-    low, high = images.flatten(2).aminmax(dim=2, keepdim=True)
-    white = constant((255,), (), torch.float64, images.device)  # ``255 / tensor`` would multiply by the reciprocal
+    low, high = pixels.aminmax(dim=2, keepdim=True)
+    white = constant((255,), (), torch.float64, pixels.device)  # ``255 / tensor`` would multiply by the reciprocal
     scale = white / (high.double() - low)
     stretched = (levels * scale - low * scale).clamp(0, 255)
     return torch.where(high > low, stretched, levels).to(torch.uint8)
 
 
-def equalize_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
+def equalize_tables(pixels: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that flatten each channel's histogram, uint8 [n, 3, 256]."""
-    pixels = images.flatten(2).long()
     histogram = pixels.new_zeros((*pixels.shape[:2], 256))
     histogram.scatter_add_(2, pixels, constant((1,), (1, 1, 1), torch.int64, pixels.device).expand_as(pixels))
     brightest = histogram.gather(2, pixels.amax(2, keepdim=True))
@@ -82,9 +82,11 @@ def equalize_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor
     return torch.where(step > 0, flattened, levels).to(torch.uint8)
 
 
-def contrast_tables(images: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
+def contrast_tables(pixels: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that blend with the mean gray level, uint8 [n, 3, 256]."""
-    mean = gray(images).mean((1, 2, 3), dtype=torch.float64).round()  # of integers: the order of summation is free
+    mean = (
+        gray(pixels[..., None]).mean((1, 2, 3), dtype=torch.float64).round()
+    )  # of integers: the order of summation is free
     blended = blend(levels, mean.float().view(-1, 1, 1), draws)
     return blended.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1)
 
