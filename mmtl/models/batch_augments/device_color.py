@@ -1,4 +1,7 @@
-"""Color operations of RandAugment for a batch, equal to those of mmcv; images are uint8 [n, 3, H, W], BGR."""
+"""Color operations of RandAugment for a batch, equal to those of mmcv.
+
+Images are uint8 [n, 3, H, W], BGR; pixels are theirs as int64 [n, 3, H * W].
+"""
 
 from collections.abc import Callable
 
@@ -84,9 +87,10 @@ def equalize_tables(pixels: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor
 
 def contrast_tables(pixels: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that blend with the mean gray level, uint8 [n, 3, 256]."""
+    # A mean of integers: the order of summation does not matter.
     mean = (
         gray(pixels[..., None]).mean((1, 2, 3), dtype=torch.float64).round()
-    )  # of integers: the order of summation is free
+    )
     blended = blend(levels, mean.float().view(-1, 1, 1), draws)
     return blended.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1)
 
