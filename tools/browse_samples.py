@@ -4,9 +4,9 @@
     mim run mmtl browse_samples CONFIG --cfg-options train_dataloader.dataset.data_root=/data/imagenet
 
 Each sample appears twice: the image after augmentation under the token grid, and the same image in gray with every
-token in the color of its most likely class, more opaque with its probability. Below are the most frequent
-classes with their share of the tokens and their mean probability. Tokens that the loss ignores are black, tokens whose label is uniform (outside the
-image) have no color.
+token in the color of its most likely class, more opaque with its probability. Below are the most frequent classes with
+their share of the tokens and their mean probability. Tokens that the loss ignores are black, tokens whose label is
+uniform (outside the image) have no color.
 """
 
 from mmtl.apis.browse_samples import browse_samples

@@ -22,6 +22,7 @@ from mmtl.utils.cli import (
     run_tool,
     tool_parser,
 )
+from mmtl.utils.text import printable
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     check_minimum(args, 0, "workers")
     rows, undecodable = predict(**vars(args))
     for key in undecodable:
-        print(f"predict: cannot be decoded: {args.images / key}", file=sys.stderr)
+        print(printable(f"predict: cannot be decoded: {args.images / key}"), file=sys.stderr)
     note = f", {len(undecodable)} images could not be decoded" if undecodable else ""
     print(f"{args.out}: {rows} {'wrong predictions' if args.wrong_only else 'images'}{note}")
 

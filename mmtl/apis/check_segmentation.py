@@ -16,6 +16,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, TRANSFORMS
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
@@ -36,6 +37,7 @@ from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.processes import end_with_parent
 from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
+from mmtl.utils.text import printable
 
 
 class PairReport(NamedTuple):
@@ -218,13 +220,13 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
         absent = [name.strip() for name, images in zip(split.classes, split.images, strict=False) if not images]
         if absent and split.pairs:
             more = f" and {len(absent[shown:])} more" if absent[shown:] and shown is not None else ""
-            print(f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}")
+            print(printable(f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}"))
         if split.turned:
             print(f"{split.name}: {split.turned} images {ORIENTATION_NOTE}")
     for split in splits:
         for kind, count in sorted(Counter(problem.kind for problem in split.problems).items()):
             texts = [problem.text for problem in split.problems if problem.kind == kind]
-            print(f"\n{split.name}: {kind} ({count})", *texts[:shown], sep="\n  ")
+            print(f"\n{split.name}: {kind} ({count})", *map(printable, texts[:shown]), sep="\n  ")
             if shown is not None and count > shown:
                 print(f"  and {count - shown} more (--all)")
     count = sum(len(split.problems) for split in splits)
@@ -236,7 +238,7 @@ def class_table(splits: Sequence[Split]) -> Table:
     """Tabulate the images in which each class occurs and its share of the labeled pixels, split by split."""
     title = "Classes: images, and percent of the labeled pixels"
     table = Table(Column(justify="right"), "class", title=title, title_justify="left")
-    names = [name.strip() for name in max((split.classes for split in splits), key=len)]
+    names = [escape(printable(name.strip())) for name in max((split.classes for split in splits), key=len)]
     num_classes = max(len(names), *(split.num_classes for split in splits))
     names += [f"class {label}" for label in range(len(names), num_classes)]
     columns = [[*map(str, range(num_classes)), "", ""], [*names, "ignored, % of all", "outside the classes, % of all"]]

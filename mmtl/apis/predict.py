@@ -22,6 +22,7 @@ from mmtl.utils.checkpoint import load_weights
 from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.read_image import read_image
+from mmtl.utils.text import csv_cell
 
 
 def predict(
@@ -68,7 +69,7 @@ def predict(
                 continue
             label = truth[key.split("/")[0]] if truth else None
             if not wrong_only or scores.argmax() != label:
-                writer.writerow([key, *table_cells(label, scores, topk, names)])
+                writer.writerow([csv_cell(key), *table_cells(label, scores, topk, names)])
                 rows += 1
         if len(undecodable) == len(keys):
             raise ValueError(f"None of the {len(keys)} images of {images} can be decoded.")
@@ -78,9 +79,9 @@ def predict(
 def table_cells(label: int | None, scores: Tensor, topk: int, names: Sequence[str] | None) -> list[str]:
     """Return the true class, then class and confidence of the top-k classes, given the confidences [K]."""
     names = names or range(len(scores))
-    cells = ["" if label is None else str(names[label])]
+    cells = ["" if label is None else csv_cell(names[label])]
     for score, index in zip(*scores.topk(topk), strict=True):
-        cells += [str(names[index]), f"{score:.6f}"]
+        cells += [csv_cell(names[index]), f"{score:.6f}"]
     return cells
 
 

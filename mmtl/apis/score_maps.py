@@ -17,8 +17,8 @@ from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.archive import ImageKeys, export_archive, import_archive
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
-from mmtl.utils.cli import printable
 from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
+from mmtl.utils.text import printable
 from mmtl.visualization.figures import save_figure
 from mmtl.visualization.score_maps import draw_maps
 
@@ -37,7 +37,7 @@ def print_info(store: Sequence[Path]) -> None:
     for name, value in {**opened.annotator, **opened.preprocessing}.items():
         if name == "class_names":
             value = f"{len(value)} names" if value else "unknown"
-        print(f"{name}: {value}")
+        print(printable(f"{name}: {value}"))
     shards = [shard for folder in opened.folders for shard in folder.manifest.shards]
     print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 1e6:.1f} MB")
     print(f"{len(opened.missing_shards)} shards are missing, {len(opened.undecodable)} images were undecodable")
@@ -61,7 +61,7 @@ def verify(
     opened = ScoreMapStore(store)
     problems = opened.verify()
     for problem in problems:
-        print(problem)
+        print(printable(problem))
     print(f"{len(problems)} problems in {len(opened)} maps" if problems else f"{len(opened)} maps: intact")
     return not problems and (not against or _verify_against(opened, against, images, sample, device))
 

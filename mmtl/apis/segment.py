@@ -20,9 +20,10 @@ from rich.progress import track
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.config_file import read_config
-from mmtl.utils.image_files import IMAGE_SUFFIXES
+from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under
 from mmtl.utils.model_parts import decode_head_of
 from mmtl.utils.read_image import read_image
+from mmtl.utils.text import csv_cell, printable
 from mmtl.visualization.colors import class_palette
 from mmtl.visualization.overlay import draw_overlay
 
@@ -57,11 +58,15 @@ def segment(
         OSError: A file cannot be read or written.
         ValueError: Config, checkpoint and images do not fit.
     """
-    paths = find_images(images, out)
+    paths, failures = find_images(images, out)
     inferencer, table = load_model(config, checkpoint, device, cfg_options)
-    rows, failures = [], {}
+    count = 0
     for name, path in track(paths.items(), description="segment"):
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except OSError as error:
+            failures[path] = f"cannot be read: {error.strerror}"
+            continue
         if image is None:
             failures[path] = "cannot be decoded as an image"
             continue
@@ -75,16 +80,27 @@ def segment(
             with atomic_file(out / kind / f"{name}.png") as part:
                 drawn.save(part, "PNG")
         shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
-        rows.append([path.as_posix(), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)])
-    if rows:
-        with atomic_file(out / "areas.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["image", "width", "height", *table.names], *rows])
-    return len(rows), failures
+        if not count:
+            write_row(out / "areas.csv", "w", ["image", "width", "height", *map(csv_cell, table.names)])
+        row = [csv_cell(path.as_posix()), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)]
+        write_row(out / "areas.csv", "a", row)
+        count += 1
+    return count, failures
 
 
-def find_images(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Return images by the name of their results, relative and without suffix; files under ``out`` are excluded."""
+def write_row(path: Path, mode: str, row: Sequence) -> None:
+    """Write one row of a table at once: a killed run keeps the rows of the images that it segmented."""
+    with path.open(mode, newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow(row)
+
+
+def find_images(inputs: Sequence[Path], out: Path) -> tuple[dict[Path, Path], dict[Path, str]]:
+    """Return images by the name of their results, relative and without suffix, and why others have none.
+
+    Files under ``out`` are excluded.
+    """
     found: dict[Path, Path] = {}
+    failures: dict[Path, str] = {}
     for source in inputs:
         if not source.exists():
             raise FileNotFoundError(f"{source}: no such image or folder.")
@@ -93,18 +109,17 @@ def find_images(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
             raise FileNotFoundError(f"{source} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
         for path in paths:
             name = Path(path.stem) if path == source else path.relative_to(source).with_suffix("")
-            if found.setdefault(name, path) != path:
-                raise ValueError(
-                    f"{found[name]} and {path} would both be written as {name}.png. Rename one, or segment them into "
-                    "different folders."
-                )
-    return found
+            results = [out / kind / f"{name}.png" for kind in ("masks", "overlays")]
+            if path.resolve() in [result.resolve() for result in results]:
+                failures[path] = "would be replaced by its own result. Choose another folder"
+            elif found.setdefault(name, path) != path:
+                failures[path] = f"would be written as {name}.png, as {found[name]}. Rename one"
+    return found, failures
 
 
 def images_below(folder: Path, out: Path) -> list[Path]:
     """Return the image files in a folder and its subfolders, sorted, without those under ``out``."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    return sorted(path for path in paths if not path.resolve().is_relative_to(out.resolve()))
+    return sorted(folder / name for name in files_under(folder, out) if name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def load_model(
@@ -140,7 +155,7 @@ def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTabl
         palette = class_palette(num_classes)
     if num_classes == 1:  # its sigmoid predicts 1 for what is not the class
         names, palette = [*names, "background"], [*palette, (0, 0, 0)]
-    return ClassTable([name.strip() for name in names], np.asarray(palette, np.uint8))
+    return ClassTable([printable(name.strip()).replace("\n", " ") for name in names], np.asarray(palette, np.uint8))
 
 
 def predict_mask(inferencer: MMSegInferencer, image: np.ndarray, num_classes: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 
 from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.processes import Terminated, raise_on_sigterm
+from mmtl.utils.text import printable
 
 # RuntimeError: a device that is missing or full. AssertionError: torch without CUDA, and MMEngine's checks.
 USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AssertionError)
@@ -30,7 +31,9 @@ def run_tool(main: Callable[[], int | None], errors: tuple[type[Exception], ...]
     except errors as error:
         # str(KeyError) is the repr of its message.
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        end_with(f"{str(message) or type(error).__name__}", 1)
+        # Other libraries' messages have advice for programmers below their first line.
+        message = str(message) if isinstance(error, ValueError) else str(message).strip().partition("\n")[0]
+        end_with(message or type(error).__name__, 1)
     except KeyboardInterrupt as error:
         end_with("stopped. Run the same command again to continue.", 143 if isinstance(error, Terminated) else 130)
 
@@ -39,11 +42,6 @@ def end_with(message: str, code: int) -> NoReturn:
     """End the process with a line ``TOOL: message`` on standard error and an exit code."""
     print(f"{Path(sys.argv[0]).stem}: {printable(message)}", file=sys.stderr)
     sys.exit(code)
-
-
-def printable(text: object) -> str:
-    """Return a text without control characters, which could change what a terminal shows; lines stay lines."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in str(text))
 
 
 def tool_parser(doc: str | None) -> argparse.ArgumentParser:

@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.text import printable
 from mmtl.visualization.colors import Color, class_name
 
 FORMATS = (".png", ".jpg", ".pdf", ".svg")
@@ -71,9 +73,17 @@ def add_class_legend(
 
 def render(figure: Figure) -> np.ndarray:
     """Return a figure's pixels, uint8 [H, W, 3] RGB."""
+    _take_literally(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _take_literally(figure: Figure) -> None:
+    """Draw names as they are: no formulas between dollar signs, no control characters."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -85,5 +95,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"{path}: the file name must end in one of {', '.join(FORMATS)} (-o).")
+    _take_literally(figure)
     with atomic_file(path) as part:
         figure.savefig(part, format=path.suffix[1:].lower(), bbox_inches="tight")

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import cv2
@@ -183,18 +184,11 @@ def empty_folder(root):
     return dict(images="empty")
 
 
-def two_of_a_name(root):
-    (root / "twins").mkdir(exist_ok=True)
-    cv2.imwrite(str(root / "twins/plain.jpg"), np.zeros((8, 8, 3), np.uint8))
-    return dict(images="images,twins")
-
-
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
         (lambda root: dict(images="nowhere"), "nowhere: no such image or folder"),
         (empty_folder, "empty contains no image"),
-        (two_of_a_name, "would both be written as plain.png"),
         (lambda root: dict(checkpoint="nothing.pth"), "nothing.pth.*no such"),
         (lambda root: dict(checkpoint="tiny.py"), "cannot be read as a checkpoint"),
         (other_arch, "checkpoint's backbone looks like"),
@@ -219,7 +213,56 @@ def test_table_and_mask_have_the_checkpoints_names_and_palette(root):
     assert Image.open(root / "renamed/masks/plain.png").getpalette()[:9] == list(range(1, 10))
 
 
+def test_one_bad_file_does_not_cost_the_table(root, monkeypatch):
+    """Guards: two images of one name, a file name that is not UTF-8 or a file without permission cost all results."""
+    folder = root / "bad"
+    folder.mkdir()
+    good = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    for name in (b"caf\xe9.png", b"=1+1.png", b"locked.png", b"twin.jpg", b"twin.png"):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write(good)
+    read = api.read_image
+
+    def refuse_locked(path):
+        if path.name == "locked.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(api, "read_image", refuse_locked)
+    count, failures = run(root, "bad", out="of_bad")
+    assert count == 3 and failures.keys() == {folder / "locked.png", folder / "twin.png"}
+    assert "would be written as twin.png" in failures[folder / "twin.png"]
+    rows = list(csv.reader((root / "of_bad/areas.csv").open(newline="")))
+    assert [row[0].rpartition("/")[2] for row in rows] == ["image", "=1+1.png", "caf\\udce9.png", "twin.jpg"]
+
+
+def test_an_image_that_its_own_result_would_replace_is_left_out(root):
+    (root / "masks").mkdir()
+    path = root / "masks" / "1.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    before = path.read_bytes()
+    assert "replaced by its own result" in run(root, "masks/1.png", out=".")[1][path]
+    assert path.read_bytes() == before
+
+
+def test_rows_are_written_as_they_come(root, monkeypatch):
+    """Guards: a stopped run kept no row of the table."""
+    predict_mask, calls = api.predict_mask, []
+
+    def stop_at_the_second(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict_mask(*arguments)
+
+    monkeypatch.setattr(api, "predict_mask", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run(root, "images", out="stopped")
+    assert len((root / "stopped/areas.csv").read_text().splitlines()) == 2
+
+
 def test_images_in_the_output_folder_are_not_segmented(root, segmented):
     before = set(root.rglob("*"))
-    found = api.find_images([root], segmented)
-    assert len(found) == len([p for p in before if p.suffix in (".png", ".jpg") and segmented not in p.parents])
+    found, failures = api.find_images([root], segmented)
+    expected = [p for p in before if p.suffix in (".png", ".jpg") and segmented not in p.parents]
+    assert len(found) + len(failures) == len(expected)

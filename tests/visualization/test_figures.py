@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, save_figure
+from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render, save_figure
 
 COLORS = {3: (1.0, 0.0, 0.0), 7: (0.0, 0.0, 1.0)}
 
@@ -37,3 +37,12 @@ def test_figure_is_written_completely_or_not_at_all(tmp_path):
     with pytest.raises(ValueError, match=r"figure.txt: .* .png, .jpg"):
         save_figure(Figure(), tmp_path / "c/figure.txt")
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("name", ["$\\frac{", "a$b$c", "caf\udce9", "\x1b[31m"])
+def test_names_are_drawn_as_they_are(tmp_path, name):
+    """Guards: a dollar sign in a class name or key ended figures with a parser's error."""
+    figure = Figure()
+    figure.subplots().set_title(name)
+    save_figure(figure, tmp_path / "a.png")
+    assert render(figure).size
