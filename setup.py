@@ -18,6 +18,11 @@ os.execv(sys.executable, [sys.executable, str(tool), *sys.argv[1:]])
 '''
 
 
+FORWARD_CONFIG = """# {name} in mmtl/.mim/configs: mim 0.5 looks for names beside a package's first recorded file.
+_base_ = "{path}"
+"""
+
+
 class BuildPyWithMim(build_py):
     """Copy the files that mim reads into the package; in an editable install, mim reads the checkout."""
 
@@ -37,15 +42,22 @@ class BuildPyWithMim(build_py):
 
 
 class WheelWithMimTools(bdist_wheel):
-    """Add forwarders with which `mim run mmtl TOOL` finds the tools of an installed wheel."""
+    """Add forwarders with which mim finds the tools and, by name, the configs of an installed wheel."""
 
     def write_wheelfile(self, wheelfile_base: str, *args: object, **kwargs: object) -> None:
-        """Write the wheel's metadata, and beside it a forwarder for each tool."""
+        """Write the wheel's metadata, and beside it a forwarder for each tool and config."""
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
         folder = Path(wheelfile_base) / ".mim" / "tools"
         folder.mkdir(parents=True, exist_ok=True)
         for tool in Path("tools").glob("*.py"):
             (folder / tool.name).write_text(FORWARD)
+        for config in Path("configs").glob("[!_]*/*.py"):
+            target = folder.parent / config
+            target.parent.mkdir(parents=True, exist_ok=True)
+            upwards = Path(*[".."] * (len(config.parts) + 1))
+            target.write_text(
+                FORWARD_CONFIG.format(name=config.name, path=(upwards / "mmtl/.mim" / config).as_posix())
+            )
 
 
 setup(cmdclass={"build_py": BuildPyWithMim, "bdist_wheel": WheelWithMimTools})

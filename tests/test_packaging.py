@@ -36,6 +36,12 @@ def test_mim_run_finds_every_tool(wheel_names: list[str]) -> None:
     assert {f"{folder}/.mim/tools/{name}" for name in tools} <= set(wheel_names)
 
 
+def test_mim_train_finds_every_config_by_name(wheel_names: list[str]) -> None:
+    folder = wheel_names[0].split("/")[0]
+    expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/*/*.py") if "_base_" not in path.parts}
+    assert {f"{folder}/.mim/{name}" for name in expected} <= set(wheel_names)
+
+
 def test_the_data_files_of_the_package_are_in_the_wheel(wheel_names: list[str]) -> None:
     assert {"mmtl/datasets/imagenet_wnids.txt", "mmtl/demo/report.html"} <= set(wheel_names)
 

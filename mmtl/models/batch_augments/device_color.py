@@ -88,9 +88,7 @@ def equalize_tables(pixels: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor
 def contrast_tables(pixels: Tensor, draws: np.ndarray, levels: Tensor) -> Tensor:
     """Return tables that blend with the mean gray level, uint8 [n, 3, 256]."""
     # A mean of integers: the order of summation does not matter.
-    mean = (
-        gray(pixels[..., None]).mean((1, 2, 3), dtype=torch.float64).round()
-    )
+    mean = gray(pixels[..., None]).mean((1, 2, 3), dtype=torch.float64).round()
     blended = blend(levels, mean.float().view(-1, 1, 1), draws)
     return blended.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1)
 
