@@ -34,7 +34,7 @@ from mmtl.datasets.annotation_rules import (
 )
 from mmtl.datasets.segmentation_datasets import image_source
 from mmtl.utils.config_file import read_config
-from mmtl.utils.image_files import IMAGE_SUFFIXES
+from mmtl.utils.image_files import IMAGE_SUFFIXES, is_hidden
 from mmtl.utils.processes import end_with_parent
 from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
 from mmtl.utils.text import printable
@@ -203,13 +203,18 @@ def unpaired_files(pairs: Sequence[dict], dataset: object) -> list[Problem]:
     images, annotations = (Path(dataset.data_prefix.get(key) or "") for key in ("img_path", "seg_map_path"))
     listed = {Path(pair["img_path"]) for pair in pairs}
     paired = {Path(pair["seg_map_path"]) for pair in pairs if "seg_map_path" in pair}
-    orphans = sorted(set(annotations.rglob(f"*{dataset.seg_map_suffix}")) - paired)
+    orphans = sorted(shown_files(annotations, f"*{dataset.seg_map_suffix}") - paired)
     problems = [Problem("no image", f"{path} belongs to no image in {images}") for path in orphans]
     if images != annotations:
         text = f"does not end in img_suffix={dataset.img_suffix!r} and is left out"
-        others = sorted(path for path in set(images.rglob("*")) - listed - paired)
+        others = sorted(path for path in shown_files(images, "*") - listed - paired)
         problems += [Problem("another suffix", f"{p} {text}") for p in others if p.suffix.lower() in IMAGE_SUFFIXES]
     return problems
+
+
+def shown_files(folder: Path, pattern: str) -> set[Path]:
+    """Return what is below a folder without hidden files and folders."""
+    return {path for path in folder.rglob(pattern) if not is_hidden(path.relative_to(folder))}
 
 
 def print_report(splits: Sequence[Split], shown: int | None) -> int:

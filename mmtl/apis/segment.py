@@ -20,7 +20,7 @@ from rich.progress import track
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.config_file import read_config
-from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under
+from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.model_parts import decode_head_of
 from mmtl.utils.read_image import read_image
 from mmtl.utils.text import csv_cell, printable
@@ -119,7 +119,8 @@ def find_images(inputs: Sequence[Path], out: Path) -> tuple[dict[Path, Path], di
 
 def images_below(folder: Path, out: Path) -> list[Path]:
     """Return the image files in a folder and its subfolders, sorted, without those under ``out``."""
-    return sorted(folder / name for name in files_under(folder, out) if name.lower().endswith(IMAGE_SUFFIXES))
+    images = (name for name in files_under(folder, out) if name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(folder / name for name in images if not is_hidden(name))
 
 
 def load_model(

@@ -1,11 +1,17 @@
-"""MMSegmentation's datasets with a clear error message when they find no images."""
+"""MMSegmentation's datasets for folders as people have them, and for mmengine's ClassBalancedDataset."""
 
+import os
+
+import numpy as np
+from mmcv.transforms import LoadAnnotations
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset as MMSegBaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets import PascalVOCDataset as MMSegPascalVOCDataset
 
-from mmtl.registry import DATASETS
+from mmtl.datasets.dataset_parts import transforms_of
+from mmtl.registry import DATASETS, TRANSFORMS
+from mmtl.utils.image_files import is_hidden
 
 
 def image_source(dataset: MMSegBaseSegDataset) -> str:
@@ -13,8 +19,25 @@ def image_source(dataset: MMSegBaseSegDataset) -> str:
     return dataset.ann_file or f"{dataset.data_prefix.get('img_path')} (files ending in {dataset.img_suffix})"
 
 
-class NotEmptyMixin:
-    """Raise an error for a dataset without images, before mmengine fails with one about concatenation."""
+class FolderMixin:
+    """Leave hidden files out, know the classes of an image, and raise an error for a dataset without images."""
+
+    def load_data_list(self) -> list[dict]:
+        """Return the entries without hidden files and folders, such as those of ``.ipynb_checkpoints``."""
+        entries, root = super().load_data_list(), self.data_prefix.get("img_path") or ""
+        if self.ann_file:
+            return entries
+        return [entry for entry in entries if not is_hidden(os.path.relpath(entry["img_path"], root))]
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Return the classes of an annotation, which is read once, for mmengine's ClassBalancedDataset."""
+        known = vars(self).setdefault("_cat_ids", {})
+        if idx not in known:
+            loads = (step for step in transforms_of(self) if isinstance(step, LoadAnnotations))
+            load = next(loads, None) or TRANSFORMS.build(dict(type="mmseg.LoadAnnotations"))
+            labels = np.unique(load(self.get_data_info(idx))["gt_seg_map"]).tolist()
+            known[idx] = [label for label in labels if label < len(self.metainfo["classes"])]
+        return known[idx]
 
     def filter_data(self) -> list[dict]:
         """Return the entries to keep; at least one."""
@@ -28,20 +51,20 @@ class NotEmptyMixin:
 
 
 @DATASETS.register_module()
-class BaseSegDataset(NotEmptyMixin, MMSegBaseSegDataset):
+class BaseSegDataset(FolderMixin, MMSegBaseSegDataset):
     """MMSegmentation's dataset of images and masks in two folders; must not be empty."""
 
 
 @DATASETS.register_module()
-class ADE20KDataset(NotEmptyMixin, MMSegADE20KDataset):
+class ADE20KDataset(FolderMixin, MMSegADE20KDataset):
     """MMSegmentation's ADE20K; must not be empty."""
 
 
 @DATASETS.register_module()
-class CityscapesDataset(NotEmptyMixin, MMSegCityscapesDataset):
+class CityscapesDataset(FolderMixin, MMSegCityscapesDataset):
     """MMSegmentation's Cityscapes; must not be empty."""
 
 
 @DATASETS.register_module()
-class PascalVOCDataset(NotEmptyMixin, MMSegPascalVOCDataset):
+class PascalVOCDataset(FolderMixin, MMSegPascalVOCDataset):
     """MMSegmentation's Pascal VOC; must not be empty."""

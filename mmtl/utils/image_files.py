@@ -12,6 +12,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tif
 def list_images(root: Path, excluded: Path | None = None) -> list[str]:
     """Return the keys of all images under a root: relative POSIX paths, sorted; not those under an excluded folder.
 
+    Hidden files and folders, such as ``._1.jpg`` and ``.ipynb_checkpoints``, are left out.
+
     Raises:
         FileNotFoundError: The root is missing, or it or one of its folders contains no image.
         OSError: A folder cannot be read.
@@ -19,17 +21,23 @@ def list_images(root: Path, excluded: Path | None = None) -> list[str]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such image folder.")
-    keys = sorted(path for path in files_under(root, excluded) if path.lower().endswith(IMAGE_SUFFIXES))
+    found = (path for path in files_under(root, excluded) if path.lower().endswith(IMAGE_SUFFIXES))
+    keys = sorted(path for path in found if not is_hidden(path))
     if not keys:
         raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
     with_images = {key.split("/")[0] for key in keys}
     for child in sorted(root.iterdir()):
-        is_class = child.is_dir() and not (excluded and _is_below(excluded, child))
+        is_class = child.is_dir() and not is_hidden(child.name) and not (excluded and _is_below(excluded, child))
         if is_class and child.name not in with_images:
             raise FileNotFoundError(f"Class folder {child} contains no image. Add images or remove the folder.")
     for key in keys:
         check_key(key)
     return keys
+
+
+def is_hidden(path: str | Path) -> bool:
+    """Return whether a relative path has a part that starts with a dot."""
+    return any(part.startswith(".") for part in Path(path).parts if part != "..")
 
 
 def files_under(root: Path, excluded: Path | None = None) -> Iterator[str]:

@@ -43,9 +43,9 @@ def is_truncated(data: bytes) -> bool:
         return data.find(b"\xff\xd9", _jpeg_scan(data)) < 0
     if data.startswith(b"\x89PNG"):
         position = 8
-        while data[position + 4 : position + 8] not in (b"IEND", b""):  # chunk: length, type, contents, checksum
+        while (name := data[position + 4 : position + 8]) not in (b"IEND", b""):  # after the length of each chunk
             position += 12 + int.from_bytes(data[position : position + 4])
-        return position >= len(data)
+        return not name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return len(data) + 1 < 8 + int.from_bytes(data[4:8], "little")  # some writers omit the padding byte
     return False

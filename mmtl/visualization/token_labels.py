@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.dataset import pseudo_collate
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmtl.visualization.colors import class_name, color_of
@@ -28,6 +29,8 @@ class TokenPrediction(NamedTuple):
 @torch.no_grad()
 def predict_tokens(model: nn.Module, samples: Sequence[dict], names: Sequence[str] | None) -> list[TokenPrediction]:
     """Run a classifier with a :class:`TokenLabelHead`, in evaluation mode, on packed validation samples."""
+    if len({sample["inputs"].shape for sample in samples}) > 1:  # images that do not fit in one batch
+        return [prediction for sample in samples for prediction in predict_tokens(model, [sample], names)]
     data = pseudo_collate(samples)
     preprocessor = model.data_preprocessor
     inputs = preprocessor(data, training=False)["inputs"]
@@ -47,12 +50,18 @@ def predict_tokens(model: nn.Module, samples: Sequence[dict], names: Sequence[st
     images = torch.stack(data["inputs"])
     images = (images.flip(1) if preprocessor.to_rgb else images).permute(0, 2, 3, 1).numpy()
     titles = [
-        f"{class_name(sample.gt_label.item(), names)}\npredicted {class_name(label, names)}"
+        f"{class_names_of(sample, names)}\npredicted {class_name(label, names)}"
         for sample, label in zip(data["data_samples"], model.head(feats).argmax(-1).tolist(), strict=True)
     ]
     probability, top_class = (values.cpu().numpy() for values in logits.softmax(-1).max(-1))
     rows = zip(images, titles, shares, top_class, probability, strict=True)
     return [TokenPrediction(*row) for row in rows]
+
+
+def class_names_of(sample: DataSample, names: Sequence[str] | None) -> str:
+    """Return the names of an image's labels, which a validation set may have one, several or none of."""
+    labels = sample.get("gt_label")
+    return ", ".join(class_name(label, names) for label in ([] if labels is None else labels.tolist())) or "no label"
 
 
 def last_attention(backbone: nn.Module) -> nn.Module | None:

@@ -4,6 +4,7 @@ import pytest
 from helpers import tiny_segmentation as tiny
 
 from mmtl.apis.check_segmentation import Split, check_segmentation, class_table, print_report
+from mmtl.datasets.annotation_rules import unused_class_problem
 
 
 @pytest.fixture
@@ -177,3 +178,40 @@ def test_table_counts_ignored_and_unknown_labels_apart():
     pixels[[0, 1, 7, 255]] = 40, 30, 20, 10
     table = class_table([Split("train", ("a", "b"), num_classes=2, pixels=pixels)])
     assert list(table.columns[3].cells) == ["57.14", "42.86", "10.00", "20.00"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reduce_zero_label", "classes"),
+    [
+        (lambda m: np.where(m > 0, 255, 0), False, ("ground", "disc", "bar")),
+        (lambda m: np.where(m > 0, 255, 0), False, ("ground", "disc")),
+        (lambda m: m > 0, True, ("ground", "disc")),
+        (lambda m: np.where(m > 1, 255, m), False, ("ground", "disc", "bar")),
+    ],
+)
+def test_masks_that_ignore_what_should_be_a_class_are_a_problem_of_training(
+    tmp_path, capsys, change, reduce_zero_label, classes
+):
+    tiny.write_data(tmp_path)
+    for path in tmp_path.glob("annotations/*/*.png"):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        labels[:20] *= 2 if len(classes) == 3 else 1
+        cv2.imwrite(str(path), change(labels.clip(0, 2)).astype(np.uint8))
+    config = tiny.write_config(tmp_path, reduce_zero_label, classes)
+    options = {"model.decode_head.num_classes": len(classes)}
+    for split in ("train", "val"):
+        palette = [[index] * 3 for index in range(len(classes))]
+        options[f"{split}_dataloader.dataset.metainfo.palette"] = palette
+    print_report(check_segmentation(config, 1, options), None)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "train: ignored class (1)" in text and "val: ignored class" not in text
+
+
+def test_absent_classes_beside_few_ignored_pixels_are_no_problem():
+    pixels = np.zeros(256, np.int64)
+    pixels[[0, 1, 255]] = 60, 35, 5
+    assert unused_class_problem(pixels, 3, 255) is None
+    pixels[255] = 50
+    assert "classes 2 occur in no mask, and 34% of the pixels are 255" in unused_class_problem(pixels, 3, 255).text
+    assert unused_class_problem(pixels, 3, 255, complete=False) is None
+    assert unused_class_problem(pixels, 2, 255) is None and unused_class_problem(pixels * 0, 3, 255) is None

@@ -2,9 +2,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from helpers import small_segmentation_recipes as segmentation
+from helpers import tiny_segmentation as tiny
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from mmseg.registry import DATASETS
 
 FOLDERS = dict(data_prefix=dict(img_path="i", seg_map_path="a"))
@@ -66,3 +71,34 @@ def test_every_recipe_reports_an_empty_dataset(path: Path, tmp_path: Path):
             pytest.raises(ValueError, match="must contain images"),
         ):
             DATASETS.build(dataset)
+
+
+@pytest.mark.parametrize("reduce_zero_label", [False, True])
+def test_classes_of_an_image_are_read_once_for_class_balanced_training(tmp_path, monkeypatch, reduce_zero_label):
+    tiny.write_data(tmp_path)
+    masks = sorted(tmp_path.glob("annotations/train/*.png"))
+    for index, path in enumerate(masks):
+        cv2.imwrite(str(path), np.array([[0, 1], [255, index]], np.uint8))
+    settings = Config.fromfile(tiny.write_config(tmp_path, reduce_zero_label)).train_dataloader.dataset
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        dataset = DATASETS.build(settings)
+        expected = [[0], [0], [0, 1], [0, 2]] if reduce_zero_label else [[0, 1], [0, 1], [0, 1, 2], [0, 1]]
+        assert [dataset.get_cat_ids(index) for index in range(4)] == expected
+        monkeypatch.setattr(dataset, "get_data_info", None)
+        assert [dataset.get_cat_ids(index) for index in range(4)] == expected
+
+
+def test_a_class_balanced_set_trains(tmp_path):
+    tiny.write_data(tmp_path)
+    labels = cv2.imread(str(tmp_path / "annotations/train/0.png"), cv2.IMREAD_UNCHANGED)
+    for index in (1, 2, 3):  # one image of four has the third class
+        cv2.imwrite(str(tmp_path / f"annotations/train/{index}.png"), labels.clip(0, 1))
+    cfg = Config.fromfile(tiny.write_config(tmp_path))
+    cfg.train_dataloader.dataset = dict(
+        type="ClassBalancedDataset", oversample_thr=1.0, dataset=cfg.train_dataloader.dataset
+    )
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / "run"), "class_balanced"
+    cfg.default_hooks = dict(check_annotations=dict(type="mmtl.CheckAnnotationsHook"))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert len(runner.train_dataloader.dataset) == 5

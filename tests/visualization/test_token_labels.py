@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from helpers.tiny_classifier import Images, classifier
 
-from mmtl.visualization.token_labels import class_attention, last_attention, predict_tokens
+from mmtl.visualization.token_labels import class_attention, draw_predictions, last_attention, predict_tokens
 
 
 def test_attention_is_the_one_that_the_layer_mixes_values_with():
@@ -41,3 +41,17 @@ def test_a_backbone_without_attention_is_drawn_without_it():
     model = classifier(backbone=backbone)
     assert last_attention(model.backbone) is None
     assert predict_tokens(model, Images(), None)[0].attention is None
+
+
+def test_images_of_several_sizes_and_without_label_are_drawn_together():
+    images = Images()
+    for index, hw in enumerate([(8, 24), (24, 16)]):
+        images[index] = dict(images[index], inputs=images[index]["inputs"].new_zeros(3, *hw))
+    del images[1]["data_samples"].gt_label
+    predictions = predict_tokens(classifier(), images, images.metainfo["classes"])
+    assert [p.image.shape[:2] for p in predictions] == [(8, 24), (24, 16), (16, 24), (16, 24), (16, 24)]
+    assert [p.top_class.shape for p in predictions] == [(2, 6), (6, 4), (4, 6), (4, 6), (4, 6)]
+    assert [p.title.split("\n")[0] for p in predictions] == ["0 kind 0", "no label", "2 kind 2", "3 kind 3", "4 kind 4"]
+    alone = predict_tokens(classifier(), images[2:3], images.metainfo["classes"])[0]
+    np.testing.assert_allclose(alone.probability, predictions[2].probability, rtol=1e-5)
+    assert draw_predictions(predictions, images.metainfo["classes"]).std() > 10

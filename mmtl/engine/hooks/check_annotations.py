@@ -24,9 +24,9 @@ from mmtl.datasets.annotation_rules import (
     unused_class_problem,
 )
 from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
-from mmtl.engine.hooks.check_classes import check_segmentation_classes
+from mmtl.engine.hooks.check_classes import check_head, check_segmentation_classes, heads_of
 from mmtl.registry import HOOKS
-from mmtl.utils.model_parts import decode_head_of
+from mmtl.utils.model_parts import decode_head_of, unwrap_model
 from mmtl.utils.read_image import UPRIGHT, orientation_of
 
 MAX_MASKS = 50  # read before training, in a second or so
@@ -49,6 +49,13 @@ class CheckAnnotationsHook(Hook):
         if is_main_process():
             for dataset in leaf_datasets(runner.train_dataloader.dataset):
                 warn_of_masks(dataset, decode_head_of(runner.model))
+
+    def before_test(self, runner: Runner) -> None:
+        """Compare the class count of the tested head with that of the test set."""
+        for dataset in leaf_datasets(runner.test_dataloader.dataset):
+            for name, head in heads_of(unwrap_model(runner.model)).items():
+                if name.startswith("decode_head"):
+                    check_head(name, head, "the test set", dataset)
 
     def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
         """Check files while the pipeline loads them: after a crop the sizes are equal."""

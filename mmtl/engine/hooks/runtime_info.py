@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmtl.registry import HOOKS
+from mmtl.utils.config_file import warn_of_changes_without_effect
 
 MAX_PENDING = 1000  # fetch after this many iterations even if nobody reads, to bound memory
 
@@ -75,8 +76,13 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
 
     mmengine's hook calls ``.item()`` on every logged value in every iteration. This one keeps the values on the
     device until a hook reads them, such as LoggerHook once per logging interval or CheckpointHook, and then fetches
-    those of all iterations at once. The logged numbers are the same.
+    those of all iterations at once. The logged numbers are the same. Command-line options without effect are reported.
     """
+
+    def before_run(self, runner: Runner) -> None:
+        """Warn of options that change nothing."""
+        super().before_run(runner)
+        warn_of_changes_without_effect(runner.cfg)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None

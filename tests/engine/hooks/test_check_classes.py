@@ -185,3 +185,20 @@ def test_binary_segmentation_trains_validates_draws_and_exports_in_every_form(co
     assert (segmented, failures) == (3, {})
     rows = (tmp_path / "out/areas.csv").read_text().splitlines()
     assert {len(row.split(",")) for row in rows} == {3 + 2}  # two areas, of one class that and the background
+
+
+def test_a_test_set_of_another_class_count_is_refused(config):
+    config.model.decode_head.num_classes = 5
+    with pytest.raises(ValueError, match="decode_head.num_classes must be 3, the number of classes of the test set"):
+        Runner.from_cfg(config).test()
+
+
+def test_one_output_channel_under_a_softmax_is_a_warning(config, tmp_path):
+    rewrite_masks(tmp_path, lambda m: m.clip(0, 0))
+    config.model.decode_head.update(num_classes=1, out_channels=1, threshold=0.5)
+    for loader in (config.train_dataloader, config.val_dataloader):
+        loader.dataset.metainfo = dict(classes=("ground",), palette=[[0, 0, 0]])
+    runner, lines = Runner.from_cfg(config), []
+    runner.logger.handle = lambda record: lines.append(record.getMessage())
+    runner.train()
+    assert any("model.decode_head has one output channel, for which a softmax is constant" in line for line in lines)
