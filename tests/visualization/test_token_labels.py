@@ -51,7 +51,8 @@ def test_images_of_several_sizes_and_without_label_are_drawn_together():
     predictions = predict_tokens(classifier(), images, images.metainfo["classes"])
     assert [p.image.shape[:2] for p in predictions] == [(8, 24), (24, 16), (16, 24), (16, 24), (16, 24)]
     assert [p.top_class.shape for p in predictions] == [(2, 6), (6, 4), (4, 6), (4, 6), (4, 6)]
-    assert [p.title.split("\n")[0] for p in predictions] == ["0 kind 0", "no label", "2 kind 2", "3 kind 3", "4 kind 4"]
+    truths = [prediction.title.split("\n")[0] for prediction in predictions]
+    assert truths == ["0 kind 0", "no label", "2 kind 2", "3 kind 3", "4 kind 4"]
     alone = predict_tokens(classifier(), images[2:3], images.metainfo["classes"])[0]
     np.testing.assert_allclose(alone.probability, predictions[2].probability, rtol=1e-5)
     assert draw_predictions(predictions, images.metainfo["classes"]).std() > 10
