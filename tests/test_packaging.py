@@ -38,7 +38,9 @@ def test_mim_run_finds_every_tool(wheel_names: list[str]) -> None:
 
 def test_mim_train_finds_every_config_by_name(wheel_names: list[str]) -> None:
     folder = wheel_names[0].split("/")[0]
-    expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/*/*.py") if "_base_" not in path.parts}
+    expected = {
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/*/*.py") if "_base_" not in path.parts
+    }
     assert {f"{folder}/.mim/{name}" for name in expected} <= set(wheel_names)
 
 

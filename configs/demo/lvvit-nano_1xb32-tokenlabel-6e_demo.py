@@ -17,12 +17,7 @@ score_maps = "work_dirs/demo/score_maps"
 steps = _base_.train_steps
 train_steps = dict(
     load_image=steps.load_image,
-    load_score_map=dict(
-        type="mmtl.LoadScoreMap",
-        store=score_maps,
-        image_root=f"{_base_.data_root}/train",
-        num_classes=_base_.num_classes,
-    ),
+    load_score_map=dict(type="mmtl.LoadScoreMap", store=score_maps, num_classes=_base_.num_classes),
     crop=dict(steps.crop, type="mmtl.RandomResizedCrop"),
     flip=dict(steps.flip, type="mmtl.RandomFlip"),
     pack=dict(type="mmtl.PackTokenLabelInputs"),

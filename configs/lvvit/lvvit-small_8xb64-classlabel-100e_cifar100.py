@@ -21,7 +21,7 @@ data_root = "data/cifar100"
 model = dict(head=dict(num_classes=100, beta=0.0))
 
 train_steps = _base_.train_steps
-train_steps.load_score_map.update(store=None, image_root=f"{data_root}/train", num_classes=None)
+train_steps.load_score_map.update(store=None, num_classes=None)
 train_pipeline = list(train_steps.values())
 folders = dict(_delete_=True, type="CustomDataset", data_root=data_root)
 train_dataloader = dict(

@@ -15,3 +15,11 @@ _base_ = [
     "../_base_/schedules/segment_bs16_adamw_160k.py",
     "../_base_/segment_runtime.py",
 ]
+
+# The crop size of the dataset's pipeline, of which the model's sizes follow; windows overlap by a third.
+crop_size = _base_.crop_size
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(img_size=crop_size),
+    test_cfg=dict(crop_size=crop_size, stride=tuple(round(side * 2 / 3) for side in crop_size)),
+)

@@ -15,11 +15,12 @@ _base_ = [
 ]
 default_hooks = dict(checkpoint=dict(interval=8000))
 
+# The crop size of the dataset's pipeline, of which the model's sizes follow; windows overlap by a third.
 crop_size = _base_.crop_size
 model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(img_size=crop_size),
     decode_head=dict(num_classes=19),
     auxiliary_head=dict(num_classes=19),
-    test_cfg=dict(crop_size=crop_size, stride=(341, 683)),  # two thirds, as on ADE20K
+    test_cfg=dict(crop_size=crop_size, stride=tuple(round(side * 2 / 3) for side in crop_size)),
 )

@@ -14,7 +14,7 @@ _base_ = [
 work_dir = "work_dirs/cifar10/token_labels"
 score_maps = "work_dirs/cifar10/score_maps"
 
-load_score_map = dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{_base_.data_root}/train")
+load_score_map = dict(type="mmtl.LoadScoreMap", store=score_maps)
 train_steps = dict(
     load_image=_base_.train_steps.load_image,
     load_score_map=dict(load_score_map, num_classes=_base_.num_classes),

@@ -25,6 +25,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "default_hooks.compile.type": "compile=True compiles the model and not the training step",
         "default_hooks.runtime_info.type": "logged values are fetched once per logging interval",
         "default_hooks.checkpoint.save_best": "the best checkpoint is kept beside the last two",
+        "*_dataloader.persistent_workers": "set by CheckSettingsHook, so that num_workers=0 works",
         "default_hooks.check_settings.type": "settings that contradict each other are named at the start",
         "default_hooks.finite_loss.type": "a loss that is NaN stops the run",
         "log_processor.*": "means and rates are over a logging interval",
@@ -62,6 +63,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "train_dataloader.dataset.pipeline.*.on_device": "as on ImageNet",
     },
     "configs/*-*label-*e_*": {
+        "train_dataloader.dataset.pipeline.1.image_root": "found from the images, so data_root can be changed alone",
         "train_dataloader.collate_fn.*": "workers send a batch as a flat dict of tensors",
     },
     "configs/*/lvvit-*_*_*xb*-*x*": {
@@ -76,6 +78,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "default_hooks.checkpoint.interval": "at most a tenth of the run",
     },
     "configs/*/lvvit-[sml]*0k_*": {
+        "model.backbone.img_size*": "a pair, as crop_size",
         "param_scheduler.1.begin": "released: the linear decay starts with the run and is multiplied by the warm-up",
     },
     "configs/*/lvvit-nano_upernet_*": {

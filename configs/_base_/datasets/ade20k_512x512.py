@@ -33,7 +33,7 @@ tta_views = dict(
 train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.values())
 tta_pipeline = [dict(type="LoadImageFromFile"), dict(type="TestTimeAug", transforms=list(tta_views.values()))]
 
-loader = dict(num_workers=4, persistent_workers=True)
+loader = dict(num_workers=4)
 train_dataloader = dict(
     loader,
     batch_size=2,

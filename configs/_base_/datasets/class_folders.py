@@ -5,7 +5,7 @@ train_steps = dict(
     flip=dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     pack=dict(type="PackInputs"),
 )
-loader = dict(num_workers=1, persistent_workers=True)
+loader = dict(num_workers=1)
 train_dataloader = dict(
     loader,
     sampler=dict(type="DefaultSampler", shuffle=True),

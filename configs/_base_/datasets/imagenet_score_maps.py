@@ -11,7 +11,7 @@ bgr_mean, bgr_std = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 # preprocessor.
 train_steps = dict(
     load_image=dict(type="mmtl.LoadImageFromFile"),  # unreadable="skip" leaves out images that cannot be decoded
-    load_score_map=dict(type="mmtl.LoadScoreMap", store=score_maps, image_root=f"{data_root}/train", num_classes=1000),
+    load_score_map=dict(type="mmtl.LoadScoreMap", store=score_maps, num_classes=1000),
     crop=dict(type="mmtl.RandomResizedCrop", scale=img_size, backend="torch", interpolation="random"),
     flip=dict(type="mmtl.RandomFlip", prob=0.5, direction="horizontal", on_device=True),
     rand_augment=dict(
@@ -45,7 +45,7 @@ test_steps = dict(
 )
 train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.values())
 
-loader = dict(batch_size=128, num_workers=8, persistent_workers=True)
+loader = dict(batch_size=128, num_workers=8)
 train_dataloader = dict(
     loader,
     drop_last=True,  # as released: no step of fewer images at the full learning rate

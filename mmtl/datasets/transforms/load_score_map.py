@@ -35,7 +35,8 @@ class LoadScoreMap(BaseTransform):
         store: folder of a score map store, a list of folders that are read as one, or any mapping from key to
             :class:`mmtl.score_maps.ScoreMap`. None leaves every sample as it is, so that one pipeline serves
             training with and without score maps.
-        image_root: folder that keys are relative to: the one given to ``make_score_maps``.
+        image_root: folder that keys are relative to: the one given to ``make_score_maps``. None finds it from the
+            first image with a map: it is the folder above the image below which the store knows the image.
         missing: 'error' raises for an image without a score map, 'label_only' trains it on its class label only.
         num_classes: if given, a store with another number of classes is refused.
 
@@ -49,7 +50,7 @@ class LoadScoreMap(BaseTransform):
     def __init__(
         self,
         store: str | Sequence[str] | Mapping[str, ScoreMap] | None,
-        image_root: str,
+        image_root: str | None = None,
         missing: str = "error",
         num_classes: int | None = None,
     ) -> None:
@@ -100,9 +101,21 @@ class LoadScoreMap(BaseTransform):
     def has_map(self, img_path: str) -> bool:
         """Return whether the store has a map of an image; False if it is not below ``image_root``."""
         try:
-            return score_map_key(img_path, self.image_root) in self._maps()
+            return self._key(img_path) in self._maps()
         except ValueError:
             return False
+
+    def _key(self, img_path: str) -> str:
+        """Return an image's key; without an ``image_root`` the longest end of its path that is a key sets it."""
+        if self.image_root is not None:
+            return score_map_key(img_path, self.image_root)
+        folders = os.path.abspath(os.path.expanduser(img_path)).split(os.sep)
+        for depth in range(1, len(folders)):
+            key = "/".join(folders[depth:])
+            if key in self._maps():
+                self.image_root = os.sep.join(folders[:depth]) or os.sep
+                return key
+        return img_path
 
     def _maps(self) -> Mapping[str, ScoreMap]:
         if self._opened is None:

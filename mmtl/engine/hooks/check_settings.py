@@ -34,6 +34,9 @@ class CheckSettingsHook(Hook):
     of the run, a learning rate for another batch, different crop sizes, a ``data_root`` that nothing uses, validation
     images that are left out, checkpoints that are saved only at the end.
 
+    Workers of data loaders are kept between epochs if ``persistent_workers`` is not set: set in a recipe, it would
+    make ``num_workers=0`` an error.
+
     With both ``auto_scale_lr`` and ``accumulative_counts``, the rate is scaled to the images of an optimizer step.
     """
 
@@ -51,6 +54,7 @@ class CheckSettingsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the settings of a training run."""
+        keep_workers(runner.train_dataloader, runner.cfg.get("train_dataloader"))
         loader, by_epoch = runner.train_dataloader, isinstance(runner.train_loop, EpochBasedTrainLoop)
         if by_epoch:
             check_sampler(loader, "train_dataloader", "train_cfg.type=EpochBasedTrainLoop")
@@ -74,6 +78,7 @@ class CheckSettingsHook(Hook):
 
     def _check_validation(self, runner: Runner) -> list[str]:
         """Raise the errors of the first validation, from one image, and return warnings."""
+        keep_workers(runner.val_dataloader, runner.cfg.get("val_dataloader"))
         check_sampler(runner.val_dataloader, "val_dataloader", "a validation")
         check_topk(runner.val_evaluator.metrics, getattr(head_of(runner.model), "num_classes", None))
         found = evaluate_first_image(runner)
@@ -82,6 +87,12 @@ class CheckSettingsHook(Hook):
         if runner.val_dataloader.drop_last and len(runner.val_dataloader.dataset) % runner.val_dataloader.batch_size:
             return ["val_dataloader.drop_last=True leaves images out of the validation. Set it to False."]
         return []
+
+
+def keep_workers(loader: DataLoader, cfg: dict | None) -> None:
+    """Keep the workers of a data loader between epochs unless its config sets ``persistent_workers``."""
+    if cfg is not None and "persistent_workers" not in cfg and loader.num_workers:
+        loader.__dict__["persistent_workers"] = True  # a DataLoader refuses the assignment, but reads it at each epoch
 
 
 def check_sampler(loader: DataLoader, name: str, loop: str) -> None:

@@ -6,7 +6,7 @@ from helpers.ramp_samples import cell_score_map
 from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import DataLoader
 
-from mmtl.datasets.transforms.load_score_map import score_map_key
+from mmtl.datasets.transforms.load_score_map import LoadScoreMap, score_map_key
 from mmtl.score_maps import ScoreMapWriter
 
 MAPS = {"a/b.png": cell_score_map((3, 4))}
@@ -130,3 +130,20 @@ class MappedSamples(list):
 
     def __getitem__(self, index):
         return self.transform(dict(super().__getitem__(index)))
+
+
+def test_without_a_root_the_keys_follow_the_folder_of_the_images():
+    maps = {"cat/0.png": "map of cat/0.png", "dog/1.png": "map of dog/1.png"}
+    for root in ("/data/one/train", "two"):
+        load = LoadScoreMap(maps)
+        assert load.transform(dict(img_path=f"{root}/cat/0.png"))["score_map"] == "map of cat/0.png"
+        assert load.has_map(f"{root}/dog/1.png") and not load.has_map(f"{root}/dog/2.png")
+        assert not load.has_map("/elsewhere/dog/1.png")  # the root is that of the first image
+        with pytest.raises(ValueError, match="dog/2.png: .* has no map"):
+            load.transform(dict(img_path=f"{root}/dog/2.png"))
+
+
+def test_without_a_root_the_longest_key_counts_and_an_image_without_a_map_sets_none():
+    load = LoadScoreMap({"0.png": "short", "cat/0.png": "long"})
+    assert not load.has_map("images/other.png") and load.image_root is None
+    assert load.transform(dict(img_path="images/cat/0.png"))["score_map"] == "long"

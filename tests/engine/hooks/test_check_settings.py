@@ -208,3 +208,37 @@ def test_what_fails_in_the_first_validation_fails_at_the_start(segmentation, tmp
         Runner.from_cfg(segmentation).train()
     log = log_of(tmp_path / "run")
     assert "The first validation would fail" in log and "Iter(train)" not in log
+
+
+@pytest.mark.parametrize(("workers", "chosen", "kept"), [(0, None, False), (1, None, True), (1, False, False)])
+def test_any_number_of_workers_trains_and_workers_are_kept_unless_chosen(segmentation, workers, chosen, kept):
+    recipe = Config.fromfile(ROOT / "configs/lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py")
+    for name in ("train_dataloader", "val_dataloader"):
+        loader = {key: value for key, value in recipe[name].items() if key not in ("batch_size", "dataset", "sampler")}
+        segmentation[name].update(
+            loader, num_workers=workers, **({} if chosen is None else dict(persistent_workers=chosen))
+        )
+    runner = Runner.from_cfg(segmentation)
+    runner.train()
+    assert runner.iter == 2
+    assert all(loader.persistent_workers == kept for loader in (runner.train_dataloader, runner.val_dataloader))
+
+
+def test_every_recipe_runs_without_workers():
+    paths = [path for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts]
+    for cfg in map(Config.fromfile, paths):
+        assert not any(cfg[f"{name}_dataloader"].get("persistent_workers") for name in ("train", "val", "test"))
+
+
+def test_the_crop_sizes_of_every_recipe_follow_from_one():
+    for path in (ROOT / "configs/lvvit").glob("*_upernet_8xb2-*[!d].py"):
+        cfg = Config.fromfile(path)
+        pipelines = [
+            part.pipeline for part in cfg.train_dataloader.dataset.get("datasets", [cfg.train_dataloader.dataset])
+        ]
+        crops = {tuple(step.crop_size) for pipeline in pipelines for step in pipeline if "crop_size" in step}
+        model = cfg.model
+        sizes = [cfg.crop_size, model.data_preprocessor.size, model.test_cfg.crop_size]
+        if "released" not in path.name:  # whose position embedding has another size
+            sizes.append(model.backbone.img_size)
+        assert crops == set(map(tuple, sizes)), path.name

@@ -1,18 +1,15 @@
-# UperNet on LV-ViT-S with the released side layers, ADE20K's 150 classes and crops of 512 x 512. Every segmentation
-# recipe states its difference from this one.
+# UperNet on LV-ViT-S with the released side layers and ADE20K's 150 classes; a recipe adds what follows from the crop
+# size.
 #
 # Source: released segmentation config; blocks and channels as there, LayerNorm eps 1e-6. Its drop path rate is applied
 # as drop path here, its code uses it as dropout.
 _base_ = "../upernet.py"
-crop_hw = (512, 512)
 norm_cfg = dict(type="SyncBN")
 head = dict(_base_.head, num_classes=150)
 
 model = dict(
-    data_preprocessor=dict(size=crop_hw),
     backbone=dict(
         arch="small",
-        img_size=512,
         out_indices=(6, 9, 12, 15),
         drop_path_rate=0.1,
         norm_cfg=dict(type="LN", eps=1e-6),
@@ -32,5 +29,5 @@ model = dict(
     ),
     # Sliding window; the full image with --cfg-options model.test_cfg.mode=whole. What the backbone sees is padded to
     # multiples of size_divisor (full patches), and the logits are cropped back.
-    test_cfg=dict(mode="slide", crop_size=crop_hw, stride=(341, 341), size_divisor=16),
+    test_cfg=dict(mode="slide", size_divisor=16),
 )
