@@ -67,6 +67,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "train_dataloader.collate_fn.*": "workers send a batch as a flat dict of tensors",
     },
     "configs/*/lvvit-*_*_*xb*-*x*": {
+        "train_dataloader.dataset*pipeline.0.type": "truncated images are refused",
         "model.type": "as released, windows are those of the unpadded image",
         "model.data_preprocessor.test_cfg.size_divisor": "moved to model.test_cfg",
         "model.test_cfg.size_divisor": "pads only what the backbone would not split into full patches",

@@ -5,7 +5,7 @@ crop_size = (512, 512)
 scale = (2048, 512)
 
 train_steps = dict(
-    load_image=dict(type="LoadImageFromFile"),
+    load_image=dict(type="mmtl.LoadImageFromFile"),  # refuses truncated images
     load_annotations=dict(type="LoadAnnotations"),
     resize=dict(type="RandomResize", scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     crop=dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
