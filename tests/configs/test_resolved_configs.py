@@ -41,6 +41,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/*in1k*": {
         "train_dataloader.dataset.pipeline.2.backend": "resize in uint8 by PyTorch, five times as fast",
         "train_dataloader.dataset.pipeline.*.on_device": "flip, RandAugment and erasing run on the device",
+        "train_dataloader.dataset.pipeline.*.data_sample": "arrays are collated without a DataSample for each image",
     },
     "configs/*-*label-*300e_in1k*": {
         "train_dataloader.drop_last": "released: no last step of fewer images",
@@ -61,6 +62,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "custom_hooks*": "released fine-tuning trains and validates the weights themselves, without an average",
         "train_dataloader.dataset.pipeline.2.backend": "as on ImageNet",
         "train_dataloader.dataset.pipeline.*.on_device": "as on ImageNet",
+        "train_dataloader.dataset.pipeline.*.data_sample": "as on ImageNet",
     },
     "configs/*-*label-*e_*": {
         "train_dataloader.dataset.pipeline.1.image_root": "found from the images, so data_root can be changed alone",

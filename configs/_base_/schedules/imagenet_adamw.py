@@ -1,5 +1,5 @@
-# The released AdamW settings, and the weight average of the pretraining (`ema`, which a schedule may add); a schedule adds
-# the learning rate and the length.
+# The released AdamW settings, and the weight average of the pretraining (`ema`, which a schedule may add). A schedule
+# adds the learning rate and the length.
 _base_ = "adamw_by_epoch.py"
 optim_wrapper = dict(type="OptimWrapper", paramwise_cfg=dict(flat_decay_mult=0.0))
 # The released decay of 0.99992 belongs to `base_steps`; a run of another length averages over the same share of its
