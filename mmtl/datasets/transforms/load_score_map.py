@@ -71,7 +71,7 @@ class LoadScoreMap(BaseTransform):
                 "LoadScoreMap needs the key 'img_path' to find a score map, and this sample has none. Use a dataset "
                 "of image files, such as mmpretrain's CustomDataset or ImageNet."
             )
-        key = score_map_key(results["img_path"], self.image_root)
+        key = self._key(results["img_path"])
         try:
             maps = self._maps()
             results["score_map"] = maps[key]
