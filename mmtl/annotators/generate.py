@@ -18,6 +18,7 @@ from mmtl.annotators.images import ResizedImages, collate
 from mmtl.score_maps.layout import RecordLayout
 from mmtl.score_maps.shard import ShardWriter, shard_name
 from mmtl.utils.image_files import files_sha256
+from mmtl.utils.processes import silence_worker
 
 QUEUED_BATCHES = 4
 TARGET_UNITS = 64
@@ -114,6 +115,7 @@ def run_job(job: Job, units: Iterable[int], count_undecodable: Callable[[int], i
         batch_sampler=_batches(job, units),
         num_workers=job.options.workers,
         collate_fn=collate,
+        worker_init_fn=silence_worker,
         pin_memory=torch.cuda.is_available(),
     )
     units_writer = _UnitsWriter(job, count_undecodable)

@@ -28,7 +28,7 @@ def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: in
         return _start_processes(processes or max(1, torch.cuda.device_count()))
     queue = join_queue(launcher)
     started_here = os.environ.pop(STARTED_HERE, None)
-    if started_here:
+    if started_here:  # Ctrl-C reaches the launcher, which ends the ranks by SIGTERM
         end_with_parent()
     try:
         work(queue)

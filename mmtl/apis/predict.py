@@ -21,6 +21,7 @@ from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
 from mmtl.utils.config_file import read_config
 from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import read_image
 from mmtl.utils.text import csv_cell
 
@@ -126,7 +127,8 @@ def classify(
 ) -> Iterator[tuple[str, Tensor | None]]:
     """Yield each image's key and class probabilities [K], None if it cannot be decoded, under a progress bar."""
     collate = partial(load_batch, root, inferencer.pipeline)  # runs in the workers
-    loader = DataLoader(keys, batch_size=batch_size, num_workers=workers, collate_fn=collate)
+    options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)
+    loader = DataLoader(keys, batch_size=batch_size, **options)
     columns = (BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(keys))

@@ -1,5 +1,6 @@
 """Station 3: one batch on the device, with token targets read from the score maps and mixed with the images."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -75,7 +76,8 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         self.target_cfg = dict(
             num_classes=num_classes, tail=tail, outside=outside, smoothing=smoothing, check_values=False
         )
-        self.token_augments = RandomBatchAugment(**batch_augments) if batch_augments else None
+        # MMPretrain appends to the list of probabilities, which belongs to the config: a second model would fail.
+        self.token_augments = RandomBatchAugment(**copy.deepcopy(batch_augments)) if batch_augments else None
 
     @torch.compiler.disable  # NumPy's draws and affines on the host: a compiled training step starts after it
     def forward(self, data: dict, training: bool = False) -> dict:

@@ -78,9 +78,11 @@ def class_folders(keys: Sequence[str]) -> list[str]:
 def check_key(key: str) -> None:
     """Raise a ValueError if a key cannot be stored: the file name is not UTF-8, or too long."""
     try:
-        size = len(key.encode())
+        size, is_utf8 = len(key.encode()), key.encode() == os.fsencode(key)
     except UnicodeEncodeError:
-        raise ValueError(f"{key!r}: the file name must be valid UTF-8. Rename the file.") from None
+        is_utf8 = False
+    if not is_utf8:  # also: the locale decodes names otherwise, so that the key would not be that of other computers
+        raise ValueError(f"{key!r}: the file name must be valid UTF-8. Rename the file, or set PYTHONUTF8=1.")
     if size > MAX_KEY_BYTES:
         raise ValueError(f"{key[:60]!r}...: a key must have at most {MAX_KEY_BYTES} bytes, got {size}.")
 

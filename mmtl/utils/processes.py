@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from typing import NoReturn
@@ -25,8 +26,20 @@ def _raise(*_: object) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """End this process soon after its parent, even if the parent is killed; initializer of process pools."""
+    """End this process soon after its parent, even if the parent is killed; initializer of process pools.
+
+    The parent reacts to Ctrl-C, which reaches both.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def silence_worker(_: int) -> None:
+    """Let a data-loader worker print nothing, as an initializer of workers: its errors are raised in the main process.
+
+    What remains are those of a helper thread when the main process is stopped.
+    """
+    sys.excepthook = lambda *_: None
 
 
 def _watch(parent: int) -> None:

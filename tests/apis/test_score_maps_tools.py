@@ -2,8 +2,10 @@
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from unittest.mock import patch
 
 import cv2
@@ -237,3 +239,38 @@ def test_a_store_of_another_annotator_is_detected(place, run):
     three = ("--against", place / "three.py", "random", "--images", place / "images")
     code, out, error = run("score_maps", "verify", place / "store", *three)
     assert code == 1 and "The weights differ from those" in out and "another annotator" in error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sends signals")
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_annotation_ends_with_one_line_and_leaves_nothing_unfinished(place, kind, code):
+    """Guards: SIGTERM left temporary files, and Ctrl-C exit codes and tracebacks of its own."""
+    for number in range(6, 900):
+        os.link(place / "images" / "ant" / "0.png", place / "images" / "ant" / f"{number}.png")
+    arguments = make(place, "--workers", 1, "--batch-size", 1, "--shard-images", 100)
+    command = [sys.executable, TOOLS / "make_score_maps.py", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, env=environment,
+                               stdout=subprocess.DEVNULL)  # fmt: skip
+    while process.poll() is None and not list((place / "store").glob("shard-*.bin")):
+        time.sleep(0.05)
+    process.send_signal(kind)
+    _, error = process.communicate(timeout=60)
+    lines = [line for line in error.splitlines() if "Warning" not in line and "warn" not in line]
+    assert process.returncode == code, error
+    assert lines[-1].startswith("make_score_maps: stopped") and "Traceback" not in error
+    assert all(path.suffix == ".bin" for path in (place / "store").iterdir())
+
+
+@pytest.mark.parametrize("options", [("--device", "cuda:77"), ("--device", "nonsense")])
+def test_a_device_that_does_not_exist_is_one_line(place, run, options):
+    code, _, error = run("make_score_maps", *make(place, *options))
+    assert code == 1 and error.splitlines()[-1].startswith("make_score_maps: ") and "Traceback" not in error
+
+
+def test_converting_a_file_onto_itself_needs_force(place, run):
+    torch.save({"state_dict": {}}, place / "w.pth")
+    before = (place / "w.pth").read_bytes()
+    code, _, error = run("convert_checkpoint", place / "w.pth", place / "w.pth")
+    assert code == 1 and "is an input and would be replaced" in error
+    assert (place / "w.pth").read_bytes() == before

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mmtl.utils.image_files import files_under, list_images
+from mmtl.utils.image_files import check_key, files_under, list_images
 
 
 def test_loops_of_links_and_special_files_are_left_out(tmp_path):
@@ -27,3 +27,12 @@ def test_an_excluded_folder_is_not_an_image_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="out contains no image"):
         list_images(tmp_path)
     assert list_images(tmp_path, excluded=tmp_path / "out" / "deeper") == ["a/1.png"]
+
+
+@pytest.mark.parametrize("name", ["é.png", "日.png"])
+def test_names_that_the_locale_decodes_otherwise_are_refused(tmp_path, monkeypatch, name):
+    """Guards: under a Latin-1 locale, names that are not UTF-8 were keys, and others were different keys."""
+    check_key(name)
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1", "surrogateescape"))
+    with pytest.raises(ValueError, match="must be valid UTF-8"):
+        check_key(name)
