@@ -1,6 +1,8 @@
 import cv2
 import numpy as np
 import pytest
+from helpers.paths import ROOT
+from helpers.synthetic_data import write_classification_data
 from matplotlib.figure import Figure
 
 from mmtl.apis.browse_samples import browse_samples
@@ -140,3 +142,13 @@ def test_images_augmented_on_the_device_are_drawn_as_training_sees_them(root, tm
     for in_worker, on_device in zip(*drawn, strict=True):
         np.testing.assert_array_equal(in_worker.image, on_device.image)
         np.testing.assert_array_equal(in_worker.tokens.top_class, on_device.tokens.top_class)
+
+
+def test_a_recipe_draws_from_another_data_root_with_its_score_maps(tmp_path):
+    write_classification_data(tmp_path)
+    options = {
+        "train_dataloader.dataset.data_root": str(tmp_path / "images"),
+        "train_dataloader.dataset.pipeline.1.store": str(tmp_path / "score_maps"),
+    }
+    recipe = ROOT / "configs/own_data/lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"
+    assert browse_samples(recipe, tmp_path / "figure.png", 4, cfg_options=options) == 4
