@@ -24,6 +24,7 @@ from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.model_parts import decode_head_of
 from mmtl.utils.read_image import read_image
 from mmtl.utils.text import csv_cell, printable
+from mmtl.utils.type_name import type_name
 from mmtl.visualization.colors import class_palette
 from mmtl.visualization.overlay import draw_overlay
 
@@ -132,6 +133,9 @@ def load_model(
         raise ValueError(
             f"{config} has no model with a decode_head, or no test_dataloader. Give a segmentation config."
         )
+    for step in cfg.test_dataloader.dataset.get("pipeline", ()):
+        if (name := type_name(step["type"])) in ("LoadImageFromFile", "LoadAnnotations"):
+            step["type"] = name  # the inferencer replaces the one and drops the other by these names
     contents = {} if checkpoint == RANDOM_WEIGHTS else read_checkpoint(Path(checkpoint))
     torch.manual_seed(0)  # random weights are the same in every run
     with warnings.catch_warnings():

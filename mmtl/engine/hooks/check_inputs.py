@@ -15,7 +15,7 @@ from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders, transf
 from mmtl.datasets.transforms import LoadScoreMap, PackTokenLabelInputs
 from mmtl.datasets.transforms.untracked import untracked
 from mmtl.datasets.transforms.view import REMEDY
-from mmtl.engine.hooks.check_classes import check_no_hidden_class, check_same_classes, check_single_labels, classes_of
+from mmtl.engine.hooks.check_classes import check_no_hidden_files, check_same_classes, check_single_labels, classes_of
 from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import dataset_meta, shorten
@@ -44,7 +44,7 @@ class CheckInputsHook(Hook):
         num_classes = getattr(head, "num_classes", None)
         train_classes = classes_of(next(leaf_datasets(runner.train_dataloader.dataset)))
         for dataset in leaf_datasets(runner.train_dataloader.dataset):
-            check_no_hidden_class(dataset)
+            check_no_hidden_files(dataset)
             if isinstance(head, TokenLabelHead):
                 check_single_labels(dataset)
             check_annotations(dataset, num_classes)
@@ -52,6 +52,7 @@ class CheckInputsHook(Hook):
             check_device_steps(dataset, runner.model)
             if num_classes is not None:
                 check_class_counts(dataset, head)
+        check_counts(runner.train_dataloader, runner.model, num_classes)
         if runner.val_loop:
             check_held_out(runner.val_dataloader, num_classes, "the training set", train_classes)
 
@@ -63,6 +64,20 @@ class CheckInputsHook(Hook):
         """Check the test set as the validation set is checked before training."""
         num_classes = getattr(head_of(runner.model), "num_classes", None)
         check_held_out(runner.test_dataloader, num_classes, "the checkpoint", self.checkpoint_classes)
+
+
+def check_counts(loader: DataLoader, model: nn.Module, num_classes: int | None) -> None:
+    """Compare the class counts of data preprocessor and collate function with the head's."""
+    preprocessor = getattr(unwrap_model(model), "data_preprocessor", None)
+    if num_classes is None or not isinstance(preprocessor, TokenLabelDataPreprocessor):
+        return
+    collated = getattr(loader.collate_fn, "keywords", {}).get("num_classes")
+    counts = {"model.data_preprocessor": preprocessor.num_classes, "train_dataloader.collate_fn": collated}
+    for name, count in counts.items():
+        if count not in (None, num_classes):
+            raise ValueError(
+                f"{name}.num_classes must be {num_classes}, as model.head.num_classes, got {count}. Set both."
+            )
 
 
 def check_batch(loader: DataLoader, world_size: int) -> None:
@@ -84,7 +99,7 @@ def check_held_out(loader: DataLoader, num_classes: int | None, source: str = ""
     ``classes`` are those that the model learns or has learned, from ``source``.
     """
     for dataset in leaf_datasets(loader.dataset):
-        check_no_hidden_class(dataset)
+        check_no_hidden_files(dataset)
         check_same_classes({source: classes, "the validation or test set": classes_of(dataset)})
         check_annotations(dataset, num_classes)
         check_device_steps(dataset, model=None)

@@ -1,5 +1,7 @@
 """Class tables are compared once at the start; what would shift labels or count wrong cells stops the run."""
 
+import functools
+
 import cv2
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from test_check_inputs import run_of
 from mmtl.apis.export_onnx import build_model
 from mmtl.apis.segment import segment
 from mmtl.engine.hooks.check_classes import check_same_classes
-from mmtl.models import TokenLabelHead
+from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead, collate_training_batch
 
 
 @pytest.fixture
@@ -64,6 +66,18 @@ def test_a_hidden_folder_is_no_class(tmp_path, split):
     sets = {name: folders(tmp_path / name, *classes) for name, classes in names.items()}
     with pytest.raises(ValueError, match=f"{split}/?: the hidden folder .ipynb_checkpoints counts as a class"):
         check(*sets.values(), num_classes=4)
+
+
+def test_images_in_hidden_folders_are_refused_as_they_have_no_score_maps(tmp_path):
+    (tmp_path / ".data/cat/.ipynb_checkpoints").mkdir(parents=True)  # a hidden root itself may be meant
+    cv2.imwrite(str(tmp_path / ".data/cat/.ipynb_checkpoints/0.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / ".data/dog").mkdir()
+    cv2.imwrite(str(tmp_path / ".data/dog/0.png"), np.zeros((4, 4, 3), np.uint8))
+    dataset = dict(type="CustomDataset", data_root=str(tmp_path / ".data"), pipeline=[])
+    with pytest.raises(ValueError, match=r"cat/.ipynb_checkpoints/0.png: a file in a hidden folder"):
+        check(DATASETS.build(dataset), num_classes=2)
+    (tmp_path / ".data/cat/.ipynb_checkpoints/0.png").rename(tmp_path / ".data/cat/0.png")
+    check(DATASETS.build(dataset), num_classes=2)
 
 
 def test_a_head_of_more_classes_than_the_dataset_is_a_warning_with_both_counts(tmp_path, warnings):
@@ -202,3 +216,15 @@ def test_one_output_channel_under_a_softmax_is_a_warning(config, tmp_path):
     runner.logger.handle = lambda record: lines.append(record.getMessage())
     runner.train()
     assert any("model.decode_head has one output channel, for which a softmax is constant" in line for line in lines)
+
+
+def test_other_class_counts_of_data_preprocessor_or_collate_function_are_refused_by_name(tmp_path):
+    run = run_of(folders(tmp_path, "cat", "dog"), 2, 1)
+    run.model.data_preprocessor = TokenLabelDataPreprocessor(num_classes=3)
+    hook = HOOKS.build(dict(type="mmtl.CheckInputsHook"))
+    with pytest.raises(ValueError, match="model.data_preprocessor.num_classes must be 2, as model.head.* got 3"):
+        hook.before_train(run)
+    run.model.data_preprocessor = TokenLabelDataPreprocessor(num_classes=2)
+    run.train_dataloader.collate_fn = functools.partial(collate_training_batch, num_classes=4)
+    with pytest.raises(ValueError, match="train_dataloader.collate_fn.num_classes must be 2, .* got 4"):
+        hook.before_train(run)
