@@ -17,6 +17,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, ValLoop
 from mmengine.runner.amp import autocast
+from mmpretrain.evaluation import Accuracy
 from torch.utils.data import DataLoader
 
 from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
@@ -212,11 +213,10 @@ def saving_warnings(runner: Runner, by_epoch: bool) -> list[str]:
 def check_topk(metrics: Sequence, num_classes: int | None) -> None:
     """Raise an error if an accuracy counts more classes than there are."""
     for metric in metrics:
-        topk = getattr(metric, "topk", None)
-        if num_classes and topk and max(topk) > num_classes:
+        if isinstance(metric, Accuracy) and num_classes and max(metric.topk) > num_classes:
             raise ValueError(
                 f"topk of {type(metric).__name__} must be at most {num_classes}, the number of classes of the head, "
-                f"got {tuple(topk)}. Set val_evaluator.topk=(1,), and that of test_evaluator."
+                f"got {tuple(metric.topk)}. Set val_evaluator.topk=(1,), and that of test_evaluator."
             )
 
 

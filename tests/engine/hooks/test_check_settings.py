@@ -19,10 +19,9 @@ BY_ITERATIONS = dict(by_epoch=False, max_iters=30)
 
 
 class Top1(BaseMetric):
-    """A metric that is always 50 %, and counts at most two classes."""
+    """A metric that is always 50 %."""
 
     default_prefix = "accuracy"
-    topk = (1, 2)
 
     def process(self, data_batch, data_samples) -> None:
         self.results.append(1)
@@ -128,10 +127,11 @@ def test_metrics_that_the_first_validation_lacks_are_refused_at_the_start(tmp_pa
 
 
 def test_more_top_classes_than_the_head_has_are_refused(tmp_path):
-    runner, recorder = tiny_runner(tmp_path, **dict(validation(), hooks=HOOK))
+    arguments = dict(validation(), hooks=HOOK, val_evaluator=[dict(type="mmpretrain.Accuracy", topk=(1, 2))])
+    runner, recorder = tiny_runner(tmp_path, **arguments)
     runner.model.head = torch.nn.Module()
     runner.model.head.num_classes = 1
-    with pytest.raises(ValueError, match=r"topk of Top1 must be at most 1, .* got \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"topk of Accuracy must be at most 1, .* got \(1, 2\)"):
         runner.train()
 
 
@@ -242,3 +242,39 @@ def test_the_crop_sizes_of_every_recipe_follow_from_one():
         if "released" not in path.name:  # whose position embedding has another size
             sizes.append(model.backbone.img_size)
         assert crops == set(map(tuple, sizes)), path.name
+
+
+def mosaic(cfg):
+    inner, crop = cfg.train_dataloader.dataset, dict(type="RandomCrop", crop_size=(32, 32))
+    inner.pipeline = inner.pipeline[:2]
+    steps = [dict(type="RandomMosaic", prob=1.0, img_scale=(40, 56)), crop, dict(type="PackSegInputs")]
+    cfg.train_dataloader.dataset = dict(type="MultiImageMixDataset", dataset=inner, pipeline=steps)
+
+
+def repeated(cfg):
+    cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=3, dataset=cfg.train_dataloader.dataset)
+
+
+def by_epochs(cfg):
+    cfg.train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=2)
+    cfg.train_dataloader.sampler = dict(type="DefaultSampler", shuffle=True)
+    cfg.default_hooks.checkpoint = dict(type="mmtl.CheckpointHook", interval=1)
+
+
+def sliced(cfg):
+    by_epochs(cfg)
+    cfg.train_dataloader.num_batch_per_epoch = 1
+
+
+@pytest.mark.parametrize("change", [mosaic, repeated, by_epochs, sliced])
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_plain_mmsegmentation_trains_trains_and_resumes_with_the_hooks(segmentation, tmp_path, change, resume):
+    change(segmentation)
+    runner = Runner.from_cfg(segmentation)
+    runner.train()
+    if resume:
+        segmentation.resume, segmentation.experiment_name = True, f"{segmentation.experiment_name}_resumed"
+        segmentation.train_dataloader.batch_size = 1
+        runner = Runner.from_cfg(segmentation)
+        runner.train()
+    assert runner.iter == runner.max_iters and list((tmp_path / "run").glob("*.pth"))
