@@ -1,6 +1,6 @@
 """Train a config with the script of MMPretrain or MMSegmentation, by its default_scope.
 
-    mim train mmtl CONFIG --gpus 1 --work-dir WORK_DIR
+    mim train mmtl CONFIG --work-dir WORK_DIR
 
 CONFIG is a file, or the name of a config of mmtl. All options are passed on: they are those of
 `mim train mmpretrain` and `mim train mmsegmentation`, such as --resume, --amp and --cfg-options.

@@ -43,9 +43,13 @@ class CheckSettingsHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Scale the learning rate to the accumulated batch; mmengine scales it to the batch of an iteration."""
+        if not isinstance(runner._train_loop, BaseLoop):  # a test
+            return
+        if isinstance(runner.param_schedulers, list):
+            check_cycles(runner.param_schedulers, runner)
         wrapper, scaling = runner.optim_wrapper, runner.auto_scale_lr or {}
         count = getattr(wrapper, "_accumulative_counts", 1)
-        if not isinstance(runner._train_loop, BaseLoop) or not scaling.get("enable") or count == 1:
+        if not scaling.get("enable") or count == 1:
             return
         for group in wrapper.optimizer.param_groups:
             group["lr"] = count * group.pop("initial_lr", group["lr"])
@@ -105,6 +109,18 @@ def check_sampler(loader: DataLoader, name: str, loop: str) -> None:
         )
 
 
+def check_cycles(schedulers: Sequence[_ParamScheduler], runner: Runner) -> None:
+    """Raise an error if a schedule with a number of steps ends before training, which it would stop."""
+    for index, scheduler in enumerate(schedulers):
+        length = runner.max_epochs if scheduler.by_epoch else runner.max_iters
+        steps = min(scheduler.end, length) - scheduler.begin
+        if getattr(scheduler, "total_steps", steps) < steps:
+            raise ValueError(
+                f"param_scheduler.{index} ({type(scheduler).__name__}).total_steps must be at least {steps}, the length "
+                f"of training, got {scheduler.total_steps}. Set it with train_cfg, or set end to the same value."
+            )
+
+
 def schedule_warnings(schedulers: Sequence[_ParamScheduler], by_epoch: bool, runner: Runner) -> list[str]:
     """Return what does not fit between the ends of schedules and the length of a run."""
     found, ends = [], []
@@ -131,7 +147,8 @@ def last_step(scheduler: _ParamScheduler) -> int | None:
     """Return the step after which a schedule is at its last value, None if it has no end."""
     if getattr(scheduler, "milestones", None):
         return max(scheduler.milestones)
-    end = max(scheduler.end, scheduler.begin + getattr(scheduler, "T_max", 0))  # the Runner sets a missing end
+    period = getattr(scheduler, "T_max", getattr(scheduler, "total_steps", 0))
+    end = max(scheduler.end, scheduler.begin + period)  # the Runner sets a missing end
     return end if end < INF else None
 
 

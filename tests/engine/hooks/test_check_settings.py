@@ -93,6 +93,17 @@ def test_a_schedule_that_does_not_fit_the_length_of_the_run_is_warned_about(tmp_
     assert re.search(message or "", log)
 
 
+def test_a_cycle_that_would_end_training_is_refused(tmp_path):
+    cycle = dict(type="OneCycleLR", eta_max=0.1, by_epoch=False)
+    arguments = dict(train_cfg=BY_ITERATIONS, loader=INFINITE)
+    with pytest.raises(ValueError, match=r"OneCycleLR\).total_steps must be at least 30, .* got 20"):
+        trained(tmp_path / "short", param_scheduler=[dict(cycle, total_steps=20)], **arguments)
+    _, log = trained(tmp_path / "ended", param_scheduler=[dict(cycle, total_steps=20, end=20)], **arguments)
+    assert "ends at iteration 20 of 30" in log
+    _, log = trained(tmp_path / "long", param_scheduler=[dict(cycle, total_steps=40)], **arguments)
+    assert "ends at iteration 40, but training at 30" in log
+
+
 def test_a_learning_rate_of_another_batch_is_warned_about_with_both_remedies(tmp_path):
     scaling = dict(base_batch_size=16, enable=False)
     recorder, log = trained(tmp_path / "plain", auto_scale_lr=scaling)
