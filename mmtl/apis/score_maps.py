@@ -106,7 +106,7 @@ def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path
         out: image file to write.
     """
     opened = ScoreMapStore(store)
-    names = classes.read_text().splitlines() if classes else opened.annotator.get("class_names")
+    names = classes.read_text(encoding="utf-8").splitlines() if classes else opened.annotator.get("class_names")
     save_figure(draw_maps(opened, keys, images, names), out)
     print(out)
 

@@ -49,4 +49,4 @@ def class_labels(folders: list[str], root: str) -> dict[str, int]:
 @cache
 def wnid_labels() -> dict[str, int]:
     """Return the class index of each wnid of ImageNet-1k."""
-    return {wnid: index for index, wnid in enumerate(WNIDS.read_text().split())}
+    return {wnid: index for index, wnid in enumerate(WNIDS.read_text(encoding="utf-8").split())}
