@@ -27,6 +27,9 @@ from mmtl.utils.processes import end_with_parent
 EXACT_IN_FLOAT16 = 2048  # number of class indices that float16 represents exactly
 ENTRIES_PER_CHUNK = 1024
 MAX_FILE_BYTES = 2 * 4 * MAX_VALUES + 2**20  # scores and classes of the largest map in float32, and the file's names
+LONG_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+LONG_HEADERS += (tarfile.SOLARIS_XHDTYPE,)
+MAX_HEADER_BYTES = 2**20
 SUFFIX = ".pt"
 ANNOTATOR = {"name": "imported archive"}
 
@@ -49,7 +52,7 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such folder or archive.")
     try:
-        with tarfile.open(source, "r|*") as archive:
+        with tarfile.open(source, "r|*", tarinfo=_Member) as archive:
             for member in archive:
                 name = _safe_path(member.name, source)
                 if name.endswith(SUFFIX) and member.isfile():
@@ -59,6 +62,17 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
                     raise ValueError(f"{source}: {name!r} must be a regular file. Pack the files instead of links.")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{source} is corrupt or not a tar archive: {error}.") from error
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive; headers of long names, which tarfile reads into memory, have a limit."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in LONG_HEADERS and member.size > MAX_HEADER_BYTES:
+            raise ValueError(f"A header of the archive must have at most {MAX_HEADER_BYTES} bytes, got {member.size}.")
+        return member
 
 
 def _check_size(name: str, size: int) -> None:

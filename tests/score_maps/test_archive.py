@@ -260,6 +260,17 @@ def test_a_compressed_tensor_is_refused_before_it_is_read(exported, tmp_path):
         import_archive(exported[0], tmp_path / "t", 10, key_of=PNG)
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_that_asks_for_memory_is_refused_before_it_is_read(tmp_path, kind):
+    """Guards: tarfile reads a long name of any length into memory."""
+    with gzip.open(tmp_path / "x.tar.gz", "wb") as packed:
+        member = tarfile.TarInfo("a/0.pt")
+        member.type, member.size = kind, 2**32
+        packed.write(member.tobuf() + bytes(2**16))
+    with pytest.raises(ValueError, match="A header of the archive must have at most"):
+        import_archive(tmp_path / "x.tar.gz", tmp_path / "t", 10, key_of=PNG)
+
+
 def test_a_member_larger_than_any_map_is_refused_before_it_is_read(tmp_path):
     with gzip.open(tmp_path / "x.tar.gz", "wb") as packed:
         member = tarfile.TarInfo("a/0.pt")
