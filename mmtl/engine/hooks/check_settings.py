@@ -116,8 +116,8 @@ def check_cycles(schedulers: Sequence[_ParamScheduler], runner: Runner) -> None:
         steps = min(scheduler.end, length) - scheduler.begin
         if getattr(scheduler, "total_steps", steps) < steps:
             raise ValueError(
-                f"param_scheduler.{index} ({type(scheduler).__name__}).total_steps must be at least {steps}, the length "
-                f"of training, got {scheduler.total_steps}. Set it with train_cfg, or set end to the same value."
+                f"param_scheduler.{index} ({type(scheduler).__name__}).total_steps must be at least {steps}, the "
+                f"length of training, got {scheduler.total_steps}. Set it with train_cfg, or end to the same value."
             )
 
 

@@ -34,8 +34,12 @@ def test_another_batch_or_dataset_resumes_at_the_same_share_of_the_epoch(tmp_pat
     assert runner.epoch == 5 and "differs from that of the checkpoint" in log_of(tmp_path / "resumed")
 
 
-def test_an_unchanged_run_resumes_without_a_warning(tmp_path):
-    arguments = dict(param_scheduler=[dict(COSINE, end=5)])
+CYCLE = dict(type="OneCycleLR", eta_max=0.1, total_steps=30, by_epoch=False)
+
+
+@pytest.mark.parametrize("schedule", [dict(COSINE, end=5), CYCLE], ids=["cosine", "cycle"])
+def test_an_unchanged_run_resumes_without_a_warning(tmp_path, schedule):
+    arguments = dict(param_scheduler=[schedule])
     checkpoint, uninterrupted = checkpoint_at(tmp_path / "run", 9, **arguments)
     _, recorder = resumed(tmp_path / "resumed", checkpoint, **arguments)
     assert recorder.rates == uninterrupted.rates[9:] and recorder.images == uninterrupted.images[9:]
