@@ -61,6 +61,11 @@ class CheckSettingsHook(Hook):
         """Check the settings of a training run."""
         keep_workers(runner.train_dataloader, runner.cfg.get("train_dataloader"))
         loader, by_epoch = runner.train_dataloader, isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if not len(loader):
+            raise ValueError(
+                f"The training set must fill a batch of {loader.batch_size} with drop_last=True, got "
+                f"{len(loader.dataset)} images. Lower train_dataloader.batch_size, or set drop_last=False."
+            )
         if by_epoch:
             check_sampler(loader, "train_dataloader", "train_cfg.type=EpochBasedTrainLoop")
         schedulers = runner.param_schedulers or []

@@ -65,6 +65,11 @@ def test_an_endless_sampler_in_a_loop_by_epochs_is_refused(tmp_path):
         trained(tmp_path / "val", **validation(INFINITE))
 
 
+def test_epochs_without_an_iteration_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="fill a batch of 16 with drop_last=True, got 12 images"):
+        trained(tmp_path, batch_size=16, loader=dict(drop_last=True))
+
+
 def test_a_loop_by_epochs_with_a_sampler_that_ends_and_iterations_with_either_run(tmp_path):
     assert len(trained(tmp_path / "epochs")[0].iterations) == 30
     assert len(trained(tmp_path / "endless", loader=INFINITE, train_cfg=BY_ITERATIONS)[0].iterations) == 30
