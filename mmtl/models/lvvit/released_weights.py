@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmtl.utils.checkpoint import check_finite, unwrap_weights
+from mmtl.utils.checkpoint import unwrap_weights
 
 # (released prefix, mmtl prefix); the first match counts, so longer prefixes precede shorter ones.
 CLASSIFIER_KEYS = (
@@ -106,7 +106,6 @@ def _check_complete(weights: Mapping[str, Tensor], prefix: str) -> None:
         is_ours = prefix and any(key.startswith(("head.", "neck.")) for key in unexpected)
         verdict = "already mmtl's names, nothing to convert" if is_ours else "not the complete weights of one LV-ViT"
         raise ValueError(f"These are {verdict}: {listed}.")
-    check_finite(weights)
 
 
 def _expected_keys(weights: Iterable[str], prefix: str) -> set[str]:

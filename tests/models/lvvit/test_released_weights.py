@@ -110,7 +110,7 @@ def test_weights_that_are_not_finite_are_named(value):
     weights["blocks.2.attn.qkv.weight"][0, 0] = value
     with pytest.raises(ValueError, match="blocks.2.attn.qkv.weight of the checkpoint holds NaN or infinite"):
         convert_released(weights)
-    with pytest.raises(ValueError, match="aux_head.bias of the checkpoint holds NaN"):
+    with pytest.raises(ValueError, match="head.token_fc.bias of the checkpoint holds NaN"):
         convert_to_released(
             convert_released(released("lvvit_nano_64")) | {"head.token_fc.bias": torch.tensor([value])}
         )
