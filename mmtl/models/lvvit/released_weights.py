@@ -96,7 +96,7 @@ def _rename(weights: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> 
 
 
 def _check_complete(weights: Mapping[str, Tensor], prefix: str) -> None:
-    """Raise an error unless the names are those of one complete LV-ViT, and the weights finite."""
+    """Raise an error unless the names are those of one complete LV-ViT."""
     expected, heads = _expected_keys(weights, prefix), ("decode_head.", "auxiliary_head.") if prefix else ()
     missing = sorted(expected - weights.keys())
     unexpected = sorted(key for key in weights.keys() - expected if not key.startswith(heads))
