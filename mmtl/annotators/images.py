@@ -1,12 +1,14 @@
 """Read images at the annotator's input size."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from mmtl.utils.read_image import read_image
@@ -29,6 +31,27 @@ class ResizeToInput:
         if image is None or image.shape[:2] == self.size_hw:
             return image
         return mmcv.imresize(image, self.size_hw[::-1], interpolation=self.interpolation, backend=self.backend)
+
+
+def common_size(root: Path, keys: Sequence[str], annotator: str) -> tuple[int, int]:
+    """Return the size (H, W) of all images, which an annotator without a Resize in its config takes.
+
+    Raises:
+        ValueError: Images differ in size, or none can be read.
+    """
+    sizes: dict[tuple[int, int], str] = {}
+    for key in keys:
+        with suppress(OSError, Image.DecompressionBombError), Image.open(root / key) as image:  # reads only the header
+            sizes.setdefault(image.size[::-1], key)
+        if len(sizes) > 1:
+            break
+    if len(sizes) != 1:
+        found = " and ".join(f"{key} of {height} x {width}" for (height, width), key in sizes.items()) or "no image"
+        raise ValueError(
+            f"{annotator}: its config has no Resize or crop, so images must have one size, got {found}. "
+            "Give --input-size."
+        )
+    return next(iter(sizes))
 
 
 @dataclass(frozen=True)

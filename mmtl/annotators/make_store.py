@@ -7,7 +7,7 @@ import numpy as np
 
 from mmtl.annotators.annotator import Annotator
 from mmtl.annotators.generate import Job, Options, Plan, run_job, unit_size
-from mmtl.annotators.images import ResizedImages
+from mmtl.annotators.images import ResizedImages, common_size
 from mmtl.annotators.progress import StoreProgress
 from mmtl.annotators.work_queue import WorkQueue
 from mmtl.score_maps.folder_lock import FolderLock
@@ -44,10 +44,7 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         ValueError: Annotator and options do not fit together.
     """
     keys = list_images(root, excluded=folder)
-    size_hw = options.input_hw or annotator.size_hw
-    if size_hw is None:
-        name = annotator.description["name"]
-        raise ValueError(f"{name}: its config has no Resize or crop, so the input size is unknown. Give --input-size.")
+    size_hw = options.input_hw or annotator.size_hw or common_size(root, keys, annotator.description["name"])
     grid_hw, num_classes = annotator.output_shape(size_hw)
     layout = RecordLayout(num_classes, grid_hw, options.topk, score_bits=options.score_bits)
     plan = Plan(keys, options.shard_images or unit_size(len(keys), layout.record_bytes, SHARD_BYTES))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -347,11 +348,17 @@ def test_the_output_inside_the_images_is_not_an_image_folder(images, tmp_path):
     assert len(ScoreMapStore(images / "maps")) == 15
 
 
-def test_an_annotator_without_an_input_size_does_not_take_that_of_an_image(images, tmp_path):
+def test_an_annotator_without_an_input_size_takes_the_size_of_all_images_or_asks_for_one(images, tmp_path):
+    """Guards: the size of the first image was taken for all."""
     annotator = tiny_annotator()
     annotator.size_hw = None
-    with pytest.raises(ValueError, match="tiny: its config has no Resize .* Give --input-size"):
+    size_hw = cv2.imread(str(images / "cat" / "4.png")).shape[:2]
+    cv2.imwrite(str(images / "cat" / "4.png"), np.zeros((7, 9, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"tiny: its config has no Resize .*cat/4.png of 7 x 9. Give --input-size"):
         make(images, tmp_path / "s", annotator=annotator)
+    (images / "cat" / "4.png").unlink()
+    make(images, tmp_path / "t", annotator=annotator)
+    assert ScoreMapStore(tmp_path / "t").preprocessing["input_hw"] == list(size_hw)
 
 
 def test_the_annotators_accuracy_is_not_called_that_of_pooled_maps(images, tmp_path, capsys):

@@ -250,8 +250,14 @@ def test_a_stopped_annotation_ends_with_one_line_and_leaves_nothing_unfinished(p
     arguments = make(place, "--workers", 1, "--batch-size", 1, "--shard-images", 100)
     command = [sys.executable, TOOLS / "make_score_maps.py", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, env=environment,
-                               stdout=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below a background process
+    )
     while process.poll() is None and not list((place / "store").glob("shard-*.bin")):
         time.sleep(0.05)
     process.send_signal(kind)
