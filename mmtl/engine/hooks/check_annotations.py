@@ -12,17 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmtl.datasets.annotation_rules import (
-    NUM_LABELS,
-    ORIENTATION_NOTE,
-    Problem,
-    file_problem,
-    label_problem,
-    restore_sides,
-    size_problem,
-    turn_mask,
-    unused_class_problem,
-)
+from mmtl.datasets import annotation_rules as rules
 from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
 from mmtl.engine.hooks.check_classes import check_head, check_segmentation_classes, heads_of
 from mmtl.registry import HOOKS
@@ -71,11 +61,11 @@ class CheckAnnotationsHook(Hook):
         for sample in samples[0] if isinstance(samples[0], Sequence) else samples:  # views of a test share the labels
             if "gt_sem_seg" in sample:
                 labels, reduced = sample.gt_sem_seg.data.numpy(), bool(sample.get("reduce_zero_label"))
-                problem = label_problem(labels, head.num_classes, head.ignore_index, reduced)
+                problem = rules.label_problem(labels, head.num_classes, head.ignore_index, reduced)
                 raise_problem(sample.get("seg_map_path"), problem)
 
 
-def raise_problem(path: str | None, problem: Problem | None) -> None:
+def raise_problem(path: str | None, problem: rules.Problem | None) -> None:
     """Raise a ValueError with path and remedy if there is a problem."""
     if problem:
         raise ValueError(
@@ -91,17 +81,18 @@ def warn_of_masks(dataset: Dataset, head: nn.Module) -> None:
         return
     step = -(-len(dataset) // MAX_MASKS)
     infos = [dataset.get_data_info(index) for index in range(0, len(dataset), step)]
-    pixels = np.zeros(NUM_LABELS, np.int64)
+    pixels = np.zeros(rules.NUM_LABELS, np.int64)
     for info in infos:
         with suppress(Exception):  # an unreadable file is an error with its name when its sample is loaded
-            pixels += np.bincount(load(dict(info))["gt_seg_map"].ravel(), minlength=NUM_LABELS)[:NUM_LABELS]
+            labels = load(dict(info))["gt_seg_map"].ravel()
+            pixels += np.bincount(labels, minlength=rules.NUM_LABELS)[: rules.NUM_LABELS]
     complete = len(infos) == len(dataset)
-    problem = unused_class_problem(pixels, head.num_classes, head.ignore_index, complete)
+    problem = rules.unused_class_problem(pixels, head.num_classes, head.ignore_index, complete)
     if problem:
         print_log(f"{infos[0].get('seg_map_path')} and others: {problem.text}.", "current", logging.WARNING)
     turned = [info["img_path"] for info in infos if orientation_of(info["img_path"]) != UPRIGHT]
     if turned:
-        text = f"{len(turned)} of {len(infos)} images {ORIENTATION_NOTE}, such as {turned[0]}."
+        text = f"{len(turned)} of {len(infos)} images {rules.ORIENTATION_NOTE}, such as {turned[0]}."
         print_log(text, "current", logging.WARNING)
 
 
@@ -124,13 +115,13 @@ class CheckedLoading:
         """Load the annotation of one sample."""
         path = results.get("seg_map_path")
         if path and os.path.isfile(path):  # loading with Pillow detects truncation by itself
-            raise_problem(path, file_problem(path, decode=self.load.imdecode_backend != "pillow"))
+            raise_problem(path, rules.file_problem(path, decode=self.load.imdecode_backend != "pillow"))
         try:
             results = self.load(results)
         except Exception as error:  # decoders raise all kinds of errors on corrupt files, without the path
-            raise_problem(path, Problem("unreadable annotation", f"cannot be read: {error}"))
+            raise_problem(path, rules.Problem("unreadable annotation", f"cannot be read: {error}"))
         image_hw = tuple(results["ori_shape"][:2])
-        labels = restore_sides(results["gt_seg_map"], image_hw)
-        results["gt_seg_map"] = labels = turn_mask(labels, path)
-        raise_problem(path, size_problem(labels.shape, image_hw, results.get("img_path")))
+        labels = rules.restore_sides(results["gt_seg_map"], image_hw)
+        results["gt_seg_map"] = labels = rules.turn_mask(labels, path)
+        raise_problem(path, rules.size_problem(labels.shape, image_hw, results.get("img_path")))
         return results
