@@ -40,7 +40,7 @@ def is_truncated(data: bytes) -> bool:
     are left to the decoder.
     """
     if data.startswith(b"\xff\xd8"):
-        return data.find(b"\xff\xd9", _jpeg_scan(data)) < 0
+        return data.rfind(b"\xff\xd9") < _jpeg_scan(data)  # from the end, where complete files have it
     if data.startswith(b"\x89PNG"):
         position = 8
         while (name := data[position + 4 : position + 8]) not in (b"IEND", b""):  # after the length of each chunk
