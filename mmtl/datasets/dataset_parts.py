@@ -6,6 +6,8 @@ from torch.utils.data import Dataset
 
 from mmtl.datasets.transforms.load_score_map import LoadScoreMap
 
+MAX_LOOKUPS = 10_000  # entries of a dataset, looked up in well under a second
+
 
 def leaf_datasets(dataset: Dataset) -> Iterator[Dataset]:
     """Yield the datasets inside wrappers such as ConcatDataset and RepeatDataset."""
@@ -18,6 +20,12 @@ def leaf_datasets(dataset: Dataset) -> Iterator[Dataset]:
         return
     for part in inner:
         yield from leaf_datasets(part)
+
+
+def sampled_entries(dataset: Dataset) -> Iterator[dict]:
+    """Yield at most MAX_LOOKUPS entries of an unwrapped dataset's list, spread evenly over it."""
+    for index in range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS)):
+        yield dataset.get_data_info(index)
 
 
 def transforms_of(dataset: Dataset) -> list:

@@ -106,7 +106,7 @@ def _without_plan(footer: dict) -> dict:
 
 
 def _all_shards(path: Path) -> list[tuple[Path, dict]]:
-    """Return the shards of a store after a check that none is missing; a missing index is no obstacle."""
+    """Return the shards of a store after a check that none is missing; a missing index does not matter."""
     manifest = read_manifest(path)
     if missing := [str(path / shard.file) for shard in manifest.shards if not (path / shard.file).is_file()]:
         raise ScoreMapStoreError(f"Shards of {path} are missing: {', '.join(missing)}. Fetch them first.")

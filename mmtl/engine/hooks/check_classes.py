@@ -8,12 +8,10 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmtl.datasets.dataset_parts import leaf_datasets
+from mmtl.datasets.dataset_parts import leaf_datasets, sampled_entries
 from mmtl.utils.checkpoint import shorten
 from mmtl.utils.image_files import is_hidden
 from mmtl.utils.model_parts import unwrap_model
-
-MAX_LOOKUPS = 10_000  # entries of a dataset, looked up in well under a second
 
 
 def classes_of(dataset: Dataset) -> tuple[str, ...]:
@@ -49,15 +47,15 @@ def differences(table: Sequence[str], other: Sequence[str]) -> str:
 def check_no_hidden_files(dataset: Dataset) -> None:
     """Refuse class folders such as .ipynb_checkpoints, which shift the labels of all others, and images in them.
 
-    Images are those of at most MAX_LOOKUPS entries. Tools leave hidden files out, so that they have no score maps.
+    Images are those of `sampled_entries`. Tools leave hidden files out, so that they have no score maps.
     """
     root = getattr(dataset, "img_prefix", None)
     if root is None or getattr(dataset, "ann_file", ""):
         return
     if hidden := [name for name in classes_of(dataset) if name.startswith(".")]:
         raise ValueError(f"{root}: the hidden folder {hidden[0]} counts as a class. Remove it.")
-    for index in range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS)):
-        path = dataset.get_data_info(index).get("img_path", "")
+    for info in sampled_entries(dataset):
+        path = info.get("img_path", "")
         if is_hidden(path.removeprefix(root).lstrip("/")):
             raise ValueError(f"{path}: a file in a hidden folder counts as an image. Remove the folder.")
 
@@ -66,8 +64,7 @@ def check_single_labels(dataset: Dataset) -> None:
     """Refuse datasets with several labels of an image, or soft ones, which token labeling has no use for."""
     if not hasattr(dataset, "get_data_info"):
         return
-    for index in range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS)):
-        info = dataset.get_data_info(index)
+    for info in sampled_entries(dataset):
         label = info.get("gt_label")
         many = isinstance(label, Sequence) or getattr(label, "ndim", 0)
         if "gt_score" in info or (many and len(label) != 1):

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders, transforms_of
+from mmtl.datasets.dataset_parts import leaf_datasets, sampled_entries, score_map_loaders, transforms_of
 from mmtl.datasets.transforms import LoadScoreMap, PackTokenLabelInputs
 from mmtl.datasets.transforms.untracked import untracked
 from mmtl.datasets.transforms.view import REMEDY
@@ -20,8 +20,6 @@ from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import dataset_meta, shorten
 from mmtl.utils.model_parts import head_of, unwrap_model
-
-MAX_LOOKUPS = 10_000  # keys, looked up in well under a second
 
 
 @HOOKS.register_module()
@@ -196,9 +194,8 @@ def check_device_steps(dataset: Dataset, model: nn.Module | None) -> None:
 
 
 def report_coverage(load: LoadScoreMap, dataset: Dataset) -> None:
-    """Log how many images have a score map, from at most MAX_LOOKUPS images spread evenly over the dataset."""
-    indices = range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS))
-    paths = [dataset.get_data_info(index)["img_path"] for index in indices]
+    """Log how many of the `sampled_entries` have a score map."""
+    paths = [info["img_path"] for info in sampled_entries(dataset)]
     mapped = sum(load.has_map(path) for path in paths)
     if not mapped:
         raise ValueError(
