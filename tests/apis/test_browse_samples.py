@@ -150,5 +150,5 @@ def test_a_recipe_draws_from_another_data_root_with_its_score_maps(tmp_path):
         "train_dataloader.dataset.data_root": str(tmp_path / "images"),
         "train_dataloader.dataset.pipeline.1.store": str(tmp_path / "score_maps"),
     }
-    recipe = ROOT / "configs/own_data/lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"
+    recipe = ROOT / "configs/examples/lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"
     assert browse_samples(recipe, tmp_path / "figure.png", 4, cfg_options=options) == 4

@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 
 GOLDEN = DATA / "golden_losses.json"
 CONFIGS = {
-    "pretrain": "configs/own_data/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py",
-    "segment": "configs/own_data/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py",
+    "pretrain": "configs/examples/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py",
+    "segment": "configs/examples/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py",
     "segment_small": "configs/lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py",
 }
 

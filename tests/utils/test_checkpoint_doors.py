@@ -36,7 +36,7 @@ test_dataloader = dict(dataset=dict(type="CustomDataset", pipeline=[
 ]))
 """
 OLD = DATA / "written_by_2994935"
-OLD_CONFIG = ROOT / "configs/own_data/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py"
+OLD_CONFIG = ROOT / "configs/examples/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py"
 OLD_ARCH = ARCH | dict(num_layers=2, feedforward_channels=16)
 State = dict[str, torch.Tensor]
 numbers = itertools.count()

@@ -20,7 +20,7 @@ from mmtl.engine.hooks import CompileHook
 
 def train(work_dir, data_root, **options):
     """Losses of four steps of the CIFAR-10 recipe with token labels and MixToken."""
-    cfg = Config.fromfile(ROOT / "configs/own_data/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py")
+    cfg = Config.fromfile(ROOT / "configs/examples/lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py")
     dataset = cfg.train_dataloader.dataset
     dataset.data_root = str(data_root / "images")
     find_step(dataset.pipeline, "mmtl.LoadScoreMap").update(

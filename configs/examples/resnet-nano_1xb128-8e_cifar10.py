@@ -1,6 +1,6 @@
 # Annotator for CIFAR-10: a narrow ResNet-18 that keeps an 8 x 8 map of a 32 x 32 image.
 #
-# Command:   mim train mmpretrain configs/own_data/resnet-nano_1xb128-8e_cifar10.py --gpus 0
+# Command:   mim train mmpretrain configs/examples/resnet-nano_1xb128-8e_cifar10.py --gpus 0
 # Batch:     1 CPU x 128 images, lr 0.2
 # Length:    8 epochs x 25000 / 128 images = 1568 steps
 # Measured:  docs/benchmarks.md

@@ -1,6 +1,6 @@
 # UperNet on the nano LV-ViT that CIFAR-10 pretrained, on CamVid: a worked example of segmentation on your own data.
 #
-# Command:   mim train mmsegmentation configs/own_data/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py --gpus 0
+# Command:   mim train mmsegmentation configs/examples/lvvit-nano_upernet_1xb8-1k_camvid-96x96.py --gpus 0
 # Needs:     data/camvid and work_dirs/cifar10/token_labels/epoch_3.pth
 # Batch:     1 CPU x 8 images, lr 6e-4
 # Length:    1000 steps x 8 images = 22 epochs of 367 images

@@ -1,6 +1,6 @@
 # The baseline of token labels: the same model and recipe on class labels only.
 #
-# Command:   mim train mmpretrain configs/own_data/lvvit-nano_1xb128-classlabel-3e_cifar10.py --gpus 0
+# Command:   mim train mmpretrain configs/examples/lvvit-nano_1xb128-classlabel-3e_cifar10.py --gpus 0
 # Batch:     1 CPU x 128 images, lr 2e-3
 # Length:    3 epochs x 25000 / 128 images = 588 steps
 # Measured:  docs/benchmarks.md
