@@ -9,7 +9,6 @@ their share of the tokens and their mean probability. Tokens that the loss ignor
 uniform (outside the image) have no color.
 """
 
-from mmtl.apis.browse_samples import browse_samples
 from mmtl.utils.cli import (
     add_config_arguments,
     add_force_argument,
@@ -23,6 +22,8 @@ from mmtl.utils.cli import (
 
 def main() -> None:
     """Draw one figure."""
+    from mmtl.apis.browse_samples import browse_samples
+
     parser = tool_parser(__doc__)
     add_config_arguments(parser, "a pretraining config")
     add_out_argument(parser, "image file to write (default: %(default)s)", default="samples.png")

@@ -11,7 +11,6 @@ problems.
 
 import os
 
-from mmtl.apis.check_segmentation import check_segmentation, print_report
 from mmtl.utils.cli import add_config_arguments, check_minimum, run_tool, tool_parser
 
 SHOWN = 10  # problems of a kind that are printed without --all
@@ -19,6 +18,8 @@ SHOWN = 10  # problems of a kind that are printed without --all
 
 def main() -> int:
     """Check the data of a config; exit code 1 when there are problems."""
+    from mmtl.apis.check_segmentation import check_segmentation, print_report
+
     parser = tool_parser(__doc__)
     add_config_arguments(parser, "a segmentation config")
     parser.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1), help="processes that read files")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmtl.apis.convert import convert_file
 from mmtl.utils.cli import add_force_argument, check_out, run_tool, tool_parser
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Convert one file."""
+    from mmtl.apis.convert import convert_file
+
     parser = tool_parser(__doc__)
     parser.add_argument("source", type=Path, help="checkpoint to read")
     parser.add_argument("target", type=Path, help="checkpoint to write")

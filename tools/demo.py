@@ -22,7 +22,7 @@ def main() -> int | None:
     parser.add_argument("--report", action="store_true", help="only write the report on a finished demo")
     args = parser.parse_args()
     if args.report:
-        from mmtl.demo.report import write_report  # imports torch and the codebases, which takes seconds
+        from mmtl.demo.report import write_report
 
         return print(f"Report: {write_report()}")
     from mmtl.demo.pipeline import run_demo

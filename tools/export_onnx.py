@@ -8,12 +8,13 @@ Input ``images``: float32 [B, 3, H, W], RGB, normalized as by the config's data 
 
 from pathlib import Path
 
-from mmtl.apis.export_onnx import export_onnx
 from mmtl.utils.cli import add_force_argument, check_out, run_tool, tool_parser
 
 
 def main() -> None:
     """Export one model."""
+    from mmtl.apis.export_onnx import export_onnx
+
     parser = tool_parser(__doc__)
     parser.add_argument("config", type=Path, help="config of the model")
     parser.add_argument("target", type=Path, help="ONNX file to write")

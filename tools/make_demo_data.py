@@ -16,12 +16,13 @@ classes. OUT contains every image twice, in the layouts of ImageNet and ADE20K:
 from dataclasses import asdict
 from pathlib import Path
 
-from mmtl.demo.dataset import Settings, make_demo_data
 from mmtl.utils.cli import run_tool, tool_parser
 
 
 def main() -> None:
     """Make the dataset."""
+    from mmtl.demo.dataset import Settings, make_demo_data
+
     parser = tool_parser(__doc__)
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     for name, value in asdict(Settings()).items():

@@ -11,19 +11,7 @@ torchrun or srun (`--launcher slurm`) the command joins the processes that these
 import argparse
 from pathlib import Path
 
-import torch
-from mmengine.logging import MMLogger
-
-from mmtl.annotators.annotator import Inference
-from mmtl.annotators.generate import Options
-from mmtl.annotators.launch import run_on_ranks
-from mmtl.annotators.load import load_annotator
-from mmtl.annotators.load_timm import PRETRAINED
-from mmtl.annotators.make_store import annotate_folder
-from mmtl.annotators.work_queue import WorkQueue
 from mmtl.utils.cli import check_minimum, run_tool, tool_parser
-
-AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     add("--input-size", type=int, nargs="+", metavar="PIXELS", help="side, or height and width (default: its own)")
     add("--crops", type=int, default=1, metavar="N", help="average with N x N tiles at N times the size")
     add("--flip", action="store_true", help="average with the mirrored image")
-    add("--amp", choices=AMP_TYPES, help="mixed precision")
+    add("--amp", choices=("bfloat16", "float16"), help="mixed precision")
     add("--channels-last", action="store_true", help="channels-last memory layout")
     add("--score-bits", type=int, default=16, choices=(8, 16), help="8: compact form")
     add("--max-undecodable", type=float, default=0.001, metavar="SHARE", help="share that may be undecodable")
@@ -63,6 +51,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Make the store and return the exit code."""
     args = parse_args()
+    import torch
+    from mmengine.logging import MMLogger
+
+    from mmtl.annotators.annotator import Inference
+    from mmtl.annotators.generate import Options
+    from mmtl.annotators.launch import run_on_ranks
+    from mmtl.annotators.load import load_annotator
+    from mmtl.annotators.load_timm import PRETRAINED
+    from mmtl.annotators.make_store import annotate_folder
+    from mmtl.annotators.work_queue import WorkQueue
+
     input_hw = (args.input_size[0], args.input_size[-1]) if args.input_size else None
     names = ("topk", "batch_size", "workers", "max_undecodable", "shard_images", "score_bits")
     options = Options(input_hw=input_hw, **{name: getattr(args, name) for name in names})
@@ -70,7 +69,7 @@ def main() -> int:
     weights = [each for each in weights if each is not None] or [None]
     if len(weights) > 1:
         raise ValueError(f"Weights must be given once, got {', '.join(weights)}.")
-    inference = Inference(args.crops, args.flip, AMP_TYPES.get(args.amp), args.channels_last)
+    inference = Inference(args.crops, args.flip, args.amp and getattr(torch, args.amp), args.channels_last)
 
     def work(queue: WorkQueue) -> None:
         MMLogger.get_current_instance().setLevel("WARNING")  # weight initialization logs every parameter

@@ -12,7 +12,6 @@ listed on standard error and have no row.
 import sys
 from pathlib import Path
 
-from mmtl.apis.predict import predict
 from mmtl.utils.cli import (
     add_device_argument,
     add_force_argument,
@@ -27,6 +26,8 @@ from mmtl.utils.text import printable
 
 def main() -> None:
     """Write one table."""
+    from mmtl.apis.predict import predict
+
     parser = tool_parser(__doc__)
     parser.add_argument("config", type=Path, help="a classification config")
     parser.add_argument("checkpoint", type=Path, help="its weights")

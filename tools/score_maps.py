@@ -14,10 +14,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.logging import MMLogger
-
-from mmtl.apis import score_maps
-from mmtl.score_maps.score_map import COVERAGES
 from mmtl.utils.cli import (
     USER_ERRORS,
     add_device_argument,
@@ -32,6 +28,9 @@ from mmtl.utils.cli import (
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; each command's options are the arguments of its function."""
+    from mmtl.apis import score_maps
+    from mmtl.score_maps.score_map import COVERAGES
+
     parser = tool_parser(__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -99,6 +98,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run a command of the command line and return the exit code."""
     args = make_parser().parse_args()
+    from mmengine.logging import MMLogger
+
     MMLogger.get_current_instance().setLevel("WARNING")
     check_minimum(args, 1, "sample", "num_classes", "jobs", "parts")
     if "force" in args:

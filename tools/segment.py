@@ -12,7 +12,6 @@ CHECKPOINT may be `random`, to try a config. Test size and windows are those of 
 
 from pathlib import Path
 
-from mmtl.apis.segment import segment
 from mmtl.utils.cli import add_config_arguments, add_device_argument, add_out_argument, run_tool, tool_parser
 
 SHOWN = 10  # images that are listed when they could not be segmented
@@ -20,6 +19,8 @@ SHOWN = 10  # images that are listed when they could not be segmented
 
 def main() -> None:
     """Segment images; an error at the end lists those that could not be."""
+    from mmtl.apis.segment import segment
+
     parser = tool_parser(__doc__)
     add_config_arguments(parser, "a segmentation config")
     parser.add_argument("checkpoint", help="its weights, or `random`")

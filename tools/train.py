@@ -8,12 +8,13 @@ CONFIG is a file, or the name of a config of mmtl. All options are passed on: th
 
 import sys
 
-from mmtl.apis.hand_over import hand_over
 from mmtl.utils.cli import run_tool, tool_parser
 
 
 def main() -> None:
     """Run the other script in place of this one."""
+    from mmtl.apis.hand_over import hand_over
+
     if {"-h", "--help"} & set(sys.argv[1:]):
         tool_parser(__doc__).print_help()
     else:
@@ -21,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, advice="Add --resume to continue from the last checkpoint.")

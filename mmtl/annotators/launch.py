@@ -9,9 +9,7 @@ from collections.abc import Callable
 import torch
 
 from mmtl.annotators.work_queue import RankFailure, WorkQueue, join_queue
-from mmtl.utils.processes import Terminated, end_with_parent
-
-STARTED_HERE = "MMTL_RANK_STARTED_HERE"  # environment variable of ranks that `_start_processes` starts
+from mmtl.utils.processes import STARTED_HERE, Terminated, end_with_parent
 
 
 def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: int | None = None) -> int:
@@ -60,4 +58,6 @@ def _start_processes(count: int) -> int:
         return 1
     except SignalException as error:
         raise (Terminated if error.sigval == signal.SIGTERM else KeyboardInterrupt) from None
+    finally:
+        del os.environ[STARTED_HERE]
     return 0

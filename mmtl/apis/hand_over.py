@@ -1,12 +1,16 @@
 """Hand a command over to the script of MMPretrain or MMSegmentation, whichever a config is for."""
 
-import os
+import runpy
 import sys
+import traceback
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
+import torch
+
+from mmtl.utils import checkpoint  # noqa: F401 - importing it makes MMEngine read checkpoints without running their code
 from mmtl.utils.config_file import read_config
+from mmtl.utils.processes import stopped_by
 
 PACKAGES = ("mmpretrain", "mmseg")
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
@@ -23,9 +27,22 @@ def upstream_script(config: Path, tool: str) -> Path:
     return Path(find_spec(scope).origin).parent / ".mim" / "tools" / f"{tool}.py"
 
 
-def hand_over(tool: str, arguments: list[str]) -> NoReturn:
-    """Replace this process by the upstream script, with the same arguments; one of them is a config."""
+def hand_over(tool: str, arguments: list[str]) -> None:
+    """Run the upstream script with the same arguments, one of which is a config.
+
+    Errors keep their traceback, which may be of a user's code, except for a device without free memory.
+    """
     configs = [name for name in arguments if name.endswith(CONFIG_SUFFIXES)]
     if not configs:
         raise ValueError(f"Give a config: mim {tool} mmtl CONFIG, a file that ends in .py.")
-    os.execv(sys.executable, [sys.executable, str(upstream_script(Path(configs[0]), tool)), *arguments])
+    script = str(upstream_script(Path(configs[0]), tool))
+    sys.argv, sys.path[0] = [script, *arguments], str(Path(script).parent)
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        if stopped_by(error):
+            raise
+        traceback.print_exc()
+        sys.exit(1)

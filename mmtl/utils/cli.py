@@ -1,41 +1,52 @@
-"""What the command-line tools share: common options and one way to report a user's errors."""
+"""What the command-line tools share: common options and one way to report a user's errors.
+
+This module imports only the standard library, and tools import the rest in ``main``: Ctrl-C during imports, which
+take seconds, then is reported as at any other time.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from mmengine.config import DictAction
-
 from mmtl.utils.image_files import IMAGE_SUFFIXES
-from mmtl.utils.processes import Terminated, raise_on_sigterm
+from mmtl.utils.processes import STARTED_HERE, raise_on_sigterm, stopped_by
 from mmtl.utils.text import printable
 
 # RuntimeError: a device that is missing or full. AssertionError: torch without CUDA, and MMEngine's checks.
 USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AssertionError)
+CONTINUE = "Run the same command again to continue."
 
 
-def run_tool(main: Callable[[], int | None], errors: tuple[type[Exception], ...] = USER_ERRORS) -> NoReturn:
+def run_tool(
+    main: Callable[[], int | None], errors: tuple[type[Exception], ...] = USER_ERRORS, advice: str = CONTINUE
+) -> NoReturn:
     """Run a tool and end the process with its exit code.
 
     ``main`` reads the command line, does the work and returns the exit code; None means 0. Errors that a user can
     cause end with one line ``TOOL: message`` on standard error and exit code 1; others are bugs and keep their
-    traceback. Ctrl-C and SIGTERM end with one line and exit code 130 or 143.
+    traceback. Ctrl-C and SIGTERM end with one line, which has the ``advice``, and exit code
+    130 or 143.
     """
     raise_on_sigterm()
     try:
         sys.exit(main())
-    except errors as error:
+    except BaseException as error:
+        if (signal := stopped_by(error)) and STARTED_HERE in os.environ:  # the process that started it reports it
+            sys.exit(128 + signal)
+        if signal:
+            end_with(f"stopped. {advice}", 128 + signal)
+        if not isinstance(error, errors):
+            raise
         # str(KeyError) is the repr of its message.
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         # Other libraries' messages have advice for programmers below their first line.
         message = str(message) if isinstance(error, ValueError) else str(message).strip().partition("\n")[0]
         end_with(message or type(error).__name__, 1)
-    except KeyboardInterrupt as error:
-        end_with("stopped. Run the same command again to continue.", 143 if isinstance(error, Terminated) else 130)
 
 
 def end_with(message: str, code: int) -> NoReturn:
@@ -51,6 +62,8 @@ def tool_parser(doc: str | None) -> argparse.ArgumentParser:
 
 def add_config_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     """Add ``config``, whose help text is ``kind`` ("a segmentation config"), and ``--cfg-options``."""
+    from mmengine.config import DictAction
+
     parser.add_argument("config", type=Path, help=kind)
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override config values, key=value")
 

@@ -9,6 +9,7 @@ import time
 from typing import NoReturn
 
 INTERVAL = 0.5  # seconds between checks for the parent
+STARTED_HERE = "MMTL_RANK_STARTED_HERE"  # environment variable of ranks that a tool starts
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,6 +24,13 @@ def raise_on_sigterm() -> None:
 
 def _raise(*_: object) -> NoReturn:
     raise Terminated
+
+
+def stopped_by(error: BaseException | None) -> int:
+    """Return SIGINT or SIGTERM if an error is due to it, even if a library has raised another one from it, else 0."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return 0 if error is None else signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
 
 
 def end_with_parent() -> None:

@@ -9,6 +9,8 @@ import time
 import pytest
 from helpers.paths import ROOT
 
+from mmtl.utils.cli import run_tool
+
 POOL = """
 import sys, time
 from concurrent.futures import ProcessPoolExecutor
@@ -78,3 +80,30 @@ def test_a_stopped_tool_ends_with_one_line_and_leaves_no_file(tmp_path, kind, co
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == code and len(done.stderr.splitlines()) == 1 and "stopped" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+ARGUMENTS = {"make_score_maps": ["a.py", "a.pth", "images", "out"], "demo": ["--report"]}  # read before the imports
+
+
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("tool", sorted(path.stem for path in (ROOT / "tools").glob("*.py")))
+def test_a_tool_that_is_stopped_during_its_imports_ends_with_one_line(tmp_path, tool, kind, code):
+    """Guards: the first seconds of every tool, in which it imports torch, ended with a traceback."""
+    (tmp_path / "numpy.py").write_text(f"import os, time; os.kill(os.getpid(), {int(kind)}); time.sleep(60)")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *ARGUMENTS.get(tool, [])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == code and done.stderr.startswith(f"{tool}: stopped. ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("masking", [ImportError("numpy"), RuntimeError("__set_name__")])
+def test_a_stop_that_a_library_reports_as_another_error_is_a_stop(masking, capsys):
+    def main() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise masking from error
+
+    with pytest.raises(SystemExit) as end:
+        run_tool(main)
+    assert end.value.code == 143 and capsys.readouterr().err.count("\n") == 1
