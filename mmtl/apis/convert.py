@@ -17,7 +17,7 @@ def convert_file(source: Path, target: Path, to_released: bool = False) -> int:
 
     Raises:
         OSError: if a file cannot be read or written.
-        ValueError: if the source does not hold the complete weights of one LV-ViT.
+        ValueError: if the source does not hold the complete weights of one LV-ViT or VOLO.
     """
     contents = read_checkpoint(source)
     try:

@@ -7,8 +7,10 @@ from mmtl.models.collate import collate_training_batch
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
 from mmtl.models.lvvit import LVViT, SideLayers
+from mmtl.models.volo import VOLO
 
 __all__ = [
+    "VOLO",
     "CutMix",
     "LVViT",
     "MixToken",

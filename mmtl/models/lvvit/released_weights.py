@@ -1,4 +1,4 @@
-"""Rename released LV-ViT weights to mmtl's key names and back.
+"""Rename released LV-ViT and VOLO weights to mmtl's key names and back.
 
 One table of key prefixes serves both directions. Only names change: a round trip returns the same tensors.
 """
@@ -22,6 +22,8 @@ CLASSIFIER_KEYS = (
     ("pos_embed", "backbone.pos_embed"),
     ("patch_embed.", "backbone.patch_embed."),
     ("blocks.", "backbone.blocks."),
+    ("network.", "backbone.network."),  # VOLO's blocks
+    ("post_network.", "backbone.post_network."),
     ("norm.", "backbone.norm."),
 )
 UNCHANGED = ("cls_token", "pos_embed", "patch_embed.", "blocks.", "norm.")
@@ -42,11 +44,12 @@ SIDE_LAYER = [(f"{i}.weight", *(f"{i + 1}.{name}" for name in BATCH_NORM)) for i
 
 
 def convert_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Rename the weights of a released LV-ViT checkpoint for the matching mmtl model.
+    """Rename the weights of a released LV-ViT or VOLO checkpoint for the matching mmtl model.
 
     Args:
         state_dict: contents of a released file, wrapped in any way that :mod:`mmtl.utils.checkpoint` lists: a
-            classifier, or a segmentor with or without side layers and decode heads.
+            classifier, or a segmentor (LV-ViT) with or without side layers and decode heads. timm's VOLO has the same
+            names.
 
     Returns:
         What ``TokenLabelClassifier`` or MMSegmentation's ``EncoderDecoder`` loads with ``strict=True``. A
@@ -77,7 +80,8 @@ def convert_to_released(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     weights = _rename(weights, tuple((ours, released) for released, ours in table))
     _check_complete(weights, "" if is_classifier else "backbone.")
     patch_head = [f"aux_head.{name}" for name in LINEAR]
-    if is_classifier and not any(weights[key].any() for key in patch_head if key in weights):
+    is_volo = any(key.startswith("network.") for key in weights)  # which always has a patch head
+    if is_classifier and not is_volo and not any(weights[key].any() for key in patch_head if key in weights):
         weights = {key: value for key, value in weights.items() if key not in patch_head}
     return weights
 
@@ -91,7 +95,7 @@ def _rename(weights: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> 
         else:
             renamed[new + key.removeprefix(old)] = value
     if unexpected:
-        raise ValueError(f"These are not the weights of an LV-ViT: unexpected keys: {', '.join(unexpected)}.")
+        raise ValueError(f"These are not the weights of an LV-ViT or VOLO: unexpected keys: {', '.join(unexpected)}.")
     return renamed
 
 
@@ -104,13 +108,17 @@ def _check_complete(weights: Mapping[str, Tensor], prefix: str) -> None:
         keys = {"missing": missing, "unexpected": unexpected}
         listed = "; ".join(f"{kind} keys: {', '.join(names)}" for kind, names in keys.items() if names)
         is_ours = prefix and any(key.startswith(("head.", "neck.")) for key in unexpected)
-        verdict = "already mmtl's names, nothing to convert" if is_ours else "not the complete weights of one LV-ViT"
+        verdict = (
+            "already mmtl's names, nothing to convert" if is_ours else "not the complete weights of one LV-ViT or VOLO"
+        )
         raise ValueError(f"These are {verdict}: {listed}.")
 
 
 def _expected_keys(weights: Iterable[str], prefix: str) -> set[str]:
     """Return the released names of all weights; ``prefix`` is '' for a classifier, 'backbone.' for a segmentor."""
     body = {key.removeprefix(prefix) for key in weights if key.startswith(prefix)}
+    if any(key.startswith("network.") for key in body):
+        return _under(prefix, _volo_keys(body))
     expected = {"cls_token", "pos_embed", *_under("patch_embed.proj.", LINEAR), *_block_keys(body)}
     optional = [("patch_embed.", STEM), ("norm." if prefix else "aux_head.", LINEAR)]
     if prefix:
@@ -135,6 +143,22 @@ def _block_keys(body: set[str]) -> set[str]:
             expected |= _under(prefix, (*ATTENTION, *["attn.qkv.bias"] * has_qkv_bias))
         if mlp or not attention:
             expected |= _under(prefix, MLP)
+    return expected
+
+
+def _volo_keys(body: set[str]) -> set[str]:
+    """Return all keys of a VOLO: all blocks of a group, up to the highest number, have the same parts."""
+    stem = [f"conv.{i}.weight" for i in (0, 3, 6)] + [f"conv.{i}.{name}" for i in (1, 4, 7) for name in BATCH_NORM]
+    expected = {"cls_token", "pos_embed", *_under("patch_embed.", stem)}
+    for part in ("patch_embed.proj.", "network.1.proj.", "norm.", "head.", "aux_head."):
+        expected |= _under(part, LINEAR)
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for key in body:
+        if match := re.match(r"(network\.\d+\.|post_network\.)(\d+)\.(.+)", key):
+            groups.setdefault(match[1], []).append((int(match[2]), match[3]))
+    for prefix, found in groups.items():
+        last, names = max(number for number, _ in found), {name for _, name in found}
+        expected |= {f"{prefix}{number}.{name}" for number in range(last + 1) for name in names}
     return expected
 
 
