@@ -1,0 +1,35 @@
+"""Make the models of ``model-index.yml`` known by name to MMPretrain and MMSegmentation; ``mmtl/__init__.py`` calls it."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def index_folder() -> Path:
+    """Return the folder of ``model-index.yml`` and ``configs/``: ``mmtl/.mim`` in a wheel, else the checkout."""
+    return PACKAGE / ".mim" if (PACKAGE / ".mim").is_dir() else PACKAGE.parent
+
+
+def register_with_mmpretrain(model: ModuleType) -> None:
+    """Let ``get_model``, ``list_models``, ``inference_model`` and the inferencers of MMPretrain know all models."""
+    model.ModelHub.register_model_index(index_folder() / "model-index.yml", config_prefix=index_folder())
+
+
+def register_with_mmseg(inferencer: ModuleType) -> None:
+    """Let ``MMSegInferencer`` know all segmentors, and read checkpoints as :mod:`mmtl.utils.checkpoint` does."""
+    importlib.import_module("mmtl.utils.checkpoint")  # the inferencer reads weights before it builds the model
+    base = inferencer.BaseInferencer
+    find_models, mmseg_folder = base._get_models_from_metafile, base._get_repo_or_mim_dir("mmseg")
+
+    def find_models_and_ours(folder: str) -> Iterator[dict]:
+        yield from find_models(folder)
+        if folder == mmseg_folder:
+            for entry in find_models(str(index_folder())):
+                if entry["Results"][0]["Task"] == "Semantic Segmentation":
+                    # An absolute path is not joined to the folder.
+                    yield {"Weights": None, **entry, "Config": str(index_folder() / entry["Config"])}
+
+    base._get_models_from_metafile = staticmethod(find_models_and_ours)
