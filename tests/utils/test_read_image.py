@@ -3,6 +3,7 @@
 import io
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 from helpers import tiny_segmentation as tiny
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 from mmtl.annotators.images import ResizeToInput
 from mmtl.apis.check_segmentation import check_segmentation, print_report
 from mmtl.datasets.transforms import LoadImageFromFile
-from mmtl.utils.read_image import is_truncated, orientation_of, read_image, turn_upright
+from mmtl.utils.read_image import decode_image, is_truncated, orientation_of, read_image, turn_upright
 
 PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8), (64, 48))
 PLAIN = Image.fromarray(PIXELS)
@@ -192,3 +193,39 @@ def test_hidden_files_are_no_images_anywhere(config, tmp_path):
     splits = check_segmentation(config, jobs=1)
     assert len(splits[0].pairs) == 4 and not splits[0].problems
     assert len(run_of(config, tmp_path).train_dataloader.dataset) == 4
+
+
+def damaged(data):
+    """Overwrite bytes in the middle of a JPEG's compressed pixels, which OpenCV decodes as far as it can."""
+    middle = len(data) * 3 // 4
+    return data[:middle] + b"\x12\x34\xff\xd4" * 4 + data[middle + 16 :]
+
+
+ODD = Image.fromarray(cv2.resize(PIXELS, (61, 45), interpolation=cv2.INTER_NEAREST))
+JPEGS = dict(
+    {f"subsampling_{name}": encoded("JPEG", ODD, subsampling=name) for name in ("4:4:4", "4:2:2", "4:2:0")},
+    **{
+        f"factor_{factor:x}": cv2.imencode(".jpg", PIXELS, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor])[1].tobytes()
+        for factor in (0x411111, 0x121111)
+    },
+    progressive=encoded("JPEG", ODD, progressive=True, quality=95),
+    restart=encoded("JPEG", ODD, restart_marker_rows=1),
+    gray=encoded("JPEG", ODD.convert("L")),
+    rgb=encoded("JPEG", ODD, keep_rgb=True),
+    cmyk=encoded("JPEG", ODD.convert("CMYK")),
+    damaged=damaged(encoded("JPEG", quality=95)),
+    thumbnail=with_thumbnail(),
+    one_pixel=encoded("JPEG", ODD.resize((1, 1))),
+)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_has_opencvs_pixels(kind):
+    expected = cv2.imdecode(np.frombuffer(JPEGS[kind], np.uint8), cv2.IMREAD_COLOR)
+    assert (decode_image(JPEGS[kind]) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["subsampling_4:2:0", "progressive", "gray"])
+def test_a_plain_jpeg_takes_the_faster_decoder(kind, monkeypatch):
+    monkeypatch.setattr(mmcv, "imfrombytes", None)
+    assert decode_image(JPEGS[kind]).shape == (45, 61, 3)
