@@ -2,6 +2,7 @@
 
 mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES OUT
 mim run mmtl make_score_maps timm/NAME IMAGES OUT --pretrained | --checkpoint FILE
+mim run mmtl make_score_maps lite/efficientnet_lite0 IMAGES OUT
 
 CONFIG is an MMPretrain config (or a model name of its zoo), CHECKPOINT a weights file (or `random`). The same command
 resumes a run that was stopped, with any number of processes. `--launcher pytorch --processes 8` starts eight; under
@@ -18,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("config", help="MMPretrain config file or model name, or timm/NAME")
+    add("config", help="MMPretrain config file or model name, timm/NAME, or lite/efficientnet_lite0 (lite1, lite2)")
     add("checkpoint", nargs="?", help="weights file, or `random`")
     add("images", type=Path, help="image root; class folders, sorted, are the class indices")
     add("out", type=Path, help="folder of the store")

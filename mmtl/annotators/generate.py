@@ -73,7 +73,7 @@ class Job:
     annotator: Annotator
     images: ResizedImages  # in the order of plan.keys
     plan: Plan
-    labels: np.ndarray | None  # class index of each image, if the class folders determine it
+    labels: np.ndarray  # class index of each image by its class folder, -1 if that is unknown
     layout: RecordLayout
     settings: dict[str, Any]  # saved in every shard
     folder: Path
@@ -135,14 +135,12 @@ def run_job(job: Job, units: Iterable[int], count_undecodable: Callable[[int], i
 
 
 def annotate(job: Job, indices: list[int], images: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], dict[str, int]]:
-    """Return the top classes of a batch, and how often the label is the pooled map's top-1 class or in its top 5."""
+    """Return the top classes of a batch, and how often the label is among the top classes of the mean logits."""
     logits = job.annotator.logits(images)
-    counts = {}
-    if job.labels is not None:
-        labels = torch.from_numpy(job.labels[indices]).to(logits.device)
-        pooled = logits.mean(dim=(1, 2))
-        hits = pooled.topk(min(5, pooled.shape[1]), dim=-1).indices == labels[:, None]
-        counts = {"top1": int(hits[:, 0].sum()), "top5": int(hits.sum()), "labelled": len(indices)}
+    labels = torch.from_numpy(job.labels[indices]).to(logits.device)
+    pooled = logits.mean(dim=(1, 2))
+    hits = pooled.topk(min(5, pooled.shape[1]), dim=-1).indices == labels[:, None]
+    counts = {"top1": int(hits[:, 0].sum()), "top5": int(hits.sum()), "labelled": int((labels >= 0).sum())}
     return top_classes(logits, job.layout.topk), counts
 
 

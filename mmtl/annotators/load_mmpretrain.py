@@ -13,6 +13,7 @@ from torch import nn
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.dense_mmpretrain import DenseImageClassifier
 from mmtl.annotators.dense_timm import DenseTimmModel
+from mmtl.datasets.imagenet_folders import wnid_labels
 from mmtl.utils.checkpoint import load_weights, state_sha256
 from mmtl.utils.config_file import read_config
 from mmtl.utils.type_name import type_name
@@ -54,7 +55,7 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         "config_sha256": hashlib.sha256(model_text.encode()).hexdigest(),
         "checkpoint": Path(checkpoint).name,
         "weights_sha256": state_sha256(classifier),
-        "class_names": list(meta.get("classes") or ()) or None,
+        **_class_description(cfg, list(meta.get("classes") or ())),
     }
     size_hw, interpolation, backend = _pipeline_input(cfg)
     is_timm = type(classifier).__name__ == "TimmClassifier"
@@ -85,6 +86,16 @@ def _build(cfg: Config) -> nn.Module:
             raise ValueError(f"{name}: the model cannot be built: {error}") from error
 
 
+def _class_description(cfg: Config, names: list[str]) -> dict[str, list[str] | None]:
+    """Return the class names, by default ImageNet's for its configs, and wnids if they are ImageNet's."""
+    from mmpretrain.datasets import ImageNet
+
+    imagenet = list(ImageNet.METAINFO["classes"])
+    if not names and cfg.model.get("head", {}).get("num_classes") == len(imagenet):
+        names = imagenet if type_name(_test_dataset(cfg).get("type", "")) in ("ImageNet", "ImageNetFolders") else []
+    return {"class_names": names or None} | ({"class_folders": list(wnid_labels())} if names == imagenet else {})
+
+
 def _pipeline_input(cfg: Config) -> tuple[tuple[int, int] | None, str, str]:
     """Return input size (h, w) (None when images keep their size), interpolation and backend of the test pipeline."""
     size_hw, interpolation, backend = None, "bilinear", "cv2"
@@ -101,10 +112,15 @@ def _pipeline_input(cfg: Config) -> tuple[tuple[int, int] | None, str, str]:
 
 
 def _test_pipeline(cfg: Config) -> list[ConfigDict]:
+    return _test_dataset(cfg).get("pipeline") or cfg.get("test_pipeline") or []
+
+
+def _test_dataset(cfg: Config) -> dict:
+    """Return the config of the first test or validation dataset with a pipeline, without wrappers; empty if none."""
     for name in ("test_dataloader", "val_dataloader"):
         dataset = (cfg.get(name) or {}).get("dataset")
         while dataset is not None and "pipeline" not in dataset:
             dataset = dataset.get("dataset")
         if dataset is not None:
-            return dataset["pipeline"]
-    return cfg.get("test_pipeline") or []
+            return dataset
+    return {}

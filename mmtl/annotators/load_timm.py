@@ -1,7 +1,7 @@
 """Load a timm model as annotator."""
 
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -32,10 +32,7 @@ def load_timm(
     name: str, checkpoint: str, device: str, inference: Inference, input_hw: tuple[int, int] | None = None
 ) -> Annotator:
     """Load a timm model with its own test size, interpolation and normalization; see `mmtl.annotators.load`."""
-    try:
-        import timm
-    except ImportError:
-        raise ImportError(f"{name} needs timm. Install it with: pip install timm") from None
+    timm = import_timm(name)
     weights = {}
     if checkpoint not in (PRETRAINED, RANDOM_WEIGHTS):
         weights = unwrap_weights(read_checkpoint(Path(checkpoint)))
@@ -44,6 +41,28 @@ def load_timm(
         fit_weights(model, weights, checkpoint)
     if not model.num_classes:
         raise ValueError(f"{name} has no classifier. Choose a model with classes, or give a --checkpoint of one.")
+    return timm_annotator(model, name, checkpoint, device, inference, input_hw)
+
+
+def import_timm(name: str) -> ModuleType:
+    """Return the module timm, which an annotator needs."""
+    try:
+        import timm
+    except ImportError:
+        raise ImportError(f"{name} needs timm. Install it with: pip install timm") from None
+    return timm
+
+
+def timm_annotator(
+    model: nn.Module,
+    name: str,
+    checkpoint: str,
+    device: str,
+    inference: Inference,
+    input_hw: tuple[int, int] | None = None,
+) -> Annotator:
+    """Return the annotator of a timm model that has its weights."""
+    timm = import_timm(name)
     data = timm.data.resolve_model_data_config(model, use_test_size=True)
     if input_hw is not None and hasattr(model, "set_input_size"):
         model.set_input_size(img_size=input_hw)
@@ -60,14 +79,25 @@ def load_timm(
             "library": "timm",
             "checkpoint": Path(checkpoint).name,
             "weights_sha256": state_sha256(model),
-            "class_names": None,
+            **class_description(model.num_classes),
         },
         normalization={"mean": list(data["mean"]), "std": list(data["std"]), "to_rgb": True},
         inference=inference,
     )
 
 
-def _create(timm: Any, name: str, pretrained: bool, weights: dict[str, torch.Tensor] | None) -> nn.Module:
+def class_description(num_classes: int) -> dict[str, list[str] | None]:
+    """Return names and wnids of the classes of ImageNet, of which timm recognizes the subsets by their size."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": num_classes})
+    if subset is None:
+        return {"class_names": None}
+    info = ImageNetInfo(subset)
+    return {"class_names": info.label_descriptions(), "class_folders": list(info.label_names())}
+
+
+def _create(timm: ModuleType, name: str, pretrained: bool, weights: dict[str, torch.Tensor] | None) -> nn.Module:
     """Return the model, with as many classes as the weights have."""
     torch.manual_seed(0)  # random weights are the same on every rank
     if not timm.is_model(name):

@@ -10,6 +10,7 @@ from mmtl.annotators.generate import Job, Options, Plan, run_job, unit_size
 from mmtl.annotators.images import ResizedImages, common_size
 from mmtl.annotators.progress import StoreProgress
 from mmtl.annotators.work_queue import WorkQueue
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.layout import RecordLayout
 from mmtl.score_maps.manifest import make_settings
@@ -37,8 +38,6 @@ def annotate_folder(annotator: Annotator, images: Path, folder: Path, options: O
 def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options) -> Job:
     """Determine everything that is known before the first image is annotated.
 
-    The class folders of the image root, sorted, are the class indices.
-
     Raises:
         FileNotFoundError: The image root or a class folder contains no image.
         ValueError: Annotator and options do not fit together.
@@ -59,7 +58,7 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         annotator=annotator,
         images=ResizedImages(root, keys, annotator.resize(size_hw)),
         plan=plan,
-        labels=_folder_labels(keys, num_classes),
+        labels=_folder_labels(keys, ClassTable.of(annotator.description, num_classes)),
         layout=layout,
         settings=make_settings(layout, annotator.description, preprocessing, plan=plan.fingerprint),
         folder=folder,
@@ -67,12 +66,10 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
     )
 
 
-def _folder_labels(keys: list[str], num_classes: int) -> np.ndarray | None:
-    """Return the class index of each key's folder; None unless there are K class folders."""
-    folders = class_folders(keys)
-    if len(folders) != num_classes:
-        return None
-    return np.searchsorted(folders, [key.split("/")[0] for key in keys])
+def _folder_labels(keys: list[str], table: ClassTable) -> np.ndarray:
+    """Return the class index of each key's folder, -1 for unknown ones; see `ClassTable.of_folders`."""
+    labels = table.of_folders(class_folders(keys))
+    return np.array([labels.get(key.split("/")[0], -1) for key in keys])
 
 
 def make_store(job: Job, queue: WorkQueue) -> None:
@@ -157,8 +154,12 @@ def _print_summary(job: Job) -> None:
     print(f"{totals['images']} score maps of {height} x {width} cells, top {layout.topk}, in {job.folder}")
     if totals["undecodable"]:
         print(f"{totals['undecodable']} images could not be decoded: {job.folder / UNDECODABLE_NAME}")
-    if totals["labelled"]:
-        top1, top5 = (100 * totals[name] / totals["labelled"] for name in ("top1", "top5"))
-        print(f"The annotator's own accuracy on the class folders: top-1 {top1:.2f} %, top-5 {top5:.2f} %")
+    if labelled := totals["labelled"]:
+        top1, top5 = (100 * totals[name] / labelled for name in ("top1", "top5"))
+        known = "" if labelled == totals["images"] else f", of the {labelled} images whose class folder is known"
+        print(f"The annotator's own accuracy on the class folders: top-1 {top1:.2f} %, top-5 {top5:.2f} %{known}")
     else:
-        print(f"Top-1 of the annotator: unknown, there are no {layout.num_classes} class folders.")
+        print(
+            "Top-1 of the annotator: unknown, as no class folder has the name of one of its classes, and there are not"
+            f" {layout.num_classes}."
+        )

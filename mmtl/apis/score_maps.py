@@ -15,6 +15,7 @@ from mmtl.annotators.compare import compare_store
 from mmtl.annotators.load import load_annotator
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.archive import ImageKeys, export_archive, import_archive
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
 from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
@@ -35,7 +36,7 @@ def print_info(store: Sequence[Path]) -> None:
     print(f"region of an image that a map covers: {opened.coverage}")
     print(f"scores: logits in {opened.score_bits} bits, log_norm: {'yes' if opened.has_log_norm else 'no'}")
     for name, value in {**opened.annotator, **opened.preprocessing}.items():
-        if name == "class_names":
+        if name in ("class_names", "class_folders"):
             value = f"{len(value)} names" if value else "unknown"
         print(printable(f"{name}: {value}"))
     shards = [shard for folder in opened.folders for shard in folder.manifest.shards]
@@ -106,7 +107,8 @@ def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path
         out: image file to write.
     """
     opened = ScoreMapStore(store)
-    names = classes.read_text(encoding="utf-8").splitlines() if classes else opened.annotator.get("class_names")
+    table = ClassTable.of(opened.annotator, opened.num_classes)
+    names = classes.read_text(encoding="utf-8").splitlines() if classes else table.short_names
     save_figure(draw_maps(opened, keys, images, names), out)
     print(out)
 
@@ -114,13 +116,22 @@ def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path
 def print_stats(store: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
     """Print pooled top-1, entropy, share of cells that agree with the class folder, for a sample of maps."""
     opened = ScoreMapStore(store)
-    numbers = store_stats(opened, sample_keys(opened, sample))
+    numbers, table = (
+        store_stats(opened, sample_keys(opened, sample)),
+        ClassTable.of(opened.annotator, opened.num_classes),
+    )
     print(f"{numbers.maps} maps: entropy of a cell {numbers.entropy:.3f} nats (uniform: ln K)")
     print(f"probability of a cell's top-1 class {numbers.confidence:.3f}")
+    frequent = (f"{table.name(index)} {100 * share:.1f} %" for index, share in numbers.frequent)
+    print(printable(f"most frequent top-1 classes of cells: {', '.join(frequent)}"))
     if numbers.top1 is None:
-        print(f"top-1 of pooled maps: unknown, as there are not {opened.num_classes} class folders")
+        print(
+            "top-1 of pooled maps: unknown, as no class folder has the name of one of the annotator's classes, and"
+            f" there are not {opened.num_classes}"
+        )
         return
-    print(f"top-1 of pooled maps {100 * numbers.top1:.2f} % (chance {100 / opened.num_classes:.2f} %)")
+    known = "" if numbers.labelled == numbers.maps else f" of the {numbers.labelled} maps whose class folder is known"
+    print(f"top-1 of pooled maps {100 * numbers.top1:.2f} %{known} (chance {100 / opened.num_classes:.2f} %)")
     print(f"cells whose top-1 class is the folder's {100 * numbers.agreeing_cells:.2f} %")
 
 

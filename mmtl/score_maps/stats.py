@@ -1,13 +1,17 @@
 """Statistics of score maps: probabilities per cell, agreement with the class folders."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.score_map import ScoreMap
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.utils.image_files import class_folders
+
+NUM_FREQUENT = 5
 
 
 def cell_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
@@ -47,30 +51,36 @@ class StoreStats:
     """Statistics of a sample of maps."""
 
     maps: int
+    labelled: int  # maps whose class folder is a known class, of which the rest are shares
     entropy: float  # mean over the cells, in nats
     confidence: float  # mean probability of a cell's top-1 class
-    top1: float | None  # share of maps whose pooled top-1 class is their folder's; None without K class folders
+    top1: float | None  # share of maps whose pooled top-1 class is their folder's; None if no class folder is known
     agreeing_cells: float | None  # share of cells whose top-1 class is the folder's; None likewise
+    frequent: list[tuple[int, float]]  # the most frequent top-1 classes of cells, with their share
 
 
 def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
-    """Return the statistics of some maps of a store; its class folders, sorted, are the class indices."""
-    num_classes, folders = store.num_classes, class_folders(list(store))
-    entropies, confidences, hits, agreeing = [], [], [], []
+    """Return the statistics of some maps of a store; see `ClassTable.of_folders` for its class folders."""
+    num_classes = store.num_classes
+    labels = ClassTable.of(store.annotator, num_classes).of_folders(class_folders(list(store)))
+    entropies, confidences, hits, agreeing, cells = [], [], [], [], Counter()
     for key in keys:
         score_map = store[key]
         entropies.append(entropy(score_map, num_classes))
         confidences.append(cell_probabilities(score_map, num_classes)[..., 0].mean())
-        if len(folders) == num_classes:
-            label = folders.index(key.split("/")[0])
+        cells.update(score_map.classes[..., 0].ravel().tolist())
+        label = labels.get(key.split("/")[0])
+        if label is not None:
             hits.append(pooled_class(score_map, num_classes) == label)
             agreeing.append((score_map.classes[..., 0] == label).mean())
     return StoreStats(
         maps=len(entropies),
+        labelled=len(hits),
         entropy=float(np.mean(entropies)),
         confidence=float(np.mean(confidences)),
         top1=float(np.mean(hits)) if hits else None,
         agreeing_cells=float(np.mean(agreeing)) if agreeing else None,
+        frequent=[(index, count / cells.total()) for index, count in cells.most_common(NUM_FREQUENT)],
     )
 
 

@@ -61,6 +61,15 @@ def test_the_pooled_maps_have_the_classifiers_own_accuracy(images, tmp_path):
     assert totals["top5"] == 15  # of three classes
 
 
+def test_the_accuracy_counts_the_folders_whose_names_the_annotator_knows(images, tmp_path):
+    shutil.rmtree(images / "ant")
+    (images / "bee").rename(images / "wasp")
+    annotator = tiny_annotator()
+    annotator.description["class_names"] = ["ant", "cat", "bee"]
+    job = make(images, tmp_path / "s", annotator=annotator)
+    assert job.labels.tolist() == [1] * 5 + [-1] * 5 and summary(tmp_path / "s")["labelled"] == 5
+
+
 def test_a_store_is_compared_with_the_annotators_present_output(images, tmp_path):
     make(images, tmp_path / "s")
     store = ScoreMapStore(tmp_path / "s")

@@ -42,7 +42,18 @@ def test_stats_compare_with_the_class_folders(tmp_path):
     assert numbers.confidence == pytest.approx(np.exp(3) / (np.exp(3) + np.exp(1)))
 
 
-def test_without_a_folder_per_class_there_is_no_top1(tmp_path):
+def test_folders_that_the_annotator_knows_by_name_give_a_top1(tmp_path):
+    annotator = {"class_names": ["cat", "bee", "ant"]}
+    with ScoreMapWriter(tmp_path / "s", num_classes=3, grid_hw=(1, 1), topk=1, annotator=annotator) as writer:
+        for key, top1 in {"ant/0.png": 2, "ant/1.png": 0, "bee/0.png": 1, "wasp/0.png": 1}.items():
+            writer.add(key, ScoreMap(np.full((1, 1, 1), 3.0), np.full((1, 1, 1), top1)))
+    store = ScoreMapStore(tmp_path / "s")
+    numbers = store_stats(store, list(store))
+    assert (numbers.maps, numbers.labelled) == (4, 3) and numbers.top1 == pytest.approx(2 / 3)
+    assert numbers.frequent == [(1, 0.5), (2, 0.25), (0, 0.25)]
+
+
+def test_without_a_known_class_folder_there_is_no_top1(tmp_path):
     write_store(tmp_path / "s", 3)
     assert store_stats(ScoreMapStore(tmp_path / "s"), ["a/0.png"]).top1 is None
 

@@ -1,0 +1,86 @@
+"""The classes of an annotator by index, name or folder name (standard library only)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+class ClassTable:
+    """Finds classes by folder name (ImageNet's wnids), class name or one of its synonyms, in this order.
+
+    Case and underscores of class names do not matter: 'great_white_shark' is 'great white shark, white shark, ...'.
+
+    Args:
+        num_classes: K.
+        names: K class names, with synonyms after commas, if they are known.
+        folders: K names of class folders that differ from the class names, such as wnids.
+    """
+
+    def __init__(
+        self, num_classes: int, names: Sequence[str] | None = None, folders: Sequence[str] | None = None
+    ) -> None:
+        self.num_classes = num_classes
+        self.names = list(names) if names and len(names) == num_classes else None
+        self.folders = list(folders) if folders and len(folders) == num_classes else None
+        names = self.names or []
+        self._levels = [
+            _by_name([folder] for folder in self.folders or ()),
+            _by_name([name] for name in names),
+            _by_name([_plain(name)] for name in names),
+            _by_name(map(_plain, name.split(",")) for name in names),
+        ]
+
+    @classmethod
+    def of(cls, annotator: Mapping[str, Any], num_classes: int) -> "ClassTable":
+        """Return the table of an annotator's description, as it is stored in a manifest."""
+        return cls(num_classes, annotator.get("class_names"), annotator.get("class_folders"))
+
+    def find(self, name: str) -> list[int]:
+        """Return the indices of the classes with a name: none if it is unknown, several if it is ambiguous."""
+        plain = _plain(name)
+        for level, key in zip(self._levels, (name, name, plain, plain), strict=True):
+            if key in level:
+                return level[key]
+        return []
+
+    @property
+    def short_names(self) -> list[str] | None:
+        """The class names without synonyms, if they are known."""
+        return self.names and [name.split(",")[0] for name in self.names]
+
+    def name(self, index: int) -> str:
+        """Return the name of a class without synonyms, or its index."""
+        return self.names[index].split(",")[0] if self.names else str(index)
+
+    def of_folders(self, folders: Sequence[str]) -> dict[str, int]:
+        """Return the class index of each sorted class folder that is a class; empty if none is known.
+
+        Folders are known by name; K folders whose names do not contradict it by their order; and for ImageNet by
+        their index ('0' to '999').
+        """
+        found = {folder: self.find(folder) for folder in folders}
+        known = {folder: indices[0] for folder, indices in found.items() if len(indices) == 1}
+        order = {folder: index for index, folder in enumerate(folders)}
+        if len(known) == len(folders):
+            return known
+        if self.folders and all(_is_index(folder, self.num_classes) for folder in folders):
+            return {folder: int(folder) for folder in folders}
+        if len(folders) == self.num_classes and all(order[folder] == index for folder, index in known.items()):
+            return order
+        return known
+
+
+def _by_name(synonyms: Iterable[Iterable[str]]) -> dict[str, list[int]]:
+    """Return the indices of the classes with each name, from the names of each class."""
+    found: dict[str, list[int]] = {}
+    for index, names in enumerate(synonyms):
+        for name in set(names):
+            found.setdefault(name, []).append(index)
+    return found
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _is_index(name: str, num_classes: int) -> bool:
+    return name.isascii() and name.isdecimal() and int(name) < num_classes

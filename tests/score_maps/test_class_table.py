@@ -1,0 +1,49 @@
+import pytest
+
+from mmtl.score_maps.class_table import ClassTable
+
+NAMES = ["tench, Tinca tinca", "great white shark, white shark", "crane", "crane", "maillot", "maillot, tank suit"]
+WNIDS = [f"n0{index}" for index in range(6)]
+TABLE = ClassTable(6, NAMES, WNIDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("n02", [2]),
+        ("great white shark, white shark", [1]),
+        ("Great_White_Shark", [1]),
+        ("Tinca tinca", [0]),
+        ("maillot", [4]),  # the name of one class, a synonym of another
+        ("crane", [2, 3]),
+        ("shark", []),
+        ("", []),
+    ],
+)
+def test_a_class_is_found_by_folder_name_or_synonym(name, found):
+    assert TABLE.find(name) == found
+
+
+def test_folders_are_the_classes_of_their_names_in_any_number():
+    assert TABLE.of_folders(["n01", "n05"]) == {"n01": 1, "n05": 5}
+    assert TABLE.of_folders(["tank suit", "tench"]) == {"tank suit": 5, "tench": 0}
+    assert TABLE.of_folders(["crane", "other", "tench"]) == {"tench": 0}  # ambiguous and unknown names have no class
+    assert TABLE.of_folders(["other"]) == TABLE.of_folders([]) == {}
+
+
+def test_k_folders_are_the_classes_in_order_unless_names_contradict():
+    folders = ["a", "b", "c"]
+    assert ClassTable(3).of_folders(folders) == {"a": 0, "b": 1, "c": 2}
+    assert ClassTable(3, ["a", "bee", "c"]).of_folders(folders) == {"a": 0, "b": 1, "c": 2}
+    assert ClassTable(3, ["c", "bee", "a"]).of_folders(folders) == {"c": 0, "a": 2}
+    assert ClassTable(3, ["c", "b", "a"]).of_folders(folders) == {"c": 0, "b": 1, "a": 2}
+    assert ClassTable(4).of_folders(folders) == {}
+
+
+def test_numbers_are_indices_of_imagenets_classes_only():
+    assert TABLE.of_folders(["1", "5"]) == {"1": 1, "5": 5}
+    assert TABLE.of_folders(["1", "6"]) == ClassTable(6, NAMES).of_folders(["1", "5"]) == {}
+
+
+def test_without_names_a_class_is_its_index():
+    assert (ClassTable(3).name(2), TABLE.name(1), ClassTable(3, ["a"]).name(0)) == ("2", "great white shark", "0")
