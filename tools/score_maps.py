@@ -66,7 +66,11 @@ def make_parser() -> argparse.ArgumentParser:
     sub = command("import", score_maps.import_store)
     sub.add_argument("archive", type=Path, help="folder or tar(.gz) of <class>/<stem>.pt")
     sub.add_argument("store", type=Path)
-    sub.add_argument("--num-classes", type=int, default=1000)
+    sub.add_argument(
+        "--num-classes",
+        type=int,
+        help="default: the number of class folders, or 1000 if the maps have larger class indices",
+    )
     sub.add_argument("--images", type=Path, help="image root, which determines the images' suffixes")
     sub.add_argument("--suffix", default=".JPEG", help="suffix of the images without --images (default: %(default)s)")
     sub.add_argument(

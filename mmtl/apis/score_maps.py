@@ -14,7 +14,7 @@ from mmtl.annotators.annotator import Inference
 from mmtl.annotators.compare import compare_store
 from mmtl.annotators.load import load_annotator
 from mmtl.score_maps import ScoreMapStore
-from mmtl.score_maps.archive import ImageKeys, export_archive, import_archive
+from mmtl.score_maps.archive import ImageKeys, export_archive, guess_num_classes, import_archive
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
@@ -135,16 +135,23 @@ def print_stats(store: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
     print(f"cells whose top-1 class is the folder's {100 * numbers.agreeing_cells:.2f} %")
 
 
-def import_store(archive: Path, store: Path, *, images: Path | None, suffix: str, **options: Any) -> None:
+def import_store(
+    archive: Path, store: Path, *, num_classes: int | None, images: Path | None, suffix: str, **options: Any
+) -> None:
     """Convert a released archive of .pt files to a store; resume an unfinished import.
 
-    Images and suffix are those of `ImageKeys`, further options those of `import_archive`.
+    Images and suffix are those of `ImageKeys`, further options those of `import_archive`; the default of
+    ``num_classes`` is `guess_num_classes`.
     """
+    if num_classes is None:
+        num_classes = guess_num_classes(archive, images, read_tensor=tensor_from_bytes)
+        print(f"Number of classes: {num_classes} (--num-classes)")
     with Progress(TextColumn("maps"), MofNCompleteColumn(), TimeElapsedColumn()) as progress:
         task = progress.add_task("", total=None)
         found = import_archive(
             archive,
             store,
+            num_classes,
             read_tensor=tensor_from_bytes,
             key_of=ImageKeys(images, suffix),
             on_batch=lambda count: progress.advance(task, count),

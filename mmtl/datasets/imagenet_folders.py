@@ -22,7 +22,9 @@ class ImageNetFolders(ImageNet):
         **kwargs: arguments of mmpretrain's ImageNet, such as ``data_root``, ``data_prefix``, ``pipeline``.
     """
 
-    def _find_samples(self) -> list[tuple[str, int]]:
+    def _find_samples(self) -> list[tuple[str, int]] | list[str]:
+        if not self.with_label:
+            return super()._find_samples()
         folders, _ = find_folders(self.img_prefix)
         labels = class_labels(folders, self.img_prefix)
         samples, empty = get_samples(self.img_prefix, labels, is_valid_file=self.is_valid_file)

@@ -26,6 +26,7 @@ from mmtl.utils.processes import end_with_parent
 
 EXACT_IN_FLOAT16 = 2048  # number of class indices that float16 represents exactly
 ENTRIES_PER_CHUNK = 1024
+NUM_IMAGENET, NUM_GUESSED = 1000, 256  # classes; maps from which the number of classes is guessed
 MAX_FILE_BYTES = 2 * 4 * MAX_VALUES + 2**20  # scores and classes of the largest map in float32, and the file's names
 LONG_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 LONG_HEADERS += (tarfile.SOLARIS_XHDTYPE,)
@@ -139,6 +140,30 @@ class ImageKeys:
             found = f"{len(keys)}: {', '.join(keys)}" if keys else "none"
             raise ValueError(f"{stem}{SUFFIX} must have one image {self.images / stem}.*, got {found}.")
         return keys[0]
+
+
+def guess_num_classes(source: Path, images: Path | None, *, read_tensor: TensorReader) -> int:
+    """Return the number of classes of an archive's first maps.
+
+    It is the number of class folders of the images (or else of the archive, if it is a folder) if all classes are
+    below it, and ImageNet's 1,000 if some are at least 500.
+
+    Raises:
+        ValueError: Neither is the case.
+    """
+    decode = partial(read_entry, read_tensor=read_tensor, num_classes=EXACT_IN_FLOAT16, transposed=False)
+    entries = islice(archive_entries(source), NUM_GUESSED)
+    largest = max((int(decode(entry)[1].classes.max()) for entry in entries), default=0)
+    names = list_images(images) if images else files_under(source) if source.is_dir() else []
+    folders = len({PurePosixPath(name).parts[-2] for name in names if "/" in name})
+    if largest < folders:
+        return folders
+    if NUM_IMAGENET // 2 <= largest < NUM_IMAGENET:
+        return NUM_IMAGENET
+    raise ValueError(
+        f"{source}: --num-classes must be given, as the classes of its first maps are up to {largest}"
+        + (f" and there are {folders} class folders." if folders else ". Give --images, or the number of classes.")
+    )
 
 
 def import_archive(

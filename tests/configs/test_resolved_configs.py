@@ -39,6 +39,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "optim_wrapper.optimizer.fused": "one fused update per group",
     },
     "configs/*in1k*": {
+        "*_dataloader.dataset.type": "some of ImageNet's class folders keep their class indices",
         "train_dataloader.dataset.pipeline.2.backend": "resize in uint8 by PyTorch, five times as fast",
         "train_dataloader.dataset.pipeline.*.on_device": "flip, RandAugment and erasing run on the device",
         "train_dataloader.dataset.pipeline.*.data_sample": "arrays are collated without a DataSample for each image",

@@ -39,6 +39,12 @@ def test_folders_of_some_wnids_keep_their_class(tmp_path):
     assert dataset.metainfo["class_subset"] == (1, 999) and len(dataset.metainfo["classes"]) == 1000
 
 
+def test_test_images_need_no_class_folders(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((4, 4, 3), np.uint8))
+    dataset = DATASETS.build(dict(type="mmtl.ImageNetFolders", data_root=str(tmp_path), with_label=False))
+    assert len(dataset) == 1 and "gt_label" not in dataset.get_data_info(0)
+
+
 def test_folders_named_by_index_are_sorted_as_numbers(tmp_path):
     """As strings, "10" comes before "2"."""
     dataset = make_dataset(tmp_path, "0", "2", "10", "100")

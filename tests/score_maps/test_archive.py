@@ -12,7 +12,7 @@ import torch
 from helpers.score_map_makers import contents, write_store
 
 from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, archive
-from mmtl.score_maps.archive import ImageKeys
+from mmtl.score_maps.archive import ImageKeys, guess_num_classes
 from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
 
 PNG = ImageKeys(None, ".png")
@@ -278,3 +278,28 @@ def test_a_member_larger_than_any_map_is_refused_before_it_is_read(tmp_path):
         packed.write(member.tobuf() + bytes(2**20))
     with pytest.raises(ValueError, match="a/0.pt must have at most"):
         import_archive(tmp_path / "x.tar.gz", tmp_path / "t", 10, key_of=PNG)
+
+
+@pytest.mark.parametrize(
+    ("largest", "folders", "has_images", "expected"),
+    [(9, 10, True, 10), (9, 10, False, 10), (998, 10, True, 1000), (998, 0, False, 1000), (9, 0, False, None),
+     (9, 9, True, None), (1000, 10, True, None)],
+)  # fmt: skip
+def test_the_number_of_classes_is_guessed_from_folders_and_indices(tmp_path, largest, folders, has_images, expected):
+    pair = np.stack([np.full((1, 1, 1), 5.0), np.full((1, 1, 1), largest)]).astype(np.float16)
+    for number in range(max(folders, 1)):
+        (tmp_path / "maps" / f"c{number}").mkdir(parents=True)
+        (tmp_path / "maps" / f"c{number}" / "0.pt").write_bytes(tensor_to_bytes(pair))
+        (tmp_path / "images" / f"c{number}").mkdir(parents=True)
+        (tmp_path / "images" / f"c{number}" / "0.png").touch()
+    source = tmp_path / "maps"
+    if has_images or not folders:
+        source = tmp_path / "maps.tar"
+        with tarfile.open(source, "w") as archive:
+            archive.add(tmp_path / "maps", "maps")
+    images = tmp_path / "images" if has_images else None
+    if expected is not None:
+        assert guess_num_classes(source, images, read_tensor=tensor_from_bytes) == expected
+        return
+    with pytest.raises(ValueError, match=rf"--num-classes must be given, .*up to {largest}"):
+        guess_num_classes(source, images, read_tensor=tensor_from_bytes)

@@ -51,12 +51,12 @@ train_dataloader = dict(
     drop_last=True,  # as released: no step of fewer images at the full learning rate
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="mmtl.collate_training_batch", num_classes=1000),
-    dataset=dict(type="ImageNet", data_root=data_root, split="train", pipeline=train_pipeline),
+    dataset=dict(type="mmtl.ImageNetFolders", data_root=data_root, split="train", pipeline=train_pipeline),
 )
 val_dataloader = dict(
     loader,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(type="ImageNet", data_root=data_root, split="val", pipeline=test_pipeline),
+    dataset=dict(type="mmtl.ImageNetFolders", data_root=data_root, split="val", pipeline=test_pipeline),
 )
 val_evaluator = [dict(type="Accuracy", topk=(1, 5)), dict(type="mmtl.HeadAccuracy")]
 test_dataloader = val_dataloader
