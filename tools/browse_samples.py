@@ -1,41 +1,6 @@
-"""Draw what the training pipeline of a config gives the network, with the label of every token.
+"""The command `mmtl browse_samples`, for `mim run mmtl browse_samples`."""
 
-    python tools/browse_samples.py CONFIG -n 16 -o samples.png
-    mim run mmtl browse_samples CONFIG --cfg-options train_dataloader.dataset.data_root=/data/imagenet
-
-Each sample appears twice: the image after augmentation under the token grid, and the same image in gray with every
-token in the color of its most likely class, more opaque with its probability. Below are the most frequent classes with
-their share of the tokens and their mean probability. Tokens that the loss ignores are black, tokens whose label is
-uniform (outside the image) have no color.
-"""
-
-from mmtl.utils.cli import (
-    add_config_arguments,
-    add_force_argument,
-    add_out_argument,
-    check_minimum,
-    check_out,
-    run_tool,
-    tool_parser,
-)
-
-
-def main() -> None:
-    """Draw one figure."""
-    from mmtl.apis.browse_samples import browse_samples
-
-    parser = tool_parser(__doc__)
-    add_config_arguments(parser, "a pretraining config")
-    add_out_argument(parser, "image file to write (default: %(default)s)", default="samples.png")
-    parser.add_argument("-n", "--num-samples", type=int, default=16, help="number of samples (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and their augmentation")
-    add_force_argument(parser)
-    args = parser.parse_args()
-    check_out(args, "out", "config")
-    check_minimum(args, 1, "num_samples")
-    count = browse_samples(args.config, args.out, args.num_samples, args.seed, args.cfg_options)
-    print(f"{args.out}: {count} samples")
-
+from mmtl.cli.main import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("browse_samples")

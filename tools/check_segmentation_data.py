@@ -1,34 +1,6 @@
-"""Check every image and annotation of a segmentation config before a long run.
+"""The command `mmtl check_segmentation_data`, for `mim run mmtl check_segmentation_data`."""
 
-python tools/check_segmentation_data.py CONFIG
-mim run mmtl check_segmentation_data CONFIG --jobs 8 --cfg-options train_dataloader.dataset.data_root=/data/ade
-
-Finds images without annotation and vice versa, unreadable and truncated files, annotations of another size than their
-image, in color, or with labels outside the classes (after reduce_zero_label and label map, as the loss sees them),
-empty splits, and class counts that do not agree. Prints how often each class occurs. Exit code 1 when there are
-problems.
-"""
-
-import os
-
-from mmtl.utils.cli import add_config_arguments, check_minimum, run_tool, tool_parser
-
-SHOWN = 10  # problems of a kind that are printed without --all
-
-
-def main() -> int:
-    """Check the data of a config; exit code 1 when there are problems."""
-    from mmtl.apis.check_segmentation import check_segmentation, print_report
-
-    parser = tool_parser(__doc__)
-    add_config_arguments(parser, "a segmentation config")
-    parser.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1), help="processes that read files")
-    parser.add_argument("--all", action="store_true", help=f"print every problem, not {SHOWN} of a kind")
-    args = parser.parse_args()
-    check_minimum(args, 1, "jobs")
-    splits = check_segmentation(args.config, args.jobs, args.cfg_options)
-    return int(print_report(splits, None if args.all else SHOWN) > 0)
-
+from mmtl.cli.main import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("check_segmentation_data")

@@ -1,38 +1,6 @@
-"""Make the demo's dataset: textured shapes on textured backgrounds, with class labels and masks.
+"""The command `mmtl make_demo_data`, for `mim run mmtl make_demo_data`."""
 
-    python tools/make_demo_data.py data/demo
-    mim run mmtl make_demo_data data/demo
-
-A class is a texture on a shape ("striped-ring"); two classes share each shape, and colors and backgrounds are random
-and independent of the class. An image has one large object, which is its class label, and smaller ones of other
-classes. OUT contains every image twice, in the layouts of ImageNet and ADE20K:
-
-    OUT/classification/{train,val}/<class>/<name>.png
-    OUT/segmentation/images/{training,validation}/<name>.png
-    OUT/segmentation/annotations/{training,validation}/<name>.png   0 = background, 1... = classes in sorted order
-    OUT/demo.json                                                   the settings
-"""
-
-from dataclasses import asdict
-from pathlib import Path
-
-from mmtl.utils.cli import run_tool, tool_parser
-
-
-def main() -> None:
-    """Make the dataset."""
-    from mmtl.demo.dataset import Settings, make_demo_data
-
-    parser = tool_parser(__doc__)
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
-    for name, value in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help="default: %(default)s")
-    args = vars(parser.parse_args())
-    out, settings = args.pop("out"), Settings(**args)
-    made = make_demo_data(out, settings)
-    counts = f"{settings.num_train} training and {settings.num_val} validation images"
-    print(f"{out}: {counts} {'made' if made else 'already exist'}")
-
+from mmtl.cli.main import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("make_demo_data")

@@ -1,54 +1,6 @@
-"""Classify a folder of images: a CSV table of the top-k classes of each, or only of the wrong predictions.
+"""The command `mmtl predict`, for `mim run mmtl predict`."""
 
-    mim run mmtl predict CONFIG CHECKPOINT IMAGES -o predictions.csv
-    mim run mmtl predict CONFIG CHECKPOINT data/imagenet/val -o wrong.csv --wrong-only
-
-The table has a row for each image: its path under IMAGES, its true class, then class and confidence of the top-k
-classes. The true class is known if folders have the names of classes of the checkpoint or of ImageNet (n01440764), or
-if there are as many folders as classes: then their order is that of the classes. Images that cannot be decoded are
-listed on standard error and have no row.
-"""
-
-import sys
-from pathlib import Path
-
-from mmtl.utils.cli import (
-    add_device_argument,
-    add_force_argument,
-    add_out_argument,
-    check_minimum,
-    check_out,
-    run_tool,
-    tool_parser,
-)
-from mmtl.utils.text import printable
-
-
-def main() -> None:
-    """Write one table."""
-    from mmtl.apis.predict import predict
-
-    parser = tool_parser(__doc__)
-    parser.add_argument("config", type=Path, help="a classification config")
-    parser.add_argument("checkpoint", type=Path, help="its weights")
-    parser.add_argument("images", type=Path, help="folder of images, searched with its subfolders")
-    add_out_argument(parser, "CSV file to write")
-    parser.add_argument("--topk", type=int, default=5, help="classes per image (default: %(default)s)")
-    parser.add_argument("--wrong-only", action="store_true", help="only images whose top-1 class is not the folder's")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
-    add_device_argument(parser)
-    add_force_argument(parser)
-    args = parser.parse_args()
-    check_out(args, "out", "config", "checkpoint", "images")
-    check_minimum(args, 1, "topk", "batch_size")
-    check_minimum(args, 0, "workers")
-    rows, undecodable = predict(**vars(args))
-    for key in undecodable:
-        print(printable(f"predict: cannot be decoded: {args.images / key}"), file=sys.stderr)
-    note = f", {len(undecodable)} images could not be decoded" if undecodable else ""
-    print(f"{args.out}: {rows} {'wrong predictions' if args.wrong_only else 'images'}{note}")
-
+from mmtl.cli.main import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("predict")

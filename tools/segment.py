@@ -1,40 +1,6 @@
-"""Segment images: a mask of each, an overlay with a legend, and the area of every class.
+"""The command `mmtl segment`, for `mim run mmtl segment`."""
 
-python tools/segment.py CONFIG CHECKPOINT IMAGES [IMAGES ...] -o OUT
-mim run mmtl segment CONFIG CHECKPOINT photos -o segmented
-
-IMAGES are files and folders (with their subfolders). For photos/a/1.jpg, OUT gets
-    masks/a/1.png      the class index of every pixel; viewers show the classes' colors (at most 256 classes)
-    overlays/a/1.png   the colors over the image, beside it the classes with their shares
-    areas.csv          one row per image: file, width, height, and the share of each class, summing to one
-CHECKPOINT may be `random`, to try a config. Test size and windows are those of the config.
-"""
-
-from pathlib import Path
-
-from mmtl.utils.cli import add_config_arguments, add_device_argument, add_out_argument, run_tool, tool_parser
-
-SHOWN = 10  # images that are listed when they could not be segmented
-
-
-def main() -> None:
-    """Segment images; an error at the end lists those that could not be."""
-    from mmtl.apis.segment import segment
-
-    parser = tool_parser(__doc__)
-    add_config_arguments(parser, "a segmentation config")
-    parser.add_argument("checkpoint", help="its weights, or `random`")
-    parser.add_argument("images", type=Path, nargs="+", help="image files and folders of them")
-    add_out_argument(parser, "folder to write")
-    parser.add_argument("--opacity", type=float, default=0.5, help="of the colors (default: %(default)s)")
-    add_device_argument(parser)
-    args = parser.parse_args()
-    count, failures = segment(**vars(args))
-    print(f"{args.out}: {count} images segmented")
-    if failures:
-        lines = [f"{path}: {reason}" for path, reason in list(failures.items())[:SHOWN]]
-        raise ValueError("\n  ".join([f"{len(failures)} of {count + len(failures)} images were left out:", *lines]))
-
+from mmtl.cli.main import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("segment")

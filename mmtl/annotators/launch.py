@@ -23,7 +23,7 @@ def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: in
         processes: number of processes to start; None for one per GPU.
     """
     if launcher == "pytorch" and "RANK" not in os.environ:
-        return _start_processes(processes or max(1, torch.cuda.device_count()))
+        return start_processes(processes)
     queue = join_queue(launcher)
     started_here = os.environ.pop(STARTED_HERE, None)
     if started_here:  # Ctrl-C reaches the launcher, which ends the ranks by SIGTERM
@@ -41,12 +41,13 @@ def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: in
     return 0
 
 
-def _start_processes(count: int) -> int:
-    """Run this command again in several processes, as torchrun does but without its error report."""
+def start_processes(count: int | None) -> int:
+    """Run this command again in several processes, by default one per GPU, as torchrun without its error report."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
+    count = count or max(1, torch.cuda.device_count())
     os.environ[STARTED_HERE] = "1"
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:

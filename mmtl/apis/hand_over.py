@@ -1,9 +1,12 @@
 """Hand a command over to the script of MMPretrain or MMSegmentation, whichever a config is for."""
 
+import os
 import runpy
 import sys
 import traceback
+from argparse import ArgumentParser
 from importlib.util import find_spec
+from logging import FileHandler
 from pathlib import Path
 
 import torch
@@ -11,6 +14,7 @@ import torch
 from mmtl.utils import checkpoint  # noqa: F401 - importing it makes MMEngine read checkpoints without running their code
 from mmtl.utils.config_file import read_config
 from mmtl.utils.processes import stopped_by
+from mmtl.utils.shipped_files import find_config
 
 PACKAGES = ("mmpretrain", "mmseg")
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
@@ -27,22 +31,70 @@ def upstream_script(config: Path, tool: str) -> Path:
     return Path(find_spec(scope).origin).parent / ".mim" / "tools" / f"{tool}.py"
 
 
-def hand_over(tool: str, arguments: list[str]) -> None:
-    """Run the upstream script with the same arguments, one of which is a config.
+def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> int:
+    """Run the upstream script with the same arguments and return the exit code.
 
-    Errors keep their traceback, which may be of a user's code, except for a device without free memory.
+    Args:
+        tool: "train" or "test".
+        arguments: a config (a file, or the name of one of mmtl's) and options of the script; besides those,
+            ``--gpus`` (0: only the CPU; more than 1 with ``--launcher pytorch`` starts that many processes) and, as in
+            mim, ``--checkpoint``.
+        keep_traceback: whether errors of the script, except for a device without free memory, print their traceback,
+            which may be of a user's code; otherwise only the run's log file gets it.
     """
-    configs = [name for name in arguments if name.endswith(CONFIG_SUFFIXES)]
-    if not configs:
-        raise ValueError(f"Give a config: mim {tool} mmtl CONFIG, a file that ends in .py.")
-    script = str(upstream_script(Path(configs[0]), tool))
-    sys.argv, sys.path[0] = [script, *arguments], str(Path(script).parent)
+    own = ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--gpus", "--processes", type=int)
+    own.add_argument("--checkpoint")
+    known, rest = own.parse_known_args(arguments)
+    config = find_config(_take_config(tool, rest))
+    script = upstream_script(config, tool)
+    if known.gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if (known.gpus or 1) > 1 and "--launcher" not in rest:
+        raise ValueError(f"--gpus {known.gpus} needs --launcher pytorch, or slurm under srun.")
+    if "RANK" not in os.environ and _launcher(rest) == "pytorch":
+        from mmtl.annotators.launch import start_processes
+
+        return start_processes(known.gpus)
+    # The config first: an option with several values would take what follows it.
+    sys.path[0] = str(script.parent)
+    sys.argv = [str(script), str(config), *([known.checkpoint] if known.checkpoint else []), *rest]
     try:
-        runpy.run_path(script, run_name="__main__")
+        runpy.run_path(str(script), run_name="__main__")
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         if stopped_by(error):
             raise
-        traceback.print_exc()
-        sys.exit(1)
+        if keep_traceback:
+            traceback.print_exc()
+            return 1
+        _log_traceback()
+        raise
+    return 0
+
+
+def _take_config(tool: str, arguments: list[str]) -> str:
+    """Remove the config from the arguments and return it."""
+    first = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    found = first or next((word for word in arguments if word.endswith(CONFIG_SUFFIXES) and "=" not in word), None)
+    if found is None:
+        raise ValueError(f"Give a config: mmtl {tool} CONFIG, a file that ends in .py or a name of `mmtl list`.")
+    arguments.remove(found)
+    return found
+
+
+def _launcher(arguments: list[str]) -> str | None:
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--launcher")
+    return parser.parse_known_args(arguments)[0].launcher
+
+
+def _log_traceback() -> None:
+    """Write the traceback of the current error into the run's log files: the screen shows one line of it."""
+    from mmengine.logging import MMLogger
+
+    for handler in MMLogger.get_current_instance().handlers:
+        if isinstance(handler, FileHandler) and handler.stream:
+            handler.stream.write(traceback.format_exc())
+            handler.flush()

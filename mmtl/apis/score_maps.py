@@ -7,21 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmtl.annotators.annotator import Inference
-from mmtl.annotators.compare import compare_store
-from mmtl.annotators.load import load_annotator
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.archive import ImageKeys, export_archive, guess_num_classes, import_archive
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
-from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
 from mmtl.utils.text import printable
-from mmtl.visualization.figures import save_figure
-from mmtl.visualization.score_maps import draw_maps
 
 MAX_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
 NUM_WORST = 10  # keys that are listed
@@ -71,6 +64,14 @@ def _verify_against(
     store: ScoreMapStore, against: Sequence[str], images: Path | None, sample: int, device: str
 ) -> bool:
     """Recompute a sample of a store's maps, print the difference and return whether it is small."""
+    import torch  # here, so that commands that need only NumPy start at once
+    from mmengine.logging import MMLogger
+
+    from mmtl.annotators.annotator import Inference
+    from mmtl.annotators.compare import compare_store
+    from mmtl.annotators.load import load_annotator
+
+    MMLogger.get_current_instance().setLevel("WARNING")
     if images is None or len(against) > 2:
         raise ValueError("--against must be CONFIG CHECKPOINT (or timm/NAME WEIGHTS) with the image root in --images.")
     seen = store.preprocessing
@@ -106,6 +107,9 @@ def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path
         classes: file with one class name per line; None takes the annotator's names.
         out: image file to write.
     """
+    from mmtl.visualization.figures import save_figure
+    from mmtl.visualization.score_maps import draw_maps
+
     opened = ScoreMapStore(store)
     table = ClassTable.of(opened.annotator, opened.num_classes)
     names = classes.read_text(encoding="utf-8").splitlines() if classes else table.short_names
@@ -143,6 +147,8 @@ def import_store(
     Images and suffix are those of `ImageKeys`, further options those of `import_archive`; the default of
     ``num_classes`` is `guess_num_classes`.
     """
+    from mmtl.utils.tensor_bytes import tensor_from_bytes
+
     if num_classes is None:
         num_classes = guess_num_classes(archive, images, read_tensor=tensor_from_bytes)
         print(f"Number of classes: {num_classes} (--num-classes)")
@@ -164,6 +170,8 @@ def import_store(
 
 def export_store(store: Path, folder: Path) -> None:
     """Write a store as .pt files in the released format."""
+    from mmtl.utils.tensor_bytes import tensor_to_bytes
+
     opened = ScoreMapStore(store)
     with Progress() as progress:
         task = progress.add_task("maps", total=len(opened))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mmtl.demo.results import read_curve
+from mmtl.apis.run_logs import read_curve
 
 BLUE, ORANGE, GREEN, GRAY = "#0072b2", "#d55e00", "#009e73", "#8a929c"
 WIDTH = 13  # inches

@@ -1,26 +1,14 @@
-"""Run the demo's steps: skip finished ones, resume an interrupted one, show progress."""
+"""Run the demo's steps and show its results."""
 
-import hashlib
-import json
-import os
-import re
-import shlex
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from mmtl.demo.results import results, training_position
-from mmtl.demo.steps import WORK, Step, make_steps
-from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.processes import end_group_with_this_process
+from mmtl.apis.run_steps import clock, remove, run_steps
+from mmtl.demo.results import results
+from mmtl.demo.steps import WORK, make_steps
 
 
 def run_demo(configs: Path, restart: bool = False) -> int:
@@ -28,7 +16,7 @@ def run_demo(configs: Path, restart: bool = False) -> int:
     console, start = Console(), time.monotonic()
     if restart:
         remove(WORK)
-    if not run_steps(make_steps(configs), console):
+    if not run_steps(make_steps(configs), WORK, console):
         return 1
     table = Table("model", "measure", "%", "minutes", title="Results of the demo", title_justify="left")
     for row in results(WORK):
@@ -36,109 +24,3 @@ def run_demo(configs: Path, restart: bool = False) -> int:
     console.print(table)
     console.print(f"Report: {(WORK / 'report.html').resolve()}   ({clock(time.monotonic() - start)} in total)")
     return 0
-
-
-def run_steps(steps: list[Step], console: Console) -> bool:
-    """Run the steps in order; return whether all succeeded."""
-    progress, digest = Progress(WORK / "steps.json"), ""
-    for index, step in enumerate(steps, 1):
-        digest = fingerprint(step, digest)
-        if not run_step(step, f"[bold]\\[{index}/{len(steps)}][/]", digest, progress, console):
-            return False
-    return True
-
-
-def fingerprint(step: Step, previous: str) -> str:
-    """Return a digest of a step's command and configs and, through ``previous``, of all steps before it."""
-    configs = [Config.fromfile(word).pretty_text for word in step.command if word.endswith(".py")]
-    return hashlib.sha256("\0".join([previous, *step.command, *configs]).encode()).hexdigest()[:16]
-
-
-class Progress:
-    """The record of the steps in a JSON file: {name: {fingerprint, seconds, finished, command}}."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.steps = json.loads(path.read_text()) if path.exists() else {}
-
-    def known(self, step: Step, digest: str) -> dict:
-        """Return the record of earlier attempts; empty if the command, a config or an earlier step has changed."""
-        record = self.steps.get(step.name, {})
-        return record if record.get("fingerprint") == digest and step.out.exists() else {}
-
-    def write(self, step: Step, digest: str, seconds: float, finished: bool) -> None:
-        """Record the time of all attempts and whether the last one succeeded."""
-        times = dict(seconds=seconds, finished=finished)
-        self.steps[step.name] = dict(fingerprint=digest, **times, command=shlex.join(step.command))
-        with atomic_file(self.path) as part:
-            part.write_text(json.dumps(self.steps, indent=2) + "\n")
-
-
-def run_step(step: Step, number: str, digest: str, progress: Progress, console: Console) -> bool:
-    """Run one step unless it is finished; return whether it succeeded."""
-    known = progress.known(step, digest)
-    before = known.get("seconds", 0.0)
-    if known.get("finished"):
-        console.print(f"{number} {step.title}  [green]finished before[/] in {clock(before)}")
-        return True
-    if not known and WORK in step.out.parents:  # never a data folder: it can contain the user's own files
-        remove(step.out)
-    progress.write(step, digest, before, finished=False)
-    console.print(f"{number} {step.title}\n      [dim]{shlex.join(step.command)}[/]", highlight=False, soft_wrap=True)
-    log, start, code = WORK / "logs" / f"{step.name}.log", time.monotonic(), 1
-    with console.status("") as status:
-
-        def show_position() -> None:
-            position = training_position(step.run) if step.run else ""
-            status.update(f"{clock(time.monotonic() - start)}  {position}")
-
-        try:
-            code = run_command(step.command + (step.resume if known else ()), log, show_position)
-        finally:
-            progress.write(step, digest, before + time.monotonic() - start, finished=code == 0)
-    if code:
-        console.print(last_lines(log.read_text(errors="replace")), markup=False, highlight=False, soft_wrap=True)
-        console.print(f"[red]This step failed (exit code {code}).[/] Full output: {log}")
-    else:
-        console.print(f"      done in {clock(time.monotonic() - start)}", highlight=False)
-    return code == 0
-
-
-def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]) -> int:
-    """Run a command with its output in a log file, calling ``on_tick`` twice a second; return its exit code."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # Programs of this Python's environment first, also when it is not activated.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    options = dict(stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}, start_new_session=True)
-    with log.open("ab") as file:
-        process = subprocess.Popen(command, stdout=file, **options)
-        watcher = end_group_with_this_process(process.pid)
-        try:
-            while (code := process.poll()) is None:
-                on_tick()
-                time.sleep(0.5)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
-            raise
-        finally:
-            watcher.kill()
-    return code
-
-
-def last_lines(text: str, count: int = 12) -> str:
-    """Return the end of a program's output, without the traceback that mim adds when the program failed."""
-    before, marker, last = text.rpartition("Traceback (most recent call last):")
-    if marker and re.match(r'\s*File "[^"]*\bmim\b', last):
-        text = before
-    return "\n".join(text.strip().splitlines()[-count:])
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder if it exists."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as m:ss."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,22 +1,11 @@
 """The steps of the demo: each is a command that also works by hand."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from mmtl.apis.run_steps import Step
 
 WORK = Path("work_dirs/demo")
 DATA = Path("data/demo")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the demo."""
-
-    name: str  # also of its log file
-    title: str  # what it does, for the screen
-    command: tuple[str, ...]
-    out: Path  # file or folder that the command makes
-    run: Path | None = None  # work directory of a training run, to show its progress
-    resume: tuple[str, ...] = ()  # arguments that resume an interrupted run
 
 
 def train_step(name: str, title: str, codebase: str, config: str) -> Step:

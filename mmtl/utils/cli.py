@@ -1,6 +1,6 @@
 """What the command-line tools share: common options and one way to report a user's errors.
 
-This module imports only the standard library, and tools import the rest in ``main``: Ctrl-C during imports, which
+This module imports only the standard library, and commands import the rest in ``main``: Ctrl-C during imports, which
 take seconds, then is reported as at any other time.
 """
 
@@ -23,14 +23,24 @@ CONTINUE = "Run the same command again to continue."
 
 
 def run_tool(
-    main: Callable[[], int | None], errors: tuple[type[Exception], ...] = USER_ERRORS, advice: str = CONTINUE
+    main: Callable[[], int | None],
+    errors: tuple[type[Exception], ...] = USER_ERRORS,
+    advice: str = CONTINUE,
+    program: str | None = None,
+    traceback: bool = False,
 ) -> NoReturn:
     """Run a tool and end the process with its exit code.
 
-    ``main`` reads the command line, does the work and returns the exit code; None means 0. Errors that a user can
-    cause end with one line ``TOOL: message`` on standard error and exit code 1; others are bugs and keep their
-    traceback. Ctrl-C and SIGTERM end with one line, which has the ``advice``, and exit code
-    130 or 143.
+    ``main`` reads the command line, does the work and returns the exit code; None means 0. Errors end with one line
+    ``TOOL: message`` on standard error and exit code 1. Ctrl-C and SIGTERM end with one line and exit code 130 or 143.
+
+    Args:
+        main: the work; imports inside it are interrupted and fail as the work itself.
+        errors: those that a user can cause. Others are bugs: they keep their traceback, or, in a subcommand of
+            ``mmtl``, name their type.
+        advice: what follows "stopped." after Ctrl-C and SIGTERM.
+        program: what messages call the tool; None for the name of the script.
+        traceback: whether all errors keep their traceback.
     """
     raise_on_sigterm()
     try:
@@ -39,25 +49,33 @@ def run_tool(
         if (signal := stopped_by(error)) and STARTED_HERE in os.environ:  # the process that started it reports it
             sys.exit(128 + signal)
         if signal:
-            end_with(f"stopped. {advice}", 128 + signal)
-        if not isinstance(error, errors):
+            end_with(f"stopped. {advice}", 128 + signal, program)
+        is_reported = isinstance(error, errors) or (program and isinstance(error, Exception))
+        if traceback or not is_reported:
             raise
-        # str(KeyError) is the repr of its message.
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        # Other libraries' messages have advice for programmers below their first line.
-        message = str(message) if isinstance(error, ValueError) else str(message).strip().partition("\n")[0]
-        end_with(message or type(error).__name__, 1)
+        end_with(one_line(error, errors), 1, program)
 
 
-def end_with(message: str, code: int) -> NoReturn:
+def one_line(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS) -> str:
+    """Return what a user needs to know of an error."""
+    # str(KeyError) is the repr of its message.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    # Other libraries' messages have advice for programmers below their first line.
+    text = str(message).strip() if isinstance(error, ValueError) else str(message).strip().partition("\n")[0]
+    if isinstance(error, errors):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text} (--traceback shows where)"
+
+
+def end_with(message: str, code: int, program: str | None = None) -> NoReturn:
     """End the process with a line ``TOOL: message`` on standard error and an exit code."""
-    print(f"{Path(sys.argv[0]).stem}: {printable(message)}", file=sys.stderr)
+    print(f"{program or Path(sys.argv[0]).stem}: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
-def tool_parser(doc: str | None) -> argparse.ArgumentParser:
+def tool_parser(doc: str | None, program: str | None = None) -> argparse.ArgumentParser:
     """Return a parser whose help is the tool's docstring with its line breaks."""
-    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return argparse.ArgumentParser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -69,11 +87,15 @@ def add_config_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``, by default the GPU if there is one."""
+    """Add ``--device``, see `resolve_device`."""
+    parser.add_argument("--device", help="device (default: the GPU if there is one, else the CPU)")
+
+
+def resolve_device(arguments: argparse.Namespace) -> None:
+    """Set the default of ``--device``; imports torch, which the help of a tool does without."""
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", default=device, help="device (default: %(default)s)")
+    arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def add_out_argument(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:

@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmtl.utils.shipped_files import find_config
+
 # Top-level keys that something reads after a config is complete; all others only help to write the config.
 KEYS_READ = {
     *inspect.signature(Runner.__init__).parameters,
@@ -18,9 +20,8 @@ KEYS_READ = {
 
 
 def read_config(path: Path, cfg_options: dict | None = None) -> Config:
-    """Read a config file and override values in it by dotted key."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file. Give a config.")
+    """Read a config, a file or the name of one of mmtl's, and override values in it by dotted key."""
+    path = find_config(path)
     try:
         config = Config.fromfile(path)
         written = {key: config.get(key) for key in config}

@@ -11,10 +11,10 @@ from helpers.paths import ROOT
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
+from mmtl.apis.run_logs import Curve, read_curve, training_position
 from mmtl.demo.dataset import Settings, make_demo_data
 from mmtl.demo.figures import draw_curves, draw_panels
 from mmtl.demo.report import cell_agreement, dense_probabilities, embed, write_report
-from mmtl.demo.results import Curve, read_curve, training_position
 from mmtl.demo.steps import DATA, WORK, make_steps
 from mmtl.score_maps import ScoreMap, ScoreMapWriter
 from mmtl.visualization.label_images import blend_colors, lay_over, mix_patches

@@ -1,0 +1,34 @@
+"""Copy a config with everything that it inherits."""
+
+from pathlib import Path
+
+from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.config_file import read_config
+from mmtl.utils.shipped_files import find_config
+
+
+def copy_config(config: Path, out: Path, cfg_options: dict | None = None, replace: bool = False) -> None:
+    """Write a config complete, without ``_base_``, below the comment that heads it.
+
+    Args:
+        config: file, or name of a config of mmtl.
+        out: file to write.
+        cfg_options: values by dotted key that differ in the copy.
+        replace: whether an existing file is replaced.
+
+    Raises:
+        FileExistsError: The file exists and is not to be replaced.
+    """
+    if out.suffix != ".py":
+        raise ValueError(f"--out must be a file that ends in .py, got {out}.")
+    if out.exists() and not replace:
+        raise FileExistsError(f"{out} exists. Choose another file, or replace it with --force.")
+    header = []
+    for line in find_config(config).read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        header.append(line)
+    text = read_config(config, cfg_options).pretty_text
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out) as part:
+        part.write_text("\n".join([*header, text]), encoding="utf-8")

@@ -1,0 +1,79 @@
+"""A folder of configs that are trained in order; `mmtl start` makes one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mmtl.apis.run_logs import read_curve
+from mmtl.apis.run_steps import Step, remove, run_steps
+from mmtl.utils.atomic_file import atomic_file
+
+STEPS_NAME = "steps.json"
+SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
+
+
+def write_steps(folder: Path, work: Path, steps: Sequence[Step], then: Sequence[str]) -> None:
+    """Write the steps of a project.
+
+    Args:
+        folder: folder of the configs.
+        work: folder of everything that the steps make.
+        steps: in order; their paths are relative to the current directory.
+        then: commands to run after them, for the user.
+    """
+    rows = [
+        dict(
+            name=step.name,
+            title=step.title,
+            command=step.command,
+            out=str(step.out),
+            run=step.run and str(step.run),
+            resume=step.resume,
+        )
+        for step in steps
+    ]
+    with atomic_file(folder / STEPS_NAME) as part:
+        part.write_text(json.dumps(dict(work=str(work), steps=rows, then=list(then)), indent=2) + "\n")
+
+
+def read_steps(folder: Path) -> tuple[Path, list[Step], list[str]]:
+    """Return what `write_steps` has written: the work folder, the steps, and the commands after them."""
+    path = folder / STEPS_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Give a config, or a folder that `mmtl start` has made.")
+    try:
+        content = json.loads(path.read_text())
+        steps = [
+            Step(
+                name=row["name"],
+                title=row["title"],
+                command=tuple(row["command"]),
+                out=Path(row["out"]),
+                run=row["run"] and Path(row["run"]),
+                resume=tuple(row["resume"]),
+            )
+            for row in content["steps"]
+        ]
+        return Path(content["work"]), steps, content["then"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as steps: {error!r}. Make it again with `mmtl start`.") from error
+
+
+def run_project(folder: Path, restart: bool = False) -> int:
+    """Run the steps of a folder, show what their validations reached, and return the exit code."""
+    work, steps, then = read_steps(folder)
+    console = Console(highlight=False, soft_wrap=True)
+    if restart:
+        remove(work)
+    if not run_steps(steps, work, console):
+        console.print("The same command resumes this step.")
+        return 1
+    for step in steps:
+        for scalar, name in SCORES.items():
+            values = read_curve(step.run, scalar).values if step.run else []
+            if values:
+                console.print(f"{step.title}: {name} {values[-1]:.1f} %, best {max(values):.1f} %")
+    console.print("\nNext:", *(f"  {command}" for command in then), sep="\n", markup=False)
+    return 0

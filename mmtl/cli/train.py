@@ -1,0 +1,35 @@
+"""Train a config, or the configs of a folder in order, with the script of MMPretrain or MMSegmentation.
+
+    mmtl train CONFIG [--resume] [--amp] [--work-dir DIR] [--cfg-options KEY=VALUE ...]
+    mmtl train CONFIG --launcher pytorch --processes 8
+    mmtl train FOLDER
+    mim train mmtl CONFIG
+
+CONFIG is a file, or the name of a config of mmtl. Its default_scope selects the script, which gets all other options:
+they are those of `mim train mmpretrain` and `mim train mmsegmentation`. `--launcher pytorch` starts one process per
+GPU, or as many as `--processes`; under torchrun or srun the command joins the processes that these have started.
+
+FOLDER is made by `mmtl start`: its steps.json lists the steps. Finished steps are skipped and an interrupted one is
+resumed, unless its command or config has changed; --restart removes the output of earlier runs first.
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+
+def main(parser: ArgumentParser, arguments: list[str]) -> int:
+    """Train a config, or run the steps of a folder."""
+    if {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        return 0
+    folders = [word for word in arguments if Path(word).is_dir()]
+    if folders and folders[0] == next(word for word in arguments if not word.startswith("-")):
+        parser.add_argument("folder", type=Path)
+        parser.add_argument("--restart", action="store_true")
+        args = parser.parse_args(arguments)
+        from mmtl.apis.project import run_project
+
+        return run_project(args.folder, args.restart)
+    from mmtl.apis.hand_over import hand_over
+
+    return hand_over("train", arguments, keep_traceback=not parser.prog.startswith("mmtl "))

@@ -1,0 +1,33 @@
+"""Files that come with mmtl beside its modules: configs, tools."""
+
+from pathlib import Path
+
+
+def shipped_folder(name: str) -> Path:
+    """Return a folder such as "configs": of a checkout, or of an installed wheel, which keeps it in ``.mim``."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / ".mim" / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Return the configs that a user can run by name, which is the file name without suffix."""
+    paths = sorted(shipped_folder("configs").glob("[!_]*/*.py"))
+    return {path.stem: path for path in paths}
+
+
+def find_config(name: str | Path) -> Path:
+    """Return a config file: an existing file, or one of mmtl's by its name, with or without suffix and folder.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    found = shipped_configs().get(path.name.removesuffix(".py"))
+    if found is None:
+        raise FileNotFoundError(
+            f"{name} is not a file or the name of a config of mmtl. Give a config; `mmtl list` shows the names."
+        )
+    return found

@@ -1,0 +1,111 @@
+import io
+import itertools
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from mmtl.apis import run_steps as module
+from mmtl.apis.run_steps import Progress, Step, fingerprint, last_lines, remove, run_steps
+
+WORK = Path("work")
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """Return a function that runs steps in an empty folder and returns (succeeded, screen)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*steps: object) -> tuple[bool, str]:
+        screen = Console(file=io.StringIO(), width=200)
+        return run_steps(steps, WORK, screen), screen.file.getvalue()
+
+    return run
+
+
+def make_step(name: str, code: str = "", resume: tuple[str, ...] = ()) -> object:
+    """Return a step that appends its arguments to calls.txt and writes its output."""
+    out = WORK / name
+    script = (
+        f"import pathlib, sys; pathlib.Path('calls.txt').open('a').write(' '.join(['{name}', *sys.argv[1:]]) + '\\n');"
+        f"out = pathlib.Path('{out}'); out.mkdir(parents=True, exist_ok=True); {code}"
+    )
+    return Step(name, name, (sys.executable, "-c", script), out, resume=resume)
+
+
+def calls() -> list[str]:
+    return Path("calls.txt").read_text().splitlines()
+
+
+def test_a_finished_step_is_not_repeated(runner):
+    steps = make_step("a"), make_step("b")
+    assert runner(*steps)[0] and runner(*steps)[0]
+    assert calls() == ["a", "b"]
+    assert "finished before" in runner(*steps)[1]
+
+
+def test_a_step_without_its_output_is_repeated(runner):
+    steps = make_step("a"), make_step("b")
+    runner(*steps)
+    remove(steps[1].out)
+    assert runner(*steps)[0]
+    assert calls() == ["a", "b", "b"]
+
+
+def test_a_changed_step_and_all_later_ones_start_again(runner):
+    runner(make_step("a"), make_step("b"), make_step("c"))
+    (WORK / "c" / "stale").touch()
+    runner(make_step("a"), make_step("b", code="1"), make_step("c"))
+    assert calls() == ["a", "b", "c", "b", "c"]
+    assert not (WORK / "c" / "stale").exists()
+
+
+def test_a_failed_step_stops_the_sequence_shows_its_output_and_is_resumed(runner):
+    fails = "print('the reason'); (out / 'checkpoint').touch(); sys.exit(0 if 'continue' in sys.argv else 3)"
+    steps = make_step("a", fails, resume=("continue",)), make_step("b")
+    succeeded, screen = runner(*steps)
+    assert not succeeded and "the reason" in screen and "exit code 3" in screen and "a.log" in screen
+    assert calls() == ["a"]
+    assert runner(*steps)[0]
+    assert calls() == ["a", "a continue", "b"]
+    assert (WORK / "a" / "checkpoint").exists()
+
+
+def test_the_last_lines_are_those_of_the_program_and_not_of_mim():
+    own = "Traceback (most recent call last):\n  File program.py\nValueError: the reason\n"
+    launcher = (
+        'Traceback (most recent call last):\n  File "/x/bin/mim", line 8, in <module>\nCalledProcessError: ...\n'
+    )
+    assert last_lines(own + launcher) == last_lines(own) == own.strip()
+
+
+def test_the_time_of_all_attempts_counts(runner, monkeypatch):
+    fails = "(out / 'x').exists() or sys.exit((out / 'x').touch() or 1)"
+    step, ticks = make_step("a", fails), itertools.count(step=10)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks), sleep=lambda _: 0))
+    runner(step)
+    first = Progress(WORK / "steps.json").steps["a"]["seconds"]
+    runner(step)
+    assert Progress(WORK / "steps.json").steps["a"]["seconds"] > first > 0
+
+
+def test_a_data_folder_is_never_removed(runner, tmp_path):
+    precious = tmp_path / "data" / "mine.txt"
+    precious.parent.mkdir()
+    precious.touch()
+    step = Step("data", "data", (sys.executable, "-c", "import sys; sys.exit(1)"), Path("data"))
+    assert not runner(step)[0] and not runner(step)[0]
+    assert precious.exists()
+
+
+def test_a_step_runs_again_when_its_config_changes(tmp_path):
+    config = tmp_path / "config.py"
+    step = Step("a", "a", ("mim", "train", str(config)), tmp_path)
+    config.write_text("lr = 1.0")
+    before = fingerprint(step, "")
+    config.write_text("lr = 1.0  # a comment changes nothing")
+    assert fingerprint(step, "") == before
+    config.write_text("lr = 2.0")
+    assert fingerprint(step, "") != before
