@@ -88,6 +88,8 @@ class Annotator:
         """
         try:
             logits = self.logits(torch.zeros(1, 3, *self.resize(size_hw).size_hw, dtype=torch.uint8))
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, TypeError, AssertionError, AttributeError, IndexError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             size = " x ".join(map(str, size_hw))

@@ -15,7 +15,7 @@ from mmtl.annotators.dense_mmpretrain import DenseImageClassifier
 from mmtl.annotators.dense_timm import DenseTimmModel
 from mmtl.datasets.imagenet_folders import wnid_labels
 from mmtl.utils.checkpoint import load_weights, state_sha256
-from mmtl.utils.config_file import read_config
+from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.type_name import type_name
 
 RANDOM_WEIGHTS = "random"
@@ -57,7 +57,8 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         "weights_sha256": state_sha256(classifier),
         **_class_description(cfg, list(meta.get("classes") or ())),
     }
-    size_hw, interpolation, backend = _pipeline_input(cfg)
+    with name_config_errors(config):
+        size_hw, interpolation, backend = _pipeline_input(cfg)
     is_timm = type(classifier).__name__ == "TimmClassifier"
     dense = DenseTimmModel(classifier.model) if is_timm else DenseImageClassifier(classifier)
     return Annotator(
@@ -78,12 +79,9 @@ def _build(cfg: Config) -> nn.Module:
     name = cfg.filename or "The config"
     if "model" not in cfg:
         raise ValueError(f"{name} has no model.")
-    cfg.model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        try:
-            return MODELS.build(cfg.model).eval()
-        except (KeyError, TypeError, AssertionError) as error:
-            raise ValueError(f"{name}: the model cannot be built: {error}") from error
+    with DefaultScope.overwrite_default_scope("mmpretrain"), name_config_errors(name):
+        cfg.model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
+        return MODELS.build(cfg.model).eval()
 
 
 def _class_description(cfg: Config, names: list[str]) -> dict[str, list[str] | None]:

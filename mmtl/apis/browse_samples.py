@@ -14,7 +14,7 @@ from torch import nn
 
 from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.models.collate import collate_training_batch
-from mmtl.utils.config_file import read_config
+from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.visualization.figures import save_figure
 from mmtl.visualization.samples import Sample, TokenLabels, draw_samples
 
@@ -32,16 +32,18 @@ def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_
     cfg = read_config(config, cfg_options)
     if "train_dataloader" not in cfg or "model" not in cfg:
         raise ValueError(f"{config} has no train_dataloader or no model. Give a pretraining config.")
-    init_default_scope(cfg.get("default_scope", "mmpretrain"))
-    preprocessor = MODELS.build(cfg.model).data_preprocessor
+    with name_config_errors(config):
+        init_default_scope(cfg.get("default_scope", "mmpretrain"))
+        preprocessor = MODELS.build(cfg.model).data_preprocessor
     if not hasattr(preprocessor, "build_targets"):
         name = type(preprocessor).__name__
         raise ValueError(f"{config} trains without token labels: its data preprocessor is a {name}.")
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)
     try:
-        dataset = DATASETS.build(cfg.train_dataloader.dataset)
-        packed = [dataset[int(index)] for index in np.random.permutation(len(dataset))[:count]]
+        with name_config_errors(config):
+            dataset = DATASETS.build(cfg.train_dataloader.dataset)
+            packed = [dataset[int(index)] for index in np.random.permutation(len(dataset))[:count]]
     except AssertionError as error:  # MMPretrain asserts that folders match the classes, mmcv that images decode
         raise ValueError(str(error)) from error
     save_figure(draw_samples(label_tokens(preprocessor, packed), dataset.metainfo.get("classes")), out)

@@ -33,7 +33,7 @@ from mmtl.datasets.annotation_rules import (
     unused_class_problem,
 )
 from mmtl.datasets.segmentation_datasets import image_source
-from mmtl.utils.config_file import read_config
+from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES, is_hidden
 from mmtl.utils.processes import end_with_parent
 from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
@@ -75,8 +75,9 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
         ValueError: The config has no dataset.
     """
     cfg = read_config(config, cfg_options)
-    init_default_scope(cfg.get("default_scope", "mmseg"))
-    splits = read_splits(cfg)
+    with name_config_errors(config):
+        init_default_scope(cfg.get("default_scope", "mmseg"))
+        splits = read_splits(cfg)
     with ProcessPoolExecutor(jobs, initializer=prepare_worker) as pool:
         map_pairs = partial(pool.map, chunksize=16) if jobs > 1 else map
         for split in splits:

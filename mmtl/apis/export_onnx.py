@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
-from mmtl.utils.config_file import read_config
+from mmtl.utils.config_file import name_config_errors, read_config
 
 
 def export_onnx(
@@ -35,9 +35,11 @@ def export_onnx(
         OSError: A file cannot be read or written.
         ValueError: The config has no such model, or checkpoint or image size do not fit it.
     """
-    cfg = load_config(config)
-    image_hw = resolve_image_hw(cfg, image_size)
-    write_onnx(build_model(cfg, checkpoint), target, image_hw)
+    with name_config_errors(config):
+        cfg = load_config(config)
+        image_hw = resolve_image_hw(cfg, image_size)
+        model = build_model(cfg, checkpoint)
+    write_onnx(model, target, image_hw)
     return image_hw
 
 

@@ -19,7 +19,7 @@ from mmtl.annotators.progress import RateColumn
 from mmtl.datasets.imagenet_folders import wnid_labels
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
-from mmtl.utils.config_file import read_config
+from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import read_image
@@ -90,11 +90,13 @@ def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassif
     """Return MMPretrain's inferencer of a config; its weights are read without running code from them."""
     cfg = read_config(config)
     init_default_scope("mmpretrain")
-    model = get_model(cfg, pretrained=False)
+    with name_config_errors(config):
+        model = get_model(cfg, pretrained=False)
     if not hasattr(getattr(model, "head", None), "num_classes"):
         raise ValueError(f"{config} is not a classification config: its model has no head with num_classes.")
     meta = load_weights(model, checkpoint)
-    return ImageClassificationInferencer(model.to(device), classes=meta.get("classes"))
+    with name_config_errors(config):
+        return ImageClassificationInferencer(model.to(device), classes=meta.get("classes"))
 
 
 def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str] | None) -> dict[str, int] | None:

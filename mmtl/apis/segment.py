@@ -19,7 +19,7 @@ from rich.progress import track
 
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
-from mmtl.utils.config_file import read_config
+from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.model_parts import decode_head_of
 from mmtl.utils.read_image import read_image
@@ -60,8 +60,9 @@ def segment(
         ValueError: Config, checkpoint and images do not fit.
     """
     paths, failures = find_images(images, out)
-    inferencer, table = load_model(config, checkpoint, device, cfg_options)
-    count = 0
+    with name_config_errors(config):
+        inferencer, table = load_model(config, checkpoint, device, cfg_options)
+    count, full = 0, None
     for name, path in track(paths.items(), description="segment"):
         try:
             image = read_image(path)
@@ -73,7 +74,8 @@ def segment(
             continue
         try:
             mask = predict_mask(inferencer, image, len(table.names))
-        except (ValueError, RuntimeError, cv2.error) as error:  # a size that resizing or the model refuses
+        except (ValueError, RuntimeError, cv2.error) as error:  # a size that resizing, the model or memory refuses
+            full = error if isinstance(error, torch.OutOfMemoryError) else full
             failures[path] = f"{image.shape[0]} x {image.shape[1]} pixels (H x W): {error}".strip()
             continue
         overlay = draw_overlay(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), mask, *table, opacity)
@@ -86,6 +88,8 @@ def segment(
         row = [csv_cell(path.as_posix()), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)]
         write_row(out / "areas.csv", "a", row)
         count += 1
+    if full and not count:
+        raise full
     return count, failures
 
 

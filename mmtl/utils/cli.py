@@ -18,7 +18,8 @@ from mmtl.utils.processes import STARTED_HERE, raise_on_sigterm, stopped_by
 from mmtl.utils.text import printable
 
 # RuntimeError: a device that is missing or full. AssertionError: torch without CUDA, and MMEngine's checks.
-USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AssertionError)
+USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AssertionError, MemoryError)
+FULL = "Free its memory, or give another device, smaller images or a smaller batch."
 CONTINUE = "Run the same command again to continue."
 
 
@@ -62,6 +63,8 @@ def one_line(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     # Other libraries' messages have advice for programmers below their first line.
     text = str(message).strip() if isinstance(error, ValueError) else str(message).strip().partition("\n")[0]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch
+        return f"{text or type(error).__name__} {FULL}"
     if isinstance(error, errors):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text} (--traceback shows where)"

@@ -2,7 +2,8 @@
 
 import inspect
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
@@ -27,10 +28,28 @@ def read_config(path: Path, cfg_options: dict | None = None) -> Config:
         written = {key: config.get(key) for key in config}
         config.merge_from_dict(cfg_options or {})
     except Exception as error:  # a config is a program: any error can be its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} cannot be read as a config: {type(error).__name__}: {reason}") from error
+        raise ValueError(f"{path} cannot be read as a config: {_kind_and_reason(error)}") from error
     warn_of_unused(written, config)
     return config
+
+
+@contextmanager
+def name_config_errors(path: str | Path) -> Iterator[None]:
+    """Convert errors of building what a config describes, such as a KeyError for an unknown type, to a ValueError.
+
+    Errors with a message for users keep their type.
+    """
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, AssertionError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: what it describes cannot be built: {_kind_and_reason(error)}") from error
+
+
+def _kind_and_reason(error: Exception) -> str:
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its str is a repr
+    return f"{type(error).__name__}: {(str(text).strip() or 'no message').splitlines()[0]}"
 
 
 def warn_of_changes_without_effect(config: Config) -> None:

@@ -26,7 +26,7 @@ model = dict(
     head=dict(type="LinearClsHead", num_classes={classes}, in_channels=8),
 )
 data_preprocessor = dict(mean=[120.0, 110, 100], std=[60.0, 60, 60], to_rgb=True)
-test_dataloader = dict(dataset=dict(pipeline=[
+test_dataloader = dict(dataset=dict(type="ImageNet", pipeline=[
     dict(type="LoadImageFromFile"),
     dict(type="ResizeEdge", scale=20, backend="pillow", interpolation="bicubic"),
     dict(type="CenterCrop", crop_size=16),
