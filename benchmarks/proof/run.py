@@ -1,0 +1,158 @@
+"""Whether token labels, MixToken and CutMix pay: arms of several seeds on CIFAR-10, in one table.
+
+    python benchmarks/proof/run.py data/cifar10 --device cuda --epochs 60 --seeds 3 --jobs 6    # a GPU
+    python benchmarks/proof/run.py data/cifar10 --epochs 1 --seeds 1                            # a CPU, a check
+
+The images stay on the device; crops, flips, score maps and the model are MMPretrain's and mmtl's, in a bare loop. The
+annotator is trained first, on the same images, unless --annotator and --checkpoint name one. All arms share model,
+steps, learning rate and seeds, and differ only in what their recipes under configs/examples say.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from arms import ARMS, RECIPES, model_of, uses_maps
+from fit import fit, seeded, top1
+from images import Images, read_folder
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from torch import Tensor, multiprocessing
+
+from mmtl.annotators.annotator import Annotator, Inference
+from mmtl.annotators.generate import top_classes
+from mmtl.annotators.load import load_annotator
+
+ANNOTATOR = "resnet-nano_1xb128-8e_cifar10.py"
+TOPK = 5
+
+
+def main() -> None:
+    """Train the arms and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with train/CLASS/* and val/CLASS/*")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128, help="images per step (default: 128)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time on the device (default: 1)")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--annotator", help="its MMPretrain config (default: a ResNet-18, trained here)")
+    parser.add_argument("--checkpoint", help="the annotator's weights")
+    parser.add_argument("--annotator-epochs", type=int, help="default: --epochs")
+    parser.add_argument("--width", type=int, default=20, help="channels of the annotator trained here (default: 20)")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/proof"))
+    args = parser.parse_args()
+    train, val = (read_folder(args.data / part) for part in ("train", "val"))
+    config, checkpoint = args.annotator, args.checkpoint
+    if config is None:
+        config, checkpoint = train_annotator(train, args)
+    annotator = load_annotator(config, checkpoint, args.device, Inference())
+    maps = score_maps(annotator, train)
+    pooled = float((pooled_classes(maps, len(train.class_names)) == train.labels).float().mean())
+    print(f"annotator: {accuracy_of(annotator, val):.2f} % top-1; pooled maps of the training images: {pooled:.2%}")
+    tasks = [(arm, seed, train, val, maps, args) for seed in range(args.seeds) for arm in args.arms]
+    with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
+        results = {}
+        for arm, seed, accuracy, seconds in pool.imap_unordered(run_arm, tasks):
+            print(f"{arm}, seed {seed}: {accuracy:.2f} %, {seconds:.0f} s", flush=True)
+            results[arm, seed] = accuracy, seconds
+    print_table(results, args)
+
+
+def train_annotator(train: Images, args: argparse.Namespace) -> tuple[str, str]:
+    """Train the annotator of the recipe, in this width; return the paths of its config and weights."""
+    config = Config.fromfile(RECIPES / ANNOTATOR)
+    config.model.backbone.update(base_channels=args.width, stem_channels=args.width)
+    config.model.head.in_channels = 4 * args.width
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    paths = args.work_dir / "annotator.py", args.work_dir / "annotator.pth"
+    config.dump(paths[0])
+    seeded(0)
+    model = MODELS.build(config.model).to(args.device)
+    model.init_weights()
+    fit(
+        model,
+        train.to(args.device),
+        maps=None,
+        optim_wrapper=dict(optimizer=dict(config.optim_wrapper.optimizer, lr=config.max_lr)),
+        epochs=args.annotator_epochs or args.epochs,
+        batch=args.batch,
+    )
+    torch.save({"state_dict": model.state_dict(), "meta": {"dataset_meta": {"classes": train.class_names}}}, paths[1])
+    return str(paths[0]), str(paths[1])
+
+
+@torch.no_grad()
+def score_maps(annotator: Annotator, images: Images, batch: int = 500) -> dict[str, Tensor]:
+    """Return the score maps of all images as fields of a batch, on the CPU."""
+    fields = []
+    for pixels in images.pixels.split(batch):
+        scores, classes, log_norm = top_classes(annotator.logits(resized(annotator, pixels)), TOPK)
+        fields.append((scores.half().cpu(), classes.cpu(), log_norm.cpu()))
+    return dict(zip(("scores", "classes", "log_norm"), map(torch.cat, zip(*fields, strict=True)), strict=True))
+
+
+def resized(annotator: Annotator, pixels: Tensor) -> Tensor:
+    """Resize images to the annotator's input size."""
+    size_hw = annotator.size_hw or tuple(pixels.shape[-2:])
+    return F.interpolate(pixels, size_hw, mode="bicubic", antialias=True)
+
+
+def pooled_classes(maps: dict[str, Tensor], num_classes: int) -> Tensor:
+    """Return the class with the largest mean probability over the cells of each map."""
+    weights = (maps["scores"].float() - maps["log_norm"].float().unsqueeze(-1)).exp()
+    pooled = torch.zeros(len(weights), num_classes)
+    return pooled.scatter_add_(1, maps["classes"].flatten(1).long(), weights.flatten(1)).argmax(1)
+
+
+def accuracy_of(annotator: Annotator, images: Images, batch: int = 500) -> float:
+    """Return the annotator's accuracy in percent."""
+    logits = [annotator.logits(resized(annotator, pixels)).mean((1, 2)).cpu() for pixels in images.pixels.split(batch)]
+    return 100 * float((torch.cat(logits).argmax(1) == images.labels).float().mean())
+
+
+def run_arm(task: tuple) -> tuple[str, int, float, float]:
+    """Train and evaluate one arm with one seed; return both with its accuracy and seconds."""
+    arm, seed, train, val, maps, args = task
+    torch.set_num_threads(1 if args.jobs > 1 else torch.get_num_threads())
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    start = time.perf_counter()
+    config = Config.fromfile(RECIPES / ARMS[arm])
+    seeded(seed)
+    model = MODELS.build(model_of(arm)).to(args.device)
+    model.init_weights()
+    maps = {name: values.to(args.device) for name, values in maps.items()} if uses_maps(arm) else None
+    fit(
+        model,
+        train.to(args.device),
+        maps,
+        optim_wrapper=config.optim_wrapper,
+        epochs=args.epochs,
+        batch=args.batch,
+        seed=seed,
+        compile_model=args.compile,
+    )
+    return arm, seed, top1(model, val.to(args.device)), time.perf_counter() - start
+
+
+def print_table(results: dict[tuple[str, int], tuple[float, float]], args: argparse.Namespace) -> None:
+    """Print mean, spread and seconds of each arm."""
+    print(
+        f"\n| trained with, {args.epochs} epochs | top-1, mean ± std, % | seeds | seconds per run |\n|---|---|---|---|"
+    )
+    for arm in args.arms:
+        accuracies = [results[arm, seed][0] for seed in range(args.seeds)]
+        seconds = np.mean([results[arm, seed][1] for seed in range(args.seeds)])
+        spread = f" ± {statistics.stdev(accuracies):.1f}" if args.seeds > 1 else ""
+        listed = " / ".join(f"{value:.1f}" for value in accuracies)
+        print(f"| {arm} | **{statistics.mean(accuracies):.1f}**{spread} | {listed} | {seconds:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
