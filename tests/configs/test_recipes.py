@@ -24,6 +24,7 @@ from mmtl.score_maps import ScoreMap
 EPOCH_STEPS = 20  # the curves are functions of the epoch; a short one suffices
 PRETRAINING = [path for path in CONFIGS if "-300e_in1k" in path.stem]
 FINE_TUNING = [path for path in CONFIGS if path.stem.startswith("lvvit-") and "-30e_in1k" in path.stem]
+VOLO_FINE_TUNING = [path for path in CONFIGS if path.stem.startswith("volo-") and "-30e_in1k" in path.stem]
 WITH_SCORE_MAPS = [
     path
     for path in CONFIGS
@@ -80,16 +81,19 @@ def at(rates: np.ndarray, epoch: float) -> float:
 @pytest.mark.parametrize("path", PRETRAINING, ids=stem)
 def test_pretraining_warms_up_follows_a_cosine_and_cools_down(path):
     # Released values for a batch of 1024; the other backbones keep their own rate.
-    max_lr = 1.6e-3 if path.stem.startswith(("lvvit-tiny", "lvvit-small", "lvvit-medium")) else 1e-3
+    is_fast = path.stem.startswith(("lvvit-tiny", "lvvit-small", "lvvit-medium", "volo-d1"))
+    max_lr = 8e-4 if path.stem.startswith("volo-d5") else 1.6e-3 if is_fast else 1e-3
+    warmup = 20 if path.stem.startswith("volo-") else 5
     rates = learning_rates(load(path))
     assert len(rates) == 310 * EPOCH_STEPS
     assert rates[0] == pytest.approx(1e-6)
-    assert at(rates, 2.5) == pytest.approx((1e-6 + max_lr) / 2, rel=0.02)
-    assert at(rates, 5) == pytest.approx(max_lr) == rates.max()
-    assert at(rates, 152.5) == pytest.approx((max_lr + 1e-5) / 2, rel=1e-3)
-    assert at(rates, 226.25) == pytest.approx(1e-5 + (max_lr - 1e-5) * (1 - np.sqrt(0.5)) / 2, rel=2e-3)
+    assert at(rates, warmup / 2) == pytest.approx((1e-6 + max_lr) / 2, rel=0.02)
+    assert at(rates, warmup) == pytest.approx(max_lr) == rates.max()
+    assert at(rates, (300 + warmup) / 2) == pytest.approx((max_lr + 1e-5) / 2, rel=1e-3)
+    three_quarters = at(rates, 300 - (300 - warmup) / 4)
+    assert three_quarters == pytest.approx(1e-5 + (max_lr - 1e-5) * (1 - np.sqrt(0.5)) / 2, rel=2e-3)
     assert rates[300 * EPOCH_STEPS :] == pytest.approx(1e-5, rel=1e-3)
-    assert (np.diff(rates[5 * EPOCH_STEPS : 300 * EPOCH_STEPS]) < 0).all()
+    assert (np.diff(rates[warmup * EPOCH_STEPS : 300 * EPOCH_STEPS]) < 0).all()
 
 
 @pytest.mark.parametrize("path", PRETRAINING[:1] + FINE_TUNING[:1], ids=stem)
@@ -106,6 +110,26 @@ def test_fine_tuning_at_a_larger_size_holds_its_rate(path):
     assert load(path).optim_wrapper.optimizer.weight_decay == 1e-8
 
 
+@pytest.mark.parametrize("path", VOLO_FINE_TUNING, ids=stem)
+def test_fine_tuning_of_volo_follows_the_released_command(path):
+    config, rates = load(path), learning_rates(load(path))
+    assert rates[0] == pytest.approx(1e-6) and at(rates, 5) == pytest.approx(8e-6) == rates.max()
+    assert rates[30 * EPOCH_STEPS :] == pytest.approx(4e-6, rel=1e-3) and len(rates) == 40 * EPOCH_STEPS
+    assert config.optim_wrapper.optimizer.weight_decay == 1e-8 and not config.get("custom_hooks")
+    assert config.model.data_preprocessor.class_target == "both"
+    batch = config.auto_scale_lr.base_batch_size
+    assert batch == 8 * config.train_dataloader.batch_size
+    assert f"40 x {1_281_167 // batch} (1,281,167 images / {batch})" in path.read_text()
+
+
+def test_volo_pretraining_has_the_released_token_loss_and_no_average():
+    for path in PRETRAINING:
+        if path.stem.startswith("volo-"):
+            config = load(path)
+            assert config.model.head.beta == 0.5 and config.model.data_preprocessor.class_target == "map"
+            assert not config.custom_hooks
+
+
 @pytest.mark.parametrize("path", FINE_TUNING + [path for path in CONFIGS if "-100e_" in path.stem], ids=stem)
 def test_fine_tuning_averages_no_weights_unless_a_config_adds_the_hook(path, tmp_path):
     config = load(path)
@@ -116,7 +140,7 @@ def test_fine_tuning_averages_no_weights_unless_a_config_adds_the_hook(path, tmp
     assert HOOKS.build(hook).momentum == 8e-5
 
 
-@pytest.mark.parametrize("path", PRETRAINING, ids=stem)
+@pytest.mark.parametrize("path", [path for path in PRETRAINING if not path.stem.startswith("volo-")], ids=stem)
 def test_average_has_the_released_decay_at_the_full_length_and_its_horizon_at_others(path):
     config = load(path)
     gpus, batch = (int(n) for n in path.stem.split("_")[1].split("-")[0].split("xb"))

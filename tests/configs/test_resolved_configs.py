@@ -58,6 +58,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/lvvit/lvvit-small_8xb128-tokenlabel-releasedorder-300e_in1k.py": {
         "": "new: the released order of the augmentation",
     },
+    "configs/token_labeling/volo-*.py": {"": "new: VOLO"},
     "configs/lvvit/lvvit-small_8xb64-classlabel-100e_cifar100.py": {
         "train_dataloader.drop_last": "as on ImageNet",
         "custom_hooks*": "released fine-tuning trains and validates the weights themselves, without an average",

@@ -58,9 +58,15 @@ def set_crop(cfg: Config, crop: tuple[int, int]) -> None:
 
 def shrink_channels(model: ConfigDict) -> None:
     """Reduce a token's channels to ``WIDTH``, those of the deepest side layer to 32 and all others to 16."""
-    settings = arch_settings(model.backbone.arch)
-    small = {settings["embed_dims"]: WIDTH, 2048: 32}
-    model.backbone.arch = dict(settings, embed_dims=WIDTH, num_heads=2, feedforward_channels=48, stem_channels=8)
+    if model.backbone.type == "mmtl.VOLO":
+        small = {192: 16, 384: WIDTH}
+        model.backbone.arch = dict(
+            layers=(4, 4, 8, 2), embed_dims=(16, 24, 24, 24), num_heads=(2, 2, 2, 2), stem_hidden_dim=8
+        )
+    else:
+        settings = arch_settings(model.backbone.arch)
+        small = {settings["embed_dims"]: WIDTH, 2048: 32}
+        model.backbone.arch = dict(settings, embed_dims=WIDTH, num_heads=2, feedforward_channels=48, stem_channels=8)
     necks = model.neck if isinstance(model.neck, list) else [model.neck or {}]
     for part in (*necks, model.decode_head, model.get("auxiliary_head") or {}):
         for key in part.keys() & {"in_channels", "out_channels", "channels", "embed_dim"}:
