@@ -14,17 +14,19 @@ training:
 import ast
 import hashlib
 import re
+import tempfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
 from mmtl.utils.type_name import type_name
@@ -184,6 +186,26 @@ def load_from_local(filename: str, map_location: str | Callable | None = None) -
         check_finite(weights)
     _remove_code(contents)
     return contents
+
+
+def _load_fetched(file: str | Path | BinaryIO, map_location: str | Callable | None = None, **_: Any) -> dict[str, Any]:
+    """Read as `load_from_local` what MMEngine has fetched from storage, such as ``s3://``, or found for a name."""
+    if isinstance(file, str | Path):
+        return load_from_local(str(file), map_location)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "fetched.pth")
+        path.write_bytes(file.read())
+        return load_from_local(str(path), map_location)
+
+
+def _load_url(filename: str, map_location: str | Callable | None = None, **_: Any) -> dict[str, Any]:
+    """Read the URL that MMEngine has found for a name, such as ``torchvision://resnet18``, as any other URL."""
+    return CheckpointLoader.load_checkpoint(filename, map_location)
+
+
+# All of MMEngine's schemes read with these two functions, which unpickle without restriction.
+mmengine_checkpoint._safe_torch_load = _load_fetched
+mmengine_checkpoint.load_from_http = _load_url
 
 
 def _remove_code(contents: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """No code in a checkpoint is run by what MMEngine reads with its own functions: resuming, testing, inferencers."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 from mmengine.optim import OneCycleLR, OptimWrapper
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader, Runner, checkpoint
 from torch import nn
 
 from mmtl.utils.checkpoint import dataset_meta
@@ -53,6 +55,43 @@ def test_code_in_a_checkpoint_is_refused_before_it_is_read(tmp_path, old_format)
     with pytest.raises(ValueError, match="w.pth cannot be read as a checkpoint: it holds"):
         CheckpointLoader.load_checkpoint(str(tmp_path / "w.pth"))
     assert not (tmp_path / "made").exists()
+
+
+ADDRESSES = ("s3://bucket/w.pth", "petrel:s3://bucket/w.pth", "petrel://w.pth", "pavi://w.pth", "openmmlab://local")
+
+
+@pytest.fixture(params=ADDRESSES)
+def remote(request, tmp_path, monkeypatch):
+    """An address that MMEngine can read, and the file that it fetches from there."""
+    file = tmp_path / "hub/checkpoints/w.pth"  # downloaded before
+    file.parent.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("MMENGINE_HOME", str(tmp_path))
+    storage = SimpleNamespace(get=lambda path: file.read_bytes())
+    monkeypatch.setattr(checkpoint, "get_file_backend", lambda *_, **__: storage)
+    cloud = SimpleNamespace(name="w.pth", download=lambda path: shutil.copy(file, path))
+    monkeypatch.setitem(sys.modules, "pavi", SimpleNamespace(modelcloud=SimpleNamespace(get=lambda path: cloud)))
+    models = {"w": "https://host/w.pth", "local": str(file)}
+    for name in ("get_torchvision_models", "get_external_models", "get_mmcls_models"):
+        monkeypatch.setattr(checkpoint, name, lambda: models)
+    return request.param, file
+
+
+def test_code_in_a_checkpoint_of_any_address_is_refused(tmp_path, remote):
+    """Guards: all schemes but that of local files unpickled without restriction, URLs too."""
+    address, file = remote
+    torch.save(training_checkpoint(code=RunsCode(tmp_path / "made")), file)
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint: it holds"):
+        CheckpointLoader.load_checkpoint(address)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_checkpoint_of_any_address_is_read_as_a_local_file(tmp_path, remote):
+    address, file = remote
+    weights = {"backbone.weight": torch.randn(2)}
+    torch.save(training_checkpoint(state_dict=weights), file)
+    (weight,) = CheckpointLoader.load_checkpoint(address)["state_dict"].values()
+    assert torch.equal(weight, weights["backbone.weight"])
 
 
 ATTACKS = (
