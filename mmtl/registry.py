@@ -17,6 +17,8 @@ from mmengine.registry import Registry
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmtl.models"])
+# The models' layer cannot import the annotators, which are above it: it gets them from here.
+ANNOTATORS = Registry("annotator", scope="mmtl", locations=["mmtl.annotators.online"])
 BATCH_AUGMENTS = Registry(
     "batch augment", parent=MMPRETRAIN_BATCH_AUGMENTS, scope="mmtl", locations=["mmtl.models.batch_augments"]
 )

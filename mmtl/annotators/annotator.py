@@ -1,6 +1,5 @@
 """A classifier converted to dense prediction, with its own preprocessing."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,10 +73,15 @@ class Annotator:
     @torch.inference_mode()
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits float32 [B, h, w, K] of uint8 BGR images [B, 3, n * H, n * W] with n crops per side."""
+        return self.training_logits(images)
+
+    @torch.no_grad()
+    def training_logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the same as tensors that a training step may use, in the annotator's own precision."""
         inference, images = self.inference, self.normalize(images)
         if inference.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, inference.amp) if inference.amp else nullcontext():
+        with torch.autocast(images.device.type, inference.amp, enabled=inference.amp is not None):
             return averaged_logits(self.dense, images, inference.crops, inference.flip)
 
     def output_shape(self, size_hw: tuple[int, int]) -> tuple[tuple[int, int], int]:
@@ -91,10 +95,24 @@ class Annotator:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, TypeError, AssertionError, AttributeError, IndexError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            size = " x ".join(map(str, size_hw))
-            raise not_dense(self.description["name"], f"at input size {size}: {reason}") from error
+            size, name = " x ".join(map(str, size_hw)), self.description["name"]
+            if is_out_of_memory(error):
+                raise ValueError(
+                    f"{name} needs more memory than there is for one image of {size} pixels: {first_line(error)} "
+                    "Lower the input size."
+                ) from error
+            raise not_dense(name, f"at input size {size}: {first_line(error)}") from error
         return (logits.shape[1], logits.shape[2]), logits.shape[3]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of torch means that memory is exhausted, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type if there is none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def not_dense(model: nn.Module | str, reason: str) -> ValueError:

@@ -32,6 +32,8 @@ class TokenLabelClassifier(ImageClassifier):
         neck: neck or its config.
         head: head or its config, usually :class:`mmtl.TokenLabelHead`.
         data_preprocessor: data preprocessor or its config.
+        annotator: arguments of :class:`mmtl.annotators.online.OnlineAnnotator`: a frozen classifier that labels the
+            images of each training step, in place of a score map store. It is loaded when training starts.
         kwargs: further arguments of mmpretrain's ImageClassifier.
     """
 
@@ -41,6 +43,7 @@ class TokenLabelClassifier(ImageClassifier):
         neck: dict | nn.Module | None = None,
         head: dict | nn.Module | None = None,
         data_preprocessor: dict | nn.Module | None = None,
+        annotator: dict | None = None,
         **kwargs: object,
     ) -> None:
         backbone, neck, head = (
@@ -59,9 +62,21 @@ class TokenLabelClassifier(ImageClassifier):
         self._register_load_state_dict_pre_hook(self._check_loaded_weights)
         self.backbone_mixes = "token_mix" in inspect.signature(backbone.forward).parameters
         self._losses = _losses
+        if annotator is not None:
+            self._use_annotator(annotator)
         augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())
         if not self.backbone_mixes and any(isinstance(augment, MixToken) for augment in augments):
             patch_embedding(backbone)  # or a clear error before the first batch
+
+    def _use_annotator(self, annotator: dict) -> None:
+        if not isinstance(self.data_preprocessor, TokenLabelDataPreprocessor):
+            raise ValueError(
+                "model.annotator needs mmtl.TokenLabelDataPreprocessor as model.data_preprocessor, got "
+                f"{type(self.data_preprocessor).__name__}. Remove one of them."
+            )
+        if "model" not in annotator:
+            raise ValueError(f"model.annotator must have a model, a config or timm/NAME, got {dict(annotator)}.")
+        self.data_preprocessor.annotator_cfg = annotator
 
     def _check_loaded_weights(self, state_dict: dict, prefix: str, *args: object) -> None:
         """Refuse released names, and weights that are not finite, including the head's."""

@@ -35,8 +35,8 @@ def collate_training_batch(samples: Sequence[dict], num_classes: int | None = No
 
     Returns:
         dict: ``inputs`` [B, 3, H, W], ``labels`` int64 [B]; with score maps ``scores`` [B, h, w, k], ``classes``
-        [B, h, w, k], ``view_affine`` [B, 2, 3], ``log_norm`` [B, h, w] if every map has one, ``frame_affines``
-        [B, F, 2, 3] if any image is padded, and ``has_map`` bool [B] if any image lacks a map; ``erased_boxes_xyxy``
+        [B, h, w, k], ``view_affine`` [B, 2, 3], ``log_norm`` [B, h, w] if every map has one, and ``has_map`` bool [B]
+        if any image lacks a map; ``frame_affines`` [B, F, 2, 3] if any image is padded, ``erased_boxes_xyxy``
         [B, n, 4] and ``augment`` [B, L, D] if the samples have them.
 
     Raises:
@@ -54,6 +54,8 @@ def collate_training_batch(samples: Sequence[dict], num_classes: int | None = No
         batch |= {name: tensor for name, tensor in maps._asdict().items() if tensor is not None}
         if not all(has_map):
             batch["has_map"] = torch.tensor(has_map)
+    elif (frames := _pad_frames([sample.get("frame_affines") for sample in samples])) is not None:
+        batch["frame_affines"] = frames
     for name in OTHER_FIELDS:
         if name in samples[0]:
             batch[name] = _stack([sample.get(name) for sample in samples], name, samples)

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,16 +11,18 @@ from mmpretrain.models.utils.batch_augments import CutMix as PixelCutMix
 from torch import Tensor
 
 from mmtl.models.batch_augments.cut_mix import CutMix
-from mmtl.models.batch_augments.device_augment import augment_images, erase_last, split_erasing
+from mmtl.models.batch_augments.device_augment import augment_images, erase_last, geometric_draws, split_erasing
 from mmtl.models.batch_augments.device_erase import Normalization
 from mmtl.models.collate import collate_training_batch
 from mmtl.models.token_labels.batch_targets import BatchTargets
-from mmtl.models.token_labels.checks import check_options
+from mmtl.models.token_labels.checks import check_label_form, check_options
+from mmtl.models.token_labels.label_form import gumbel_noise, label_form
 from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
 from mmtl.models.token_labels.targets import TokenTargets, token_targets
-from mmtl.registry import MODELS
+from mmtl.registry import ANNOTATORS, MODELS
 from mmtl.utils.to_device import to_device
 
+Annotate = Callable[[Tensor], dict[str, Tensor]]  # views, uint8 BGR [B, 3, H, W], to the fields of their score maps
 # Read on the host, or perhaps not at all, so they stay there.
 ON_HOST = ("view_affine", "frame_affines", "augment", "log_norm")
 
@@ -42,6 +45,9 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         tail: see :func:`token_targets`.
         smoothing: label smoothing of class and patch targets.
         outside: see :func:`token_targets`.
+        label_form: see :func:`label_form`; labels of patch tokens from maps, before smoothing.
+        temperature: of ``label_form='gumbel'``.
+        min_confidence: patch tokens whose top-1 class has a smaller probability have no weight in the loss.
         batch_augments: ``dict(augments=[...], probs=[...])``, see mmpretrain: mmtl's MixToken and CutMix, mmpretrain's
             Mixup, and without score maps all of mmpretrain's.
         kwargs: mean, std, to_rgb and so on, see mmpretrain's ClsDataPreprocessor.
@@ -55,6 +61,9 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         tail: str = "zero_logit",
         smoothing: float = 0.0,
         outside: str = "uniform",
+        label_form: str = "soft",
+        temperature: float = 1.0,
+        min_confidence: float = 0.0,
         batch_augments: dict | None = None,
         **kwargs: object,
     ) -> None:
@@ -63,6 +72,10 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             mean, std = (np.broadcast_to(np.asarray(kwargs[name], np.float64), 3) for name in ("mean", "std"))
             self._normalization = Normalization(mean, std, self.to_rgb)
         check_options(tail, outside, smoothing)
+        check_label_form(label_form, temperature, min_confidence)
+        self.form_cfg = dict(form=label_form, temperature=temperature, min_confidence=min_confidence)
+        self.annotator_cfg: dict | None = None  # set by the classifier
+        self._annotator: Annotate | None = None
         if class_target == "released":
             message = (
                 "class_target='released' is deprecated: write class_target='both', the blend of label and map. The "
@@ -73,9 +86,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         if class_target not in ("label", "map", "both"):
             raise ValueError(f"class_target must be 'label', 'map' or 'both', got {class_target!r}.")
         self.token_stride, self.class_target, self.smoothing = token_stride, class_target, smoothing
-        self.target_cfg = dict(
-            num_classes=num_classes, tail=tail, outside=outside, smoothing=smoothing, check_values=False
-        )
+        self.target_cfg = dict(num_classes=num_classes, tail=tail, outside=outside, check_values=False)
         # MMPretrain appends to the list of probabilities, which belongs to the config: a second model would fail.
         self.token_augments = RandomBatchAugment(**copy.deepcopy(batch_augments)) if batch_augments else None
 
@@ -96,6 +107,8 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         if "labels" not in data:
             samples = [dict(zip(data, values, strict=True)) for values in zip(*data.values(), strict=True)]
             data = collate_training_batch(samples, self.num_classes)
+        if self.annotator_cfg is not None:
+            data = self.annotated(data)
         images = self._images(data)
         targets = self.build_targets(data, tuple(images.shape[-2:]))
         if self.token_augments is None:
@@ -104,6 +117,28 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             self._check_augments()
         # Only MixToken returns a third item.
         return dict(zip(("inputs", "targets", "token_mix"), self.token_augments(images, targets), strict=False))
+
+    def load_annotator(self) -> Annotate:
+        """Return the online annotator, which is built when it is first needed: only training needs it."""
+        if self._annotator is None:
+            cfg = {"type": "OnlineAnnotator", **self.annotator_cfg}
+            kind = ANNOTATORS.get(cfg.pop("type"))
+            self._annotator = kind(**cfg, num_classes=self.num_classes, device=self.device)
+        return self._annotator
+
+    def annotated(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a batch with the annotator's maps of the views, as cropped, flipped and warped, in original colors.
+
+        They replace maps from a store. Padding, by ``frame_affines``, remains outside the image.
+        """
+        if "scores" in batch:
+            message = "model.annotator labels the images: score maps of a store are not used. Set score_maps=None."
+            warnings.warn(message, stacklevel=2)  # shown once
+        images = views = to_device(batch["inputs"], self.device)
+        if "augment" in batch:
+            views = augment_images(images, geometric_draws(batch["augment"]))
+        others = {name: value for name, value in batch.items() if name not in ("has_map", "log_norm")}
+        return {**others, "inputs": images, **self.load_annotator()(views)}
 
     def _images(self, batch: dict[str, Tensor]) -> Tensor:
         """Copy the images to the device, augment and normalize them, all at once."""
@@ -143,17 +178,23 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             return BatchTargets(class_token, None, self._grid_hw(image_hw, needed=False))
         grid_hw, has_map = self._grid_hw(image_hw, needed=True), batch.get("has_map")
         maps = {name: batch[name] for name in ScoreMapBatch._fields if name in batch}
-        patch_tokens = token_targets(**maps, grid_hw=grid_hw, **self.target_cfg)
+        patch_tokens = self._patch_targets(maps, grid_hw)
         if has_map is not None:
             patch_tokens = patch_tokens.weighted(has_map.unsqueeze(1))
         if "erased_boxes_xyxy" in batch:
             patch_tokens = patch_tokens.weighted(~erased_tokens(batch["erased_boxes_xyxy"], grid_hw))
         if self.class_target != "label":
-            pooled = token_targets(**maps, grid_hw=(1, 1), **self.target_cfg)
+            pooled = token_targets(**maps, grid_hw=(1, 1), smoothing=self.smoothing, **self.target_cfg)
             pooled = pooled.ground_truth(batch["labels"], self.class_target, **label_cfg)
             share = 1.0 if has_map is None else has_map.float()
             class_token = pooled * share + class_token * (1 - share)
         return BatchTargets(class_token, patch_tokens, grid_hw)
+
+    def _patch_targets(self, maps: dict[str, Tensor], grid_hw: tuple[int, int]) -> TokenTargets:
+        targets = token_targets(**maps, grid_hw=grid_hw, **self.target_cfg)
+        noise = gumbel_noise(targets) if self.form_cfg["form"] == "gumbel" else None
+        targets = label_form(targets, **self.form_cfg, noise=noise)
+        return targets.smoothed(self.smoothing) if self.smoothing else targets
 
     def _grid_hw(self, image_hw: tuple[int, int], needed: bool) -> tuple[int, int] | None:
         stride = self.token_stride

@@ -32,10 +32,14 @@ class TokenLabelHead(ClsHead):
             its label's classes, so that one-hot labels are weighted as by ``torch.nn.CrossEntropyLoss``.
         predict_weight: weight w of the patch tokens in the prediction, class logits + w * max over patches of the
             patch logits. None means 0.5, or 0 when ``beta`` is 0, as the patch classifier is not trained then.
+        patch_target: 'map': each patch token learns its label of the score map. 'label': the mean of the patch tokens
+            learns the class label, so that the patch classifier becomes a labeler of patches by itself (phase 1 of
+            self-emerging token labeling); score maps are not used.
         channels_first: whether three-dimensional features are patch tokens [B, C, N], as mmpretrain's MlpMixer gives.
         init_cfg: weight initialization, see mmengine.
 
-    Source: paper, section 3.1 (beta = 0.5); released code (prediction).
+    Source: paper, section 3.1 (beta = 0.5); released code (prediction); Zhao et al., arXiv 2401.03844
+    (``patch_target='label'``).
     """
 
     def __init__(
@@ -45,13 +49,17 @@ class TokenLabelHead(ClsHead):
         beta: float = 0.5,
         predict_weight: float | None = None,
         channels_first: bool = False,
+        patch_target: str = "map",
         class_weight: Sequence[float] | None = None,
         init_cfg: dict | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if num_classes < 1 or beta < 0:
             raise ValueError(f"TokenLabelHead needs num_classes > 0 and beta >= 0, got {num_classes} and {beta}.")
+        if patch_target not in ("map", "label"):
+            raise ValueError(f"patch_target must be 'map' or 'label', got {patch_target!r}.")
         self.num_classes, self.beta, self.channels_first = num_classes, beta, channels_first
+        self.patch_target = patch_target
         self.predict_weight = (0.5 if beta else 0.0) if predict_weight is None else predict_weight
         if class_weight is not None and (len(class_weight) != num_classes or min(class_weight) < 0):
             raise ValueError(f"class_weight must be {num_classes} numbers of at least 0, got {class_weight}.")
@@ -133,6 +141,11 @@ class TokenLabelHead(ClsHead):
         logs = {"accuracy_class_token": token_accuracy(class_logits, targets.class_token)}
         if not self.beta:
             return losses | logs
+        if self.patch_target == "label":
+            mean_logits = self.token_fc(patch_tokens.mean(1))  # the mean of the patches' logits
+            losses["loss_token"] = self.beta * token_label_loss(mean_logits, weighted.class_token)
+            logs["accuracy_patch_tokens"] = token_accuracy(mean_logits, targets.class_token)
+            return losses | logs
         if targets.patch_tokens is None:
             # Distributed training needs every parameter in the graph, also in a batch without score maps.
             losses["loss_token"] = 0.0 * self.token_fc(patch_tokens[:, :1]).sum()
@@ -145,7 +158,7 @@ class TokenLabelHead(ClsHead):
 
     def rank_weight(self, targets: BatchTargets, device: torch.device) -> Tensor | float:
         """Return the weight of this rank's token loss; a compiled step has it computed beforehand."""
-        if targets.rank_weight is not None or not self.beta:
+        if targets.rank_weight is not None or not self.beta or self.patch_target == "label":
             return targets.rank_weight
         targets = targets if self.class_weight is None else targets.by_class(self.class_weight)
         return rank_weight(None if targets.patch_tokens is None else targets.patch_tokens.row_weights, device)

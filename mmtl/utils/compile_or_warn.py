@@ -17,15 +17,16 @@ class CompiledOrEager:
     Args:
         function: its first argument is the module.
         options: options of ``torch.compile``.
+        training: mode of the module in which the compiled function is used.
     """
 
-    def __init__(self, function: Callable, options: dict) -> None:
+    def __init__(self, function: Callable, options: dict, training: bool = True) -> None:
         self.function, self.compiled = function, torch.compile(function, **options)
-        self.works = False
+        self.training, self.works = training, False
 
     def __call__(self, module: nn.Module, *args: object, **kwargs: object) -> object:
         """Call the function."""
-        if self.compiled is None or not module.training:
+        if self.compiled is None or module.training != self.training:
             return self.function(module, *args, **kwargs)
         try:
             result = self.compiled(module, *args, **kwargs)

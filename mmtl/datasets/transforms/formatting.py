@@ -6,7 +6,7 @@ from mmpretrain.datasets.transforms import PackInputs
 
 from mmtl.datasets.transforms.draws import take_draws
 from mmtl.datasets.transforms.geometry import box_bounds
-from mmtl.datasets.transforms.view import check_view, map_view
+from mmtl.datasets.transforms.view import NO_FRAMES, check_view, map_view
 from mmtl.registry import TRANSFORMS
 from mmtl.utils.sample_fields import FIELD_TYPES
 
@@ -19,7 +19,7 @@ class PackTokenLabelInputs(PackInputs):
     integer [h, w, k], ``score_map_log_norm`` float16 [h, w] (if the map has one), ``view_affine`` [2, 3] to the unit
     square of what the map shows, and, if a warp or a pad added padding or the map does not show the complete image,
     ``frame_affines`` [n, 2, 3]: a position of the network's input is labeled where all of them map it into the unit
-    square. A sample without a score map is packed as PackInputs packs it.
+    square. A sample without a score map gets ``frame_affines`` only, for an online annotator.
 
     ``mmtl.RandomErasing(mask_labels=True)`` adds ``erased_boxes_xyxy`` [n, 4] in the unit square of the network's
     input, one box for each such transform, of zero area if it did not erase. A box that was rotated or sheared
@@ -67,6 +67,8 @@ def token_label_fields(results: dict[str, Any]) -> dict[str, np.ndarray]:
         if score_map.log_norm is not None:
             fields["score_map_log_norm"] = score_map.log_norm
         fields["view_affine"], frames = map_view(results)
-        if len(frames):
-            fields["frame_affines"] = frames
+    else:
+        frames = results.get("frame_affines", NO_FRAMES)
+    if len(frames):
+        fields["frame_affines"] = frames
     return fields

@@ -15,6 +15,7 @@ from mmtl.datasets.dataset_parts import leaf_datasets, sampled_entries, score_ma
 from mmtl.datasets.transforms import LoadScoreMap, PackTokenLabelInputs
 from mmtl.datasets.transforms.untracked import untracked
 from mmtl.datasets.transforms.view import REMEDY
+from mmtl.engine.hooks.check_annotator import check_annotator, storeless_labels
 from mmtl.engine.hooks.check_classes import check_no_hidden_files, check_same_classes, check_single_labels, classes_of
 from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
@@ -28,9 +29,9 @@ class CheckInputsHook(Hook):
 
     The hook raises an error for: fewer training images than one batch, annotation files that list missing images or
     unknown classes, several labels of an image, hidden folders that count as classes, different class tables of
-    training set, validation set, head, score maps and tested checkpoint, score maps that match no image,
-    transforms that do not update ``view_affine``, steps with ``on_device=True`` whose draws nobody applies, and a
-    validation set that would skip images. It logs whether training uses score maps.
+    training set, validation set, head, score maps and tested checkpoint, score maps that match no image, transforms
+    that do not update ``view_affine``, an online annotator that does not fit, steps with ``on_device=True`` whose
+    draws nobody applies, and a validation set that would skip images. It logs whether training uses score maps.
     """
 
     checkpoint_classes: Sequence[str] = ()
@@ -49,7 +50,8 @@ class CheckInputsHook(Hook):
             check_score_maps(dataset)
             check_device_steps(dataset, runner.model)
             if num_classes is not None:
-                check_class_counts(dataset, head)
+                check_class_counts(dataset, head, storeless_labels(runner.model))
+            check_annotator(dataset, runner.model)
         check_counts(runner.train_dataloader, runner.model, num_classes)
         if runner.val_loop:
             check_held_out(runner.val_dataloader, num_classes, "the training set", train_classes)
@@ -136,8 +138,11 @@ def check_annotations(dataset: Dataset, num_classes: int | None) -> None:
         )
 
 
-def check_class_counts(dataset: Dataset, head: nn.Module) -> None:
-    """Compare the class counts of head, score maps and dataset, and log whether training uses score maps."""
+def check_class_counts(dataset: Dataset, head: nn.Module, labels: str | None = None) -> None:
+    """Compare the class counts of head, score maps and dataset, and log whether training uses score maps.
+
+    ``labels`` is what patch tokens learn from in place of a store, if anything.
+    """
     classes = classes_of(dataset)
     if classes and len(classes) < head.num_classes:
         text = (
@@ -150,6 +155,9 @@ def check_class_counts(dataset: Dataset, head: nn.Module) -> None:
             f"model.head.num_classes must be at least {len(classes)}, the number of classes of the dataset, got "
             f"{head.num_classes}. Raise it, or check the folders of {getattr(dataset, 'img_prefix', 'the dataset')!r}."
         )
+    if labels is not None:
+        print_log(f"Patch tokens learn from {labels}.", logger="current")
+        return
     for load in score_map_loaders(dataset):
         found = load.store_num_classes()
         if found not in (None, head.num_classes):

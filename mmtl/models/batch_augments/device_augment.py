@@ -51,6 +51,9 @@ GROUPS: tuple[tuple[tuple[Operation, ...], Apply], ...] = (
     *ERASING,
 )
 
+#: Operations that move pixels.
+GEOMETRIC = [kind for kind in Operation if kind.name.startswith(("FLIP", "WARP"))]
+
 
 @torch.no_grad()
 def augment_images(images: Tensor, draws: Tensor) -> Tensor:
@@ -71,6 +74,12 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
     if images.dtype != torch.uint8:
         raise ValueError(f"Images to augment must be uint8, got {images.dtype}. Load them without to_float32.")
     return _apply(images.clone(), _schedule(unpack_draws(draws.numpy()), GROUPS))
+
+
+def geometric_draws(draws: Tensor) -> Tensor:
+    """Return draws [B, L, D] with the identity in place of everything that changes colors or erases."""
+    moves = np.isin(unpack_draws(draws.numpy())["operation"], GEOMETRIC)
+    return draws * torch.from_numpy(moves).unsqueeze(-1)
 
 
 def split_erasing(draws: Tensor) -> tuple[Tensor, Tensor]:

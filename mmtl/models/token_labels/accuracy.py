@@ -1,8 +1,7 @@
 import torch
 from torch import Tensor
 
-from mmtl.models.token_labels.sparse_softmax import sum_by_class
-from mmtl.models.token_labels.targets import TokenTargets
+from mmtl.models.token_labels.targets import PREFERRED, TokenTargets
 
 
 @torch.no_grad()
@@ -19,9 +18,7 @@ def token_accuracy(logits: Tensor, targets: TokenTargets) -> Tensor:
     Returns:
         Tensor: float32 scalar, 0 when no token is left.
     """
-    classes, weights = sum_by_class(targets.weights, targets.classes)  # [B, N, M]
-    weight, slot = weights.max(-1, keepdim=True)
-    top = classes.gather(-1, slot).squeeze(-1)  # [B, N]
-    counted = (weight.squeeze(-1) > 1e-6) & (targets.row_weights > 0)
+    top, weight = targets.top()
+    counted = (weight > PREFERRED) & (targets.row_weights > 0)
     correct = (logits.argmax(-1).view_as(top) == top) & counted
     return 100.0 * correct.sum() / counted.sum().clamp(min=1)

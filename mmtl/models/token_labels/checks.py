@@ -23,6 +23,15 @@ def check_smoothing(smoothing: float) -> None:
     _expect(isinstance(smoothing, Real) and 0 <= smoothing <= 1, "smoothing must be in [0, 1]", repr(smoothing))
 
 
+def check_label_form(form: str, temperature: float, min_confidence: float) -> None:
+    """Raise ValueError for settings that :func:`label_form` does not have."""
+    _expect(form in ("soft", "hard", "gumbel"), "label_form must be 'soft', 'hard' or 'gumbel'", repr(form))
+    is_positive = isinstance(temperature, Real) and 0 < temperature < float("inf")
+    _expect(is_positive, "temperature must be a number above 0", repr(temperature))
+    is_share = isinstance(min_confidence, Real) and 0 <= min_confidence <= 1
+    _expect(is_share, "min_confidence must be in [0, 1]", repr(min_confidence))
+
+
 def check_shapes(maps: ScoreMapBatch, grid_hw: tuple[int, int], num_classes: int) -> None:
     """Raise ValueError unless the shapes and types of a batch of score maps fit each other."""
     scores, classes, view_affine, log_norm, frames = maps

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmtl.models.token_labels import checks
-from mmtl.models.token_labels.map_windows import map_windows
+from mmtl.models.token_labels.map_windows import MapWindows, map_windows
 from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
-from mmtl.models.token_labels.sparse_softmax import sparse_softmax
+from mmtl.models.token_labels.sparse_softmax import sparse_softmax, sum_by_class
 from mmtl.utils.to_device import to_device
+
+PREFERRED = 1e-6  # a smaller weight of the top-1 class is rounding: the label prefers no class
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,6 +65,14 @@ class TokenTargets:
         ones = torch.ones(len(labels), 1, device=labels.device)
         entries = labels.long().view(-1, 1, 1), ones.unsqueeze(-1) * (1 - smoothing)
         return cls(*entries, ones * (smoothing / num_classes), ones, num_classes, (1, 1))
+
+    @classmethod
+    def from_dense(cls, probabilities: Tensor, row_weights: Tensor, grid_hw: tuple[int, int]) -> TokenTargets:
+        """Make targets with an entry for every class, from float32 [B, N, K] and the tokens' weights [B, N]."""
+        num_classes = probabilities.shape[-1]
+        every_class = torch.arange(num_classes, device=probabilities.device).expand_as(probabilities)
+        tail = probabilities.amin(-1, keepdim=True)  # so that a uniform label prefers no class
+        return cls(every_class, probabilities - tail, tail.squeeze(-1), row_weights, num_classes, tuple(grid_hw))
 
     def __len__(self) -> int:
         """Return the number of images, B."""
@@ -115,6 +125,17 @@ class TokenTargets:
     def dense(self) -> Tensor:
         """Return every probability, float32 [B, N, K], for tests and figures; training never needs it."""
         return self.tail.unsqueeze(-1).repeat(1, 1, self.num_classes).scatter_add_(-1, self.classes, self.weights)
+
+    def top(self) -> tuple[Tensor, Tensor]:
+        """Return each token's top-1 class, int64 [B, N], and its weight above the tail, float32 [B, N], at least 0."""
+        if self.weights.shape[-1] < self.num_classes:
+            classes, sums = sum_by_class(self.weights, self.classes)
+        else:  # sorting as many entries would take longer than a row of all classes
+            sums = self.weights.new_zeros(*self.tail.shape, self.num_classes)
+            classes = sums.scatter_add_(-1, self.classes, self.weights).argmax(-1, keepdim=True)
+            return classes.squeeze(-1), sums.gather(-1, classes).squeeze(-1).clamp(min=0)
+        weight, slot = sums.max(-1, keepdim=True)
+        return classes.gather(-1, slot).squeeze(-1), weight.squeeze(-1).clamp(min=0)
 
     def smoothed(self, smoothing: float) -> TokenTargets:
         """Smooth score maps' labels as in the released code: t * (1 - s + s / K) + s / K, which sums to 1 + s / K."""
@@ -250,24 +271,50 @@ def token_targets(
         checks.check_values(maps, num_classes)
     device = scores.device if device is None else device
     windows = map_windows(view_affine, tuple(scores.shape[1:3]), grid_hw, device, frame_affines)
-    values, window_weights = to_device(scores, device), windows.weights.unsqueeze(-1)
+    values, classes, cell_tail = to_device(scores, device), to_device(classes, device), None
     if tail == "probability":
         values, cell_tail = _cell_probabilities(values.float(), to_device(log_norm, device).float(), num_classes)
+    read = _read_all_classes if scores.shape[3] == num_classes else _read_listed_classes
+    targets = read(values, classes, cell_tail, windows, num_classes)
+    if outside == "ignore":
+        targets = targets.weighted((windows.weights.sum((-2, -1)) > 0).flatten(1))
+    return targets.smoothed(smoothing) if smoothing else targets
+
+
+def _read_listed_classes(
+    values: Tensor, classes: Tensor, cell_tail: Tensor | None, windows: MapWindows, num_classes: int
+) -> TokenTargets:
+    """Read maps [B, h, w, k] of logits, or of weights above ``cell_tail`` [B, h, w], at the tokens' windows."""
+    window_weights, grid_hw = windows.weights.unsqueeze(-1), windows.cells.shape[1:3]
     # Entries of a token: W cells of its window, k classes each.
-    shape = len(scores), grid_hw[0] * grid_hw[1], windows.cells.shape[3:].numel() * scores.shape[3]  # [B, N, W * k]
+    shape = len(values), grid_hw.numel(), windows.cells.shape[3:].numel() * values.shape[3]  # [B, N, W * k]
     values = (_read(values, windows.cells) * window_weights).view(shape)
-    read_classes = _read(to_device(classes, device), windows.cells).view(shape)
-    if tail == "zero_logit":
-        read_classes, weights, tails = sparse_softmax(values, read_classes, num_classes)
+    classes = _read(classes, windows.cells).view(shape)
+    if cell_tail is None:
+        classes, weights, tails = sparse_softmax(values, classes, num_classes)
     else:
-        read_classes, weights = read_classes.long(), values
+        classes, weights = classes.long(), values
         outside_share = 1 - windows.weights.sum((-2, -1))
         cell_tails = (_read(cell_tail.unsqueeze(-1), windows.cells) * window_weights).sum((-3, -2, -1))
         tails = (cell_tails + outside_share / num_classes).view(shape[:2])
-    targets = TokenTargets(read_classes, weights, tails, torch.ones_like(tails), num_classes, tuple(grid_hw))
-    if outside == "ignore":
-        targets = targets.weighted((windows.weights.sum((-2, -1)) > 0).view(shape[:2]))
-    return targets.smoothed(smoothing) if smoothing else targets
+    return TokenTargets(classes, weights, tails, torch.ones_like(tails), num_classes, tuple(grid_hw))
+
+
+def _read_all_classes(
+    values: Tensor, classes: Tensor, cell_tail: Tensor | None, windows: MapWindows, num_classes: int
+) -> TokenTargets:
+    """Read maps that list every class, [B, h, w, K], with K entries of a token in place of W * K."""
+    rows = torch.zeros_like(values, dtype=torch.float32).scatter_add_(-1, classes.long(), values.float())
+    weights = windows.weights.flatten(3).flatten(0, 2)  # [B * N, W]
+    cells = windows.cells.view(weights.shape)
+    read = F.embedding_bag(cells, rows.flatten(0, 2), mode="sum", per_sample_weights=weights)
+    read = read.view(len(values), -1, num_classes)
+    inside = weights.sum(-1).view(read.shape[:2])
+    if cell_tail is None:
+        probabilities = read.softmax(-1)
+    else:
+        probabilities = read + ((1 - inside) / num_classes).unsqueeze(-1)
+    return TokenTargets.from_dense(probabilities, torch.ones_like(inside), windows.cells.shape[1:3])
 
 
 def _read(cell_values: Tensor, cells: Tensor) -> Tensor:

@@ -1,0 +1,33 @@
+"""Transforms that change colors in the data-loader worker, where an online annotator cannot get the original ones."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+RECOLORING = frozenset(
+    # mmcv and MMPretrain
+    """Albumentations AutoContrast Brightness ColorJitter ColorTransform Contrast Cutout Equalize GaussianBlur Invert
+    Lighting Normalize PhotoMetricDistortion Posterize RandomErasing RandomGrayscale Sharpness Solarize SolarizeAdd"""
+    # torchvision
+    """ AugMix AutoAugment GaussianNoise Grayscale RandAugment RandomAdjustSharpness RandomAutocontrast
+    RandomChannelPermutation RandomEqualize RandomInvert RandomPhotometricDistort RandomPosterize RandomSolarize
+    TrivialAugmentWide""".split()
+)
+
+
+def recoloring(steps: Sequence[Any]) -> Iterator[str]:
+    """Yield the names of the steps, and of those inside them, that change or erase pixels' colors in the worker.
+
+    Args:
+        steps: transforms of a pipeline, also lists of them and transforms that contain others.
+    """
+    for step in steps:
+        if isinstance(step, list | tuple):
+            yield from recoloring(step)
+            continue
+        inner = getattr(step, "t", step)  # MMPretrain's wrapper of a torchvision transform
+        if getattr(inner, "on_device", False):
+            continue
+        parts = getattr(inner, "transforms", ())
+        if type(inner).__name__ in RECOLORING and not parts:
+            yield type(inner).__name__
+        yield from recoloring(parts)
