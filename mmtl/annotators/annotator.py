@@ -92,27 +92,18 @@ class Annotator:
         """
         try:
             logits = self.logits(torch.zeros(1, 3, *self.resize(size_hw).size_hw, dtype=torch.uint8))
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, TypeError, AssertionError, AttributeError, IndexError) as error:
-            size, name = " x ".join(map(str, size_hw)), self.description["name"]
             if is_out_of_memory(error):
-                raise ValueError(
-                    f"{name} needs more memory than there is for one image of {size} pixels: {first_line(error)} "
-                    "Lower the input size."
-                ) from error
-            raise not_dense(name, f"at input size {size}: {first_line(error)}") from error
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            size = " x ".join(map(str, size_hw))
+            raise not_dense(self.description["name"], f"at input size {size}: {reason}") from error
         return (logits.shape[1], logits.shape[2]), logits.shape[3]
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error of torch means that memory is exhausted, on a GPU or a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type if there is none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def not_dense(model: nn.Module | str, reason: str) -> ValueError:

@@ -1,5 +1,7 @@
 """An annotator that labels the images of a training step."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -8,9 +10,10 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmtl.annotators.annotator import Annotator, Inference, first_line, is_out_of_memory
+from mmtl.annotators.annotator import Annotator, Inference, is_out_of_memory
 from mmtl.annotators.generate import top_classes
 from mmtl.annotators.load import load_annotator
+from mmtl.annotators.load_lite import PREFIX as LITE_PREFIX
 from mmtl.registry import ANNOTATORS
 from mmtl.utils.compile_or_warn import CompiledOrEager
 
@@ -27,8 +30,9 @@ class OnlineAnnotator:
     and operations do not contain it. Its weights are frozen, in evaluation mode and in its own precision.
 
     Args:
-        model: what ``make_score_maps`` takes as CONFIG: an MMPretrain config file or model name, or ``timm/NAME``.
-        checkpoint: file of weights, 'random', or for timm 'pretrained'.
+        model: what ``make_score_maps`` takes as CONFIG: an MMPretrain config file or model name, ``timm/NAME`` or
+            ``lite/NAME``.
+        checkpoint: file of weights, 'random', or for timm 'pretrained'; ``lite/NAME`` needs none.
         input_size: its input in pixels, S or (H, W), to which views are resized without keeping their aspect ratio.
             None is that of the model's own test pipeline or, without one, the size of the view.
         topk: classes listed per cell; None lists all.
@@ -61,11 +65,11 @@ class OnlineAnnotator:
     ) -> None:
         self.model, self.topk, self.num_classes = model, topk, num_classes
         self.input_hw = _check_options(model, checkpoint, input_size, dtype, crops)
-        own_dtype = DTYPES[dtype]
+        own_dtype, weights = DTYPES[dtype], None if checkpoint is None else str(checkpoint)
         inference = Inference(crops, flip, None if own_dtype is torch.float32 else own_dtype, channels_last)
         devices = [torch.cuda.current_device()] if torch.device(device).type == "cuda" else []
         with torch.random.fork_rng(devices):  # random weights do not change the run's random numbers
-            self.annotator = load_annotator(model, str(checkpoint), str(device), inference, self.input_hw)
+            self.annotator = load_annotator(model, weights, str(device), inference, self.input_hw)
         self.input_hw = self.input_hw or self.annotator.size_hw
         self.annotator.dense.requires_grad_(False).to(own_dtype)
         self.is_checked = False
@@ -92,16 +96,8 @@ class OnlineAnnotator:
         size_hw = self.input_hw or tuple(images.shape[-2:])
         if not self.is_checked:
             self._check(size_hw)
-        try:
+        with self._explained(len(images), size_hw):
             logits = self.annotator.training_logits(resize(images, self.annotator, size_hw))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise RuntimeError(
-                f"model.annotator ({self.model}) ran out of memory for {len(images)} images of {size_hw[0]} x "
-                f"{size_hw[1]} pixels: {first_line(error)} Lower model.annotator.input_size or "
-                "train_dataloader.batch_size, or label with a store (`mim run mmtl make_score_maps`)."
-            ) from error
         if self.topk is None:
             classes = torch.arange(logits.shape[-1], device=logits.device).expand_as(logits)
             scores, log_norm = logits, logits.logsumexp(-1)
@@ -112,7 +108,8 @@ class OnlineAnnotator:
 
     def _check(self, size_hw: tuple[int, int]) -> None:
         """Compare the annotator's classes with the student's, and log its grid, found by a trial run."""
-        (height, width), found = self.annotator.output_shape(size_hw)
+        with self._explained(1, size_hw):
+            (height, width), found = self.annotator.output_shape(size_hw)
         if self.num_classes not in (None, found):
             raise ValueError(
                 f"model.annotator ({self.model}) must have the {self.num_classes} classes of model.head, got {found}. "
@@ -127,6 +124,20 @@ class OnlineAnnotator:
             logger="current",
         )
         self.is_checked = True
+
+    @contextmanager
+    def _explained(self, count: int, size_hw: tuple[int, int]) -> Iterator[None]:
+        """Name the options to lower in errors about exhausted memory."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RuntimeError(
+                f"model.annotator ({self.model}) ran out of memory for {count} images of {size_hw[0]} x {size_hw[1]} "
+                f"pixels: {str(error).splitlines()[0]} Lower model.annotator.input_size or "
+                "train_dataloader.batch_size, or label with a store (`mim run mmtl make_score_maps`)."
+            ) from error
 
 
 def resize(images: Tensor, annotator: Annotator, size_hw: tuple[int, int]) -> Tensor:
@@ -148,7 +159,7 @@ def _check_options(
     model: str, checkpoint: str | None, input_size: int | tuple[int, int] | None, dtype: str, crops: int
 ) -> tuple[int, int] | None:
     """Raise ValueError for invalid options, and return the input size (H, W)."""
-    if checkpoint is None:
+    if checkpoint is None and not model.startswith(LITE_PREFIX):
         raise ValueError(f"model.annotator ({model}) must have a checkpoint, a file of weights, or 'random'.")
     if dtype not in DTYPES:
         raise ValueError(f"model.annotator.dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")

@@ -227,5 +227,6 @@ def test_exhausted_memory_names_what_to_lower(cnn):
     annotate.annotator.normalize = exhausted
     with pytest.raises(RuntimeError, match="2 images of 32 x 32 pixels: CUDA .*Lower model.annotator.input_size"):
         annotate(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="needs more memory than there is for one image of 32 x 32"):
-        annotate.annotator.output_shape((32, 32))
+    annotate.is_checked = False
+    with pytest.raises(RuntimeError, match="1 images of 32 x 32 pixels: CUDA .*Lower model.annotator.input_size"):
+        annotate(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
