@@ -10,10 +10,11 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
-from mmengine.registry import Registry
+from mmengine.registry import Registry, build_runner_from_cfg
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mmtl", locations=["mmtl.models"])
@@ -31,6 +32,13 @@ DATASETS = Registry(
 )
 TRANSFORMS = Registry("transform", parent=MMENGINE_TRANSFORMS, scope="mmtl", locations=["mmtl.datasets.transforms"])
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmtl", locations=["mmtl.engine.hooks"])
+RUNNERS = Registry(
+    "runner",
+    build_func=build_runner_from_cfg,
+    parent=MMENGINE_RUNNERS,
+    scope="mmtl",
+    locations=["mmtl.engine.runner"],
+)
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmtl", locations=["mmtl.evaluation"])
 VISBACKENDS = Registry("vis_backend", parent=MMENGINE_VISBACKENDS, scope="mmtl", locations=["mmtl.visualization"])
 VISUALIZERS = Registry(

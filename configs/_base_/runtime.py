@@ -1,4 +1,5 @@
 # What every recipe shares: environment, log and seed.
+runner_type = "mmtl.Runner"  # data_root, score_maps and crop_size, changed by options or child configs, are applied
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),

@@ -6,8 +6,7 @@
 #            --launcher pytorch --gpus 8 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
 # Other:     any class folders, such as Oxford Flowers (102 classes, 2040 images) on one GPU: --auto-scale-lr
-#            --cfg-options model.head.num_classes=102 train_dataloader.dataset.data_root=data/flowers102
-#            val_dataloader.dataset.data_root=data/flowers102 test_dataloader.dataset.data_root=data/flowers102
+#            --cfg-options model.head.num_classes=102 data_root=data/flowers102
 # Batch:     8 GPUs x 64 = 512 images, lr 1e-4
 # Length:    100 epochs = 100 x 97 (50,000 images / 512) = 9,700 steps
 # Measured:  not yet run

@@ -4,7 +4,7 @@
 #            palette PNG of the image's size with the values 0, 1, ... in the order of `classes`, and 255 for "ignore"
 # Command:   mim train mmsegmentation configs/own_data/lvvit-small_upernet_1xb8-20k_owndata-512x512.py --gpus 1 --amp
 #            --cfg-options load_from=work_dirs/lvvit-small_8xb128-tokenlabel-300e_in1k/epoch_310.pth
-# Batch:     1 GPU x 8 images. The published rate is 6e-5 for 16; --cfg-options auto_scale_lr.enable=True scales it
+# Batch:     1 GPU x 8 images, lr 6e-5, which is published for 16; auto_scale_lr.enable=True scales it to other batches
 # Length:    20k steps x 8 = 160,000 images
 # Measured:  not yet run; docs/benchmarks.md has a run of a small model on CamVid
 _base_ = ["../lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"]
@@ -45,5 +45,6 @@ test_dataloader = val_dataloader
 model = dict(decode_head=dict(num_classes=len(classes)), auxiliary_head=dict(num_classes=len(classes)))
 
 param_scheduler = [_base_.warmup, dict(_base_.decay, end=max_iters)]
+auto_scale_lr = dict(base_batch_size=8)  # to which the learning rate belongs
 train_cfg = dict(max_iters=max_iters, val_interval=2000)
 default_hooks = dict(checkpoint=dict(interval=2000))

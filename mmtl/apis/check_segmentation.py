@@ -33,7 +33,7 @@ from mmtl.datasets.annotation_rules import (
     unused_class_problem,
 )
 from mmtl.datasets.segmentation_datasets import image_source
-from mmtl.utils.config_file import name_config_errors, read_config
+from mmtl.utils.config_file import leaf_dataset_cfgs, name_config_errors, read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES, is_hidden
 from mmtl.utils.processes import end_with_parent
 from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
@@ -156,12 +156,6 @@ def read_splits(cfg: Mapping) -> list[Split]:
     head = (cfg.get("model") or {}).get("decode_head") or {}
     head = head[-1] if isinstance(head, Sequence) else head  # the last of a cascade
     return [read_split(", ".join(names), dataset, head) for names, dataset in datasets.values()]
-
-
-def leaf_dataset_cfgs(dataset: Mapping) -> list[Mapping]:
-    """Return the configs of the datasets inside wrappers that repeat or concatenate them."""
-    inner = dataset.get("datasets") or [dataset[key] for key in ("dataset",) if key in dataset]
-    return [leaf for each in inner for leaf in leaf_dataset_cfgs(each)] if inner else [dataset]
 
 
 def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:

@@ -1,7 +1,7 @@
 """Draw what the training pipeline of a config gives the network, with the label of every token.
 
     mmtl browse_samples CONFIG -n 16 -o samples.png
-    mmtl browse_samples CONFIG --cfg-options train_dataloader.dataset.data_root=/data/imagenet
+    mmtl browse_samples CONFIG --cfg-options data_root=/data/imagenet
 
 Each sample appears twice: the image after augmentation under the token grid, and the same image in gray with every
 token in the color of its most likely class, more opaque with its probability. Below are the most frequent classes with

@@ -1,7 +1,7 @@
 """Check every image and annotation of a segmentation config before a long run.
 
 mmtl check_segmentation_data CONFIG
-mmtl check_segmentation_data CONFIG --jobs 8 --cfg-options train_dataloader.dataset.data_root=/data/ade
+mmtl check_segmentation_data CONFIG --jobs 8 --cfg-options data_root=/data/ade
 
 Finds images without annotation and vice versa, unreadable and truncated files, annotations of another size than their
 image, in color, or with labels outside the classes (after reduce_zero_label and label map, as the loss sees them),

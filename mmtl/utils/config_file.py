@@ -1,15 +1,14 @@
 """Reading of config files with errors that name the file."""
 
 import inspect
-import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmtl.utils.config_variables import follow_variables, warn_of_unused
 from mmtl.utils.shipped_files import find_config
 
 # Top-level keys that something reads after a config is complete; all others only help to write the config.
@@ -21,7 +20,7 @@ KEYS_READ = {
 
 
 def read_config(path: Path, cfg_options: dict | None = None) -> Config:
-    """Read a config, a file or the name of one of mmtl's, and override values in it by dotted key."""
+    """Read a config, a file or the name of one of mmtl's, override values in it, and apply changed variables."""
     path = find_config(path)
     try:
         config = Config.fromfile(path)
@@ -29,7 +28,8 @@ def read_config(path: Path, cfg_options: dict | None = None) -> Config:
         config.merge_from_dict(cfg_options or {})
     except Exception as error:  # a config is a program: any error can be its own
         raise ValueError(f"{path} cannot be read as a config: {_kind_and_reason(error)}") from error
-    warn_of_unused(written, config)
+    follow_variables(config)
+    warn_of_unused(written, config, KEYS_READ)
     return config
 
 
@@ -53,25 +53,12 @@ def _kind_and_reason(error: Exception) -> str:
 
 
 def warn_of_changes_without_effect(config: Config) -> None:
-    """Log a warning for ``--cfg-options`` of a run whose values the config file has already used."""
+    """Log a warning for options and variables of a run's config whose values the config has already used."""
     if config.filename and Path(config.filename).is_file():
-        warn_of_unused(Config.fromfile(config.filename), config)
+        warn_of_unused(Config.fromfile(config.filename), config, KEYS_READ)
 
 
-def warn_of_unused(written: Mapping, config: Mapping) -> None:
-    """Log a warning for each value that differs from what a file has written and that nothing reads."""
-    for key in config:
-        is_read = key in KEYS_READ or (key == "score_maps" and config[key] is None)  # see mmtl.WithoutScoreMapsHook
-        if not is_read:
-            for name, value in changed_values(key, written.get(key), config[key]):
-                text = f"{name}={value!r} changes nothing: it is a variable of the config, which has used it already."
-                print_log(f"{text} Change the keys that depend on it.", logger="current", level=logging.WARNING)
-
-
-def changed_values(name: str, old: object, new: object) -> Iterable[tuple[str, object]]:
-    """Yield the dotted name and the new value of what differs in nested dictionaries."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in new:
-            yield from changed_values(f"{name}.{key}", old.get(key), new[key])
-    elif old != new:
-        yield name, new
+def leaf_dataset_cfgs(dataset: Mapping) -> list[Mapping]:
+    """Return the configs of the datasets inside wrappers that repeat or concatenate them."""
+    inner = dataset.get("datasets") or [dataset[key] for key in ("dataset",) if key in dataset]
+    return [leaf for each in inner for leaf in leaf_dataset_cfgs(each)] if inner else [dataset]

@@ -26,6 +26,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "default_hooks.runtime_info.type": "logged values are fetched once per logging interval",
         "default_hooks.checkpoint.save_best": "the best checkpoint is kept beside the last two",
         "*_dataloader.persistent_workers": "set by CheckSettingsHook, so that num_workers=0 works",
+        "runner_type": "variables that are changed afterwards are applied",
         "default_hooks.check_settings.type": "settings that contradict each other are named at the start",
         "default_hooks.finite_loss.type": "a loss that is NaN stops the run",
         "log_processor.*": "means and rates are over a logging interval",
@@ -85,6 +86,9 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/*/lvvit-[sml]*0k_*": {
         "model.backbone.img_size*": "a pair, as crop_size",
         "param_scheduler.1.begin": "released: the linear decay starts with the run and is multiplied by the warm-up",
+    },
+    "configs/own_data/lvvit-small_upernet_1xb8-20k_owndata-512x512.py": {
+        "auto_scale_lr.base_batch_size": "the batch of this recipe, which was warned about",
     },
     "configs/*/lvvit-nano_upernet_*": {
         "test_pipeline.*": "MMSegmentation's inference_model reads it; these recipes lacked it",

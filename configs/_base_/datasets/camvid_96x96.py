@@ -1,6 +1,7 @@
 # CamVid street scenes, 11 classes, 255 = void: {data_root}/{images,annotations}/{train,val}/. Images of 480 x 360 are
 # seen at a third of their size; results are measured at full size. Otherwise as ADE20K.
 _base_ = "ade20k_512x512.py"
+data_root = "data/camvid"
 crop_size = (96, 96)
 scale = (160, 120)
 num_classes = 11
@@ -37,7 +38,7 @@ train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.valu
 
 camvid = dict(
     type="mmtl.BaseSegDataset",
-    data_root="data/camvid",
+    data_root=data_root,
     metainfo=metainfo,
     img_suffix=".jpg",
     seg_map_suffix=".png",

@@ -1,6 +1,7 @@
 # Cityscapes, 19 classes, crops of 512 x 1024: {data_root}/{leftImg8bit,gtFine}/{train,val}/, labels converted by
 # MMSegmentation's tools/dataset_converters/cityscapes.py. Otherwise as ADE20K.
 _base_ = "ade20k_512x512.py"
+data_root = "data/cityscapes"
 crop_size = (512, 1024)
 scale = (2048, 1024)
 
@@ -15,7 +16,7 @@ tta_views.resize = [
 tta_pipeline = [test_steps.load_image, dict(type="TestTimeAug", transforms=list(tta_views.values()))]
 train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.values())
 
-cityscapes = dict(type="mmtl.CityscapesDataset", data_root="data/cityscapes")
+cityscapes = dict(type="mmtl.CityscapesDataset", data_root=data_root)
 train_prefix = dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train")
 val_prefix = dict(img_path="leftImg8bit/val", seg_map_path="gtFine/val")
 train_dataloader = dict(dataset=dict(cityscapes, data_prefix=train_prefix, pipeline=train_pipeline))

@@ -1,5 +1,6 @@
 # The dataset of tools/make_demo_data.py for segmentation: 64 x 80 pixels (H x W), ground and eight kinds of object.
 _base_ = "ade20k_512x512.py"
+data_root = "data/demo/segmentation"
 image_hw = (64, 80)
 num_classes = 9
 metainfo = dict(
@@ -33,7 +34,7 @@ train_pipeline, test_pipeline = list(train_steps.values()), list(test_steps.valu
 
 demo = dict(
     type="mmtl.BaseSegDataset",
-    data_root="data/demo/segmentation",
+    data_root=data_root,
     metainfo=metainfo,
     img_suffix=".png",
     reduce_zero_label=False,

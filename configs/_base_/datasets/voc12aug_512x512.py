@@ -1,7 +1,8 @@
 # Pascal VOC 2012, 21 classes with the background: its 1,464 training images and 9,118 more that SBD annotates, crops
 # and views as on ADE20K. MMSegmentation's tools/dataset_converters/voc_aug.py makes SegmentationClassAug and aug.txt.
 _base_ = "ade20k_512x512.py"
-voc = dict(type="mmtl.PascalVOCDataset", data_root="data/VOCdevkit/VOC2012")
+data_root = "data/VOCdevkit/VOC2012"
+voc = dict(type="mmtl.PascalVOCDataset", data_root=data_root)
 train = dict(
     voc,
     data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClass"),

@@ -1,7 +1,6 @@
 """Name settings that contradict each other before the first step rather than hours later."""
 
 import logging
-import os
 import random
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,10 @@ from mmengine.runner.amp import autocast
 from mmpretrain.evaluation import Accuracy
 from torch.utils.data import DataLoader
 
-from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
 from mmtl.engine.hooks.check_annotations import CheckAnnotationsHook
 from mmtl.registry import HOOKS
+from mmtl.utils.config_file import leaf_dataset_cfgs
+from mmtl.utils.config_variables import as_pair
 from mmtl.utils.model_parts import head_of
 
 
@@ -32,8 +32,8 @@ class CheckSettingsHook(Hook):
 
     Refused: an endless sampler in a loop by epochs or in a validation, metrics and keys that the first validation
     would fail on, found by evaluating one image of the validation set. Warnings: schedules that do not fit the length
-    of the run, a learning rate for another batch, different crop sizes, a ``data_root`` that nothing uses, validation
-    images that are left out, checkpoints that are saved only at the end.
+    of the run, a learning rate for another batch, different crop sizes, validation images that are left out,
+    checkpoints that are saved only at the end.
 
     Workers of data loaders are kept between epochs if ``persistent_workers`` is not set: set in a recipe, it would
     make ``num_workers=0`` an error.
@@ -73,8 +73,7 @@ class CheckSettingsHook(Hook):
         if isinstance(runner.optim_wrapper, OptimWrapper) and not isinstance(runner.optim_wrapper, OptimWrapperDict):
             images = (loader.batch_size or 0) * runner.world_size
             found += rate_warnings(runner.auto_scale_lr, images, runner.optim_wrapper._accumulative_counts)
-        found += crop_warnings(crop_sizes(loader, runner.cfg))
-        found += data_root_warnings(runner.cfg, loader)
+        found += crop_warnings(crop_sizes(runner.cfg))
         found += saving_warnings(runner, by_epoch)
         if isinstance(runner.val_loop, ValLoop):
             found += self._check_validation(runner)
@@ -175,23 +174,28 @@ def rate_warnings(scaling: dict[str, Any] | None, images: int, count: int) -> li
     ]
 
 
-def crop_sizes(loader: DataLoader, cfg: Config) -> dict[str, tuple[int, int]]:
-    """Return the crop sizes (H, W) of a segmentor by setting, those that are set."""
-    model = cfg.get("model") or {}
+def crop_sizes(cfg: Config) -> dict[str, tuple[int, int]]:
+    """Return the crop sizes (H, W) of a segmentor by setting, those that are set.
+
+    A position embedding that is smaller than the crop is left out: it is enlarged, like that of a pretraining.
+    """
+    model, loader = cfg.get("model") or {}, cfg.get("train_dataloader") or {}
     if "decode_head" not in model:
         return {}
     test_cfg = model.get("test_cfg") or {}
     sizes = {
-        "crop_size": cfg.get("crop_size"),
         "model.data_preprocessor.size": (model.get("data_preprocessor") or {}).get("size"),
-        "model.backbone.img_size": model.backbone.get("img_size"),
         "model.test_cfg.crop_size": test_cfg.get("crop_size") if test_cfg.get("mode") == "slide" else None,
     }
-    for index, dataset in enumerate(leaf_datasets(loader.dataset)):
-        for step in transforms_of(dataset):
-            if getattr(step, "crop_size", None):
-                sizes[f"crop of the training pipeline{f' {index}' * bool(index)}"] = step.crop_size
-    return {name: (size, size) if isinstance(size, int) else tuple(size) for name, size in sizes.items() if size}
+    for index, dataset in enumerate(leaf_dataset_cfgs(loader.get("dataset") or {})):
+        for step in dataset.get("pipeline") or ():
+            if "crop_size" in step:
+                sizes[f"crop of the training pipeline{f' {index}' * bool(index)}"] = step["crop_size"]
+    pairs = {name: as_pair(size) for name, size in sizes.items() if as_pair(size)}
+    embedding = as_pair((model.get("backbone") or {}).get("img_size"))
+    if embedding and any(side > size for pair in pairs.values() for side, size in zip(embedding, pair, strict=True)):
+        pairs["model.backbone.img_size"] = embedding
+    return pairs
 
 
 def crop_warnings(sizes: dict[str, tuple[int, int]]) -> list[str]:
@@ -201,19 +205,6 @@ def crop_warnings(sizes: dict[str, tuple[int, int]]) -> list[str]:
     listed = ", ".join(f"{name} {size[0]} x {size[1]}" for name, size in sizes.items())
     return [
         f"Crop sizes differ: {listed}. A crop below model.data_preprocessor.size trains on padding. Set all of them."
-    ]
-
-
-def data_root_warnings(cfg: Config, loader: DataLoader) -> list[str]:
-    """Return a warning if ``data_root`` of the config is a folder that no training set uses."""
-    root = cfg.get("data_root")
-    used = [getattr(dataset, "data_root", None) for dataset in leaf_datasets(loader.dataset)]
-    used = [os.path.abspath(folder) for folder in used if folder]
-    if not isinstance(root, str) or not used or not os.path.isdir(root) or os.path.abspath(root) in used:
-        return []
-    return [
-        f"data_root={root!r} is not used: the training set is in {used[0]!r}. Set train_dataloader.dataset.data_root "
-        "and val_dataloader.dataset.data_root."
     ]
 
 

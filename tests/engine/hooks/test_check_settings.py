@@ -10,7 +10,15 @@ from helpers.tiny_runs import Images, log_of, tiny_runner
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmtl.engine.hooks.check_settings import (
+    crop_sizes,
+    crop_warnings,
+    rate_warnings,
+    saving_warnings,
+    schedule_warnings,
+)
 
 HOOK = dict(check_settings=dict(type="mmtl.CheckSettingsHook"))
 INFINITE = dict(sampler=dict(type="InfiniteSampler", shuffle=False))
@@ -189,7 +197,6 @@ CROPS = {
     "preprocessor": lambda cfg: cfg.model.data_preprocessor.update(size=(64, 64)),
     "position embedding": lambda cfg: cfg.model.backbone.update(img_size=64),
     "window": lambda cfg: cfg.model.test_cfg.update(crop_size=(24, 24), stride=(16, 16)),
-    "variable": lambda cfg: cfg.update(crop_size=(16, 16)),
 }
 
 
@@ -208,10 +215,18 @@ def test_crops_that_agree_and_other_wrappers_of_datasets_are_not_warned_about(se
     assert "Crop sizes differ" not in log_of(tmp_path / "run")
 
 
-def test_a_data_root_that_no_dataset_uses_is_warned_about(segmentation, tmp_path):
-    segmentation.data_root = str(tmp_path.parent)
+@pytest.mark.parametrize(("name", "value"), [("data_root", "."), ("data_root", "/missing"), ("crop_size", (16, 16))])
+def test_a_variable_that_the_plain_runner_does_not_apply_is_one_warning(segmentation, tmp_path, name, value):
+    segmentation[name] = value
     Runner.from_cfg(segmentation).train()
-    assert f"data_root={str(tmp_path.parent)!r} is not used" in log_of(tmp_path / "run")
+    lines = [line for line in log_of(tmp_path / "run").splitlines() if "WARNING" in line and name in line]
+    assert len(lines) == 1 and f"{name}={value!r} changes nothing" in lines[0] and "mmtl.Runner" in lines[0]
+
+
+def test_a_position_embedding_that_is_enlarged_for_the_crop_is_not_warned_about(segmentation, tmp_path):
+    segmentation.model.backbone.img_size = 16
+    Runner.from_cfg(segmentation).train()
+    assert "Crop sizes differ" not in log_of(tmp_path / "run")
 
 
 @pytest.mark.parametrize("fault", ["pipeline", "model"])
@@ -244,6 +259,22 @@ def test_every_recipe_runs_without_workers():
     paths = [path for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts]
     for cfg in map(Config.fromfile, paths):
         assert not any(cfg[f"{name}_dataloader"].get("persistent_workers") for name in ("train", "val", "test"))
+
+
+def test_no_recipe_as_it_is_has_a_warning(tmp_path):
+    for path in (path for path in (ROOT / "configs").rglob("*.py") if "_base_" not in path.parts):
+        cfg = Config.fromfile(path)
+        gpus, images = map(int, re.search(r"_(\d+)xb(\d+)", path.stem).groups())
+        found = crop_warnings(crop_sizes(cfg)) + rate_warnings(cfg.get("auto_scale_lr"), gpus * images, 1)
+        plain = cfg.to_dict()
+        hooks = dict(checkpoint=plain["default_hooks"]["checkpoint"])
+        runner, _ = tiny_runner(tmp_path / path.stem, train_cfg=plain["train_cfg"], hooks=hooks)
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        schedulers = runner.build_param_scheduler(plain["param_scheduler"])
+        found += schedule_warnings(schedulers, by_epoch, runner) + saving_warnings(runner, by_epoch)
+        assert not found, path.name
 
 
 def test_the_crop_sizes_of_every_recipe_follow_from_one():
