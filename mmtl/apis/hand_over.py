@@ -22,7 +22,7 @@ CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
 def upstream_script(config: Path, tool: str) -> Path:
     """Return the script ``tool``, "train" or "test", of the package that a config's ``default_scope`` names."""
-    scope = read_config(config).get("default_scope")
+    scope = read_config(config, warn=False).get("default_scope")  # the run warns
     if scope not in PACKAGES:
         raise ValueError(
             f"{config}: default_scope must be one of {', '.join(PACKAGES)}, got {scope!r}. Set it, or inherit "

@@ -19,8 +19,11 @@ KEYS_READ = {
 }
 
 
-def read_config(path: Path, cfg_options: dict | None = None) -> Config:
-    """Read a config, a file or the name of one of mmtl's, override values in it, and apply changed variables."""
+def read_config(path: Path, cfg_options: dict | None = None, warn: bool = True) -> Config:
+    """Read a config, a file or the name of one of mmtl's, override values in it, and apply changed variables.
+
+    ``warn`` logs changes that have no effect.
+    """
     path = find_config(path)
     try:
         config = Config.fromfile(path)
@@ -29,7 +32,8 @@ def read_config(path: Path, cfg_options: dict | None = None) -> Config:
     except Exception as error:  # a config is a program: any error can be its own
         raise ValueError(f"{path} cannot be read as a config: {_kind_and_reason(error)}") from error
     follow_variables(config)
-    warn_of_unused(written, config, KEYS_READ)
+    if warn:
+        warn_of_unused(written, config, KEYS_READ)
     return config
 
 

@@ -70,7 +70,7 @@ def test_a_data_folder_that_does_not_exist_is_named_with_the_remedy(cfg, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["lvvit/lvvit-small_8xb128-tokenlabel-300e_in1k", "own_data/resnet-nano_1xb128-8e_cifar10"]
+    "name", ["lvvit/lvvit-small_8xb128-tokenlabel-300e_in1k", "examples/resnet-nano_1xb128-8e_cifar10"]
 )
 def test_the_folders_of_the_classification_recipes_are_named(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

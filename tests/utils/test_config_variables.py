@@ -50,7 +50,7 @@ def test_recipes_are_consistent_and_follow_their_data_root(warnings):
         "lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512",
         "lvvit/lvvit-small_upernet_8xb2-80k_cityscapes-512x1024",
         "lvvit/lvvit-small_upernet_8xb2-40k_voc12aug-512x512",
-        "own_data/lvvit-nano_upernet_1xb8-1k_camvid-96x96",
+        "examples/lvvit-nano_upernet_1xb8-1k_camvid-96x96",
     ],
 )
 def test_every_size_follows_the_crop_size(tmp_path, name, door, warnings):
