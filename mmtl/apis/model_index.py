@@ -1,4 +1,4 @@
-"""Make the models of ``model-index.yml`` known by name to MMPretrain and MMSegmentation; ``mmtl/__init__.py`` calls it."""
+"""Make the models of ``model-index.yml`` known by name to MMPretrain and MMSegmentation, for ``import mmtl``."""
 
 import importlib
 from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmtl.registry import MODELS
@@ -12,4 +13,5 @@ def build_segmentor(**kwargs: Any) -> nn.Module:
     """Return :class:`mmtl.models.segmentor.EncoderDecoder` with these arguments."""
     from mmtl.models.segmentor import EncoderDecoder
 
-    return EncoderDecoder(**kwargs)
+    with DefaultScope.overwrite_default_scope("mmseg"):  # MMPretrain's `get_model` builds it in its own scope
+        return EncoderDecoder(**kwargs)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from mmtl.models.batch_augments.mix_token import MixToken, TokenMix
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
-from mmtl.models.lvvit.loading import check_converted
+from mmtl.models.lvvit.loading import prepare_loaded
 from mmtl.models.other_backbones import mixed_after_patch_embedding, patch_embedding, token_stride
 from mmtl.models.token_labels.batch_targets import BatchTargets
 from mmtl.registry import MODELS
-from mmtl.utils.checkpoint import check_finite, unwrapped_init_cfg
+from mmtl.utils.checkpoint import unwrapped_init_cfg
 from mmtl.utils.compile_or_warn import CompiledOrEager
 
 
@@ -59,7 +59,7 @@ class TokenLabelClassifier(ImageClassifier):
                     data_preprocessor["token_stride"] = token_stride(backbone, neck, head)
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
         self.init_cfg = unwrapped_init_cfg(self.init_cfg)
-        self._register_load_state_dict_pre_hook(self._check_loaded_weights)
+        self._register_load_state_dict_pre_hook(self._prepare_loaded)
         self.backbone_mixes = "token_mix" in inspect.signature(backbone.forward).parameters
         self._losses = _losses
         if annotator is not None:
@@ -78,10 +78,8 @@ class TokenLabelClassifier(ImageClassifier):
             raise ValueError(f"model.annotator must have a model, a config or timm/NAME, got {dict(annotator)}.")
         self.data_preprocessor.annotator_cfg = annotator
 
-    def _check_loaded_weights(self, state_dict: dict, prefix: str, *args: object) -> None:
-        """Refuse released names, and weights that are not finite, including the head's."""
-        check_converted(state_dict, prefix)
-        check_finite(state_dict, prefix)
+    def _prepare_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
+        prepare_loaded(self, state_dict, prefix)
 
     def compile_training(self, **options: object) -> None:
         """Compile the losses as one graph from the preprocessed images: backbone, neck and head.

@@ -1,17 +1,30 @@
 """MMSegmentation's segmentor for backbones of patches. Only :mod:`mmtl.models.build_segmentor` imports this module."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from mmseg.models import EncoderDecoder as MMSegEncoderDecoder
 from torch import Tensor
 
+from mmtl.models.lvvit.loading import prepare_loaded
+from mmtl.utils.checkpoint import unwrapped_init_cfg
+
 
 class EncoderDecoder(MMSegEncoderDecoder):
-    """MMSegmentation's EncoderDecoder that pads what the backbone sees in a test to full patches.
+    """MMSegmentation's EncoderDecoder that pads test images to full patches and loads released weights.
 
     With ``test_cfg.mode='slide'`` the windows are those of the unpadded image, and only a window whose sides are not
     multiples of ``test_cfg.size_divisor`` (the image is smaller than the window) is padded, right and bottom. Padding
     by the data preprocessor would shift the last windows into the padding.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.init_cfg = unwrapped_init_cfg(self.init_cfg)
+        self._register_load_state_dict_pre_hook(self._prepare_loaded)
+
+    def _prepare_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
+        prepare_loaded(self, state_dict, prefix)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Return the logits [B, K, H, W] of images or windows [B, 3, H, W] of any size."""

@@ -29,6 +29,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
+from mmtl.utils.download import cached_download
 from mmtl.utils.type_name import type_name
 
 WRAPPINGS = ("state_dict_ema", "state_dict", "ema_state_dict", "model")
@@ -139,7 +140,8 @@ def check_finite(weights: Mapping[str, Any], prefix: str = "") -> None:
     """Raise an error with the name of the first weight under a prefix that is NaN or infinite."""
     for name, value in weights.items():
         has_values = isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta
-        if name.startswith(prefix) and has_values and not value.isfinite().all():
+        # The sum is fast. It can overflow, and is not finite if any value is not.
+        if name.startswith(prefix) and has_values and not (value.sum().isfinite() or value.isfinite().all()):
             raise ValueError(
                 f"{name} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
                 "diverged. Use another checkpoint."
@@ -185,7 +187,16 @@ def load_from_local(filename: str, map_location: str | Callable | None = None) -
     for weights in (contents, *(contents[name] for name in WRAPPINGS if isinstance(contents.get(name), Mapping))):
         check_finite(weights)
     _remove_code(contents)
+    if "state_dict_ema" in contents or "state_dict" not in contents:  # MMEngine looks for `state_dict` only
+        if any(isinstance(contents.get(name), Mapping) for name in WRAPPINGS):
+            contents["state_dict"] = unwrap_weights(contents)
     return contents
+
+
+@CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
+def load_from_http(filename: str, map_location: str | Callable | None = None, **_: Any) -> dict[str, Any]:
+    """Read the file of a URL as `load_from_local`; it is downloaded once, into torch's hub cache."""
+    return load_from_local(str(cached_download(filename, file_problem)), map_location)
 
 
 def _load_fetched(file: str | Path | BinaryIO, map_location: str | Callable | None = None, **_: Any) -> dict[str, Any]:
@@ -198,14 +209,10 @@ def _load_fetched(file: str | Path | BinaryIO, map_location: str | Callable | No
         return load_from_local(str(path), map_location)
 
 
-def _load_url(filename: str, map_location: str | Callable | None = None, **_: Any) -> dict[str, Any]:
-    """Read the URL that MMEngine has found for a name, such as ``torchvision://resnet18``, as any other URL."""
-    return CheckpointLoader.load_checkpoint(filename, map_location)
-
-
-# All of MMEngine's schemes read with these two functions, which unpickle without restriction.
+# All of MMEngine's schemes, also for names such as ``torchvision://resnet18``, read with these two functions, which
+# unpickle without restriction.
 mmengine_checkpoint._safe_torch_load = _load_fetched
-mmengine_checkpoint.load_from_http = _load_url
+mmengine_checkpoint.load_from_http = load_from_http
 
 
 def _remove_code(contents: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from mmtl.models.lvvit.loading import nothing_to_load
+from mmtl.models.lvvit.loading import convert_loaded, nothing_to_load
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import shorten, unwrap_weights, unwrapped_path
 from mmtl.utils.model_parts import unwrap_model
@@ -46,6 +46,7 @@ class PretrainedWeightsHook(Hook):
             return
         expected = unwrap_model(runner.model).state_dict()
         given = unwrap_weights(checkpoint)
+        convert_loaded(given, expected)
         # The backbone gets all of its weights: it checks their arch and resizes a position embedding.
         kept = OrderedDict(
             (name, weight)

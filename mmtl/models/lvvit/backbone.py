@@ -146,7 +146,7 @@ class LVViT(BaseBackbone):
         trunc_normal_(self.pos_embed, std=0.02)
 
         self._register_state_dict_hook(_note_grid)
-        for hook in (self._check_loaded_arch, self._resize_loaded_pos_embed, self._report_loaded):
+        for hook in (self.check_loaded_arch, self._resize_loaded_pos_embed, self._report_loaded):
             self._register_load_state_dict_pre_hook(hook)
         self._freeze()
 
@@ -181,7 +181,7 @@ class LVViT(BaseBackbone):
             )
         return height // self.patch_size, width // self.patch_size
 
-    def _check_loaded_arch(self, state_dict: dict, prefix: str, *args: object) -> None:
+    def check_loaded_arch(self, state_dict: dict, prefix: str, *args: object) -> None:
         """Refuse another architecture's checkpoint, of which some weights may happen to fit."""
         found = arch_of_weights(state_dict, prefix)
         if any(self.arch[key] != value for key, value in found.items()):

@@ -1,21 +1,19 @@
-"""Check that a checkpoint fits an LVViT, and report what it gives."""
+"""Convert released weights while they are loaded, check that a checkpoint fits, and report what it gives."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
-from torch import Tensor
+from mmengine.logging import print_log
+from torch import Tensor, nn
 
-from mmtl.models.lvvit.arch import arch_of_weights, describe_arch
-from mmtl.utils.checkpoint import shorten
+from mmtl.models.lvvit.released_weights import convert_released
+from mmtl.utils.checkpoint import check_finite, shorten
 
 RELEASED_BLOCKS = ("blocks.", "network.")  # LV-ViT's and VOLO's
-CONVERT_FIRST = "These are released names: convert them first with `mim run mmtl convert_checkpoint SRC DST`."
 
 
 def nothing_to_load(found: Iterable[str], example: str, remedy: str) -> ValueError:
-    """Return the error for a checkpoint without any weight of a backbone; released names have their own remedy."""
+    """Return the error for a checkpoint without any weight of a backbone."""
     found = list(found)
-    if any(name.startswith(RELEASED_BLOCKS) for name in found):
-        remedy = CONVERT_FIRST
     return ValueError(
         f"Nothing to load: the checkpoint has {shorten(found, 3)}, but no weight of the backbone such as {example}. "
         f"{remedy}"
@@ -62,9 +60,47 @@ def report_loaded(
     )
 
 
-def check_converted(given: Mapping[str, Tensor], prefix: str) -> None:
-    """Raise an error for a released classifier that has not been converted: none of its names would be found."""
-    found = arch_of_weights(given, prefix)
-    if found or any(name.startswith(f"{prefix}network.") for name in given):
-        kind = describe_arch(found) if found else "a VOLO"
-        raise ValueError(f"The checkpoint is {kind} with {shorten(given, 3)}. {CONVERT_FIRST}")
+def convert_loaded(weights: MutableMapping[str, Tensor], expected: Iterable[str], prefix: str = "") -> bool:
+    """Convert released names under a prefix in place, and return whether there were any that a model expects."""
+    given = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+    known = {name for name in given if name.startswith(RELEASED_BLOCKS)} & {
+        n.removeprefix("backbone.") for n in expected
+    }
+    if not known and not any(name.startswith("backbone.side_layer") for name in given):
+        return False
+    converted = convert_released(given)
+    for name in given:
+        del weights[prefix + name]
+    weights.update((prefix + name, weight) for name, weight in converted.items())
+    print_log(f"Converted {len(given)} weights from released names, such as {next(iter(given))}.", logger="current")
+    return True
+
+
+def prepare_loaded(model: nn.Module, weights: MutableMapping[str, Tensor], prefix: str) -> None:
+    """Convert the released weights of a model, and refuse a checkpoint that does not fit around the backbone.
+
+    The backbone checks its own. Missing and unexpected weights are errors if the checkpoint has released names:
+    for all others MMEngine and PyTorch report them.
+    """
+    expected = model.state_dict()
+    is_released = convert_loaded(weights, expected, prefix)
+    given = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+    if given and expected.keys().isdisjoint(given):
+        raise nothing_to_load(given, next(iter(expected)), "Use a checkpoint of a complete model of this project.")
+    check_finite(weights, prefix)
+    if hasattr(model.backbone, "check_loaded_arch"):  # names the model, which the shapes of a head do not
+        model.backbone.check_loaded_arch(weights, f"{prefix}backbone.")
+    has, needs = (
+        {name: tuple(weight.shape) for name, weight in each.items() if not name.startswith("backbone.")}
+        for each in (given, expected)
+    )
+    wrong = [f"{name} {has[name]}, expected {needs[name]}" for name in has.keys() & needs if has[name] != needs[name]]
+    if is_released:
+        wrong += [f"{name} is missing" for name in needs if name not in has]
+        wrong += [f"{name} is unexpected" for name in has if name not in needs]
+    if wrong:
+        raise ValueError(
+            f"The checkpoint does not fit this model: {shorten(sorted(wrong), 3)}. Build the model that it was "
+            "trained with, such as its number of classes. To train other classes, give it as load_from, with "
+            "mmtl.PretrainedWeightsHook."
+        )

@@ -167,8 +167,19 @@ def test_a_checkpoint_without_a_backbone_is_an_error(tmp_path):
     heads = {name: weight for name, weight in weights.items() if name.startswith("head.")}
     with pytest.raises(ValueError, match="Nothing to load: the checkpoint has head.* such as backbone.cls_token"):
         runner.load_checkpoint(saved(tmp_path / "heads.pth", heads))
-    with pytest.raises(ValueError, match="released names: convert them first with `mim run mmtl convert_checkpoint"):
-        runner.load_checkpoint(saved(tmp_path / "released.pth", convert_to_released(weights)))
+
+
+def test_load_from_converts_released_weights_and_leaves_out_a_head_of_other_classes(tmp_path):
+    weights = weights_of(CLASSIFIER, tmp_path / "source")
+    path = saved(tmp_path / "released.pth", convert_to_released(weights), "state_dict_ema")
+    ten_classes = CLASSIFIER | dict(head=CLASSIFIER["head"] | dict(num_classes=10))
+    ten_classes["data_preprocessor"] = dict(type="mmtl.TokenLabelDataPreprocessor", num_classes=10)
+    for number, (model, scope) in enumerate([(SEGMENTOR, "mmseg"), (ten_classes, "mmpretrain")]):
+        runner = build_runner(tmp_path / str(number), model, scope)
+        runner.load_checkpoint(path)
+        hook_of(runner, PretrainedWeightsHook).before_train(runner)
+        assert torch.equal(runner.model.backbone.cls_token, weights["backbone.cls_token"])
+        assert "Converted 50 weights from released names" in log_of(tmp_path / str(number))
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,46 @@ def test_weights_that_are_not_finite_are_named(key, value, tmp_path):
         load_checkpoint(model, str(tmp_path / "diverged.pth"))
 
 
-def test_released_names_are_recognized_and_the_error_names_the_converter():
+@pytest.mark.parametrize("load", [load_state_dict, torch.nn.Module.load_state_dict])
+def test_released_names_are_converted_when_they_are_loaded(load):
+    source, model = classifier(), classifier()
+    load(model, convert_to_released(source.state_dict()))
+    torch.testing.assert_close(model.state_dict(), source.state_dict(), atol=0, rtol=0)
+
+
+def change_classes(weights: dict) -> None:
+    for name in ("head.weight", "aux_head.weight", "head.bias", "aux_head.bias"):
+        weights[name] = weights[name][:2]
+
+
+def drop_a_weight(weights: dict) -> None:
+    del weights["blocks.1.norm1.bias"]
+
+
+def add_a_weight(weights: dict) -> None:
+    weights["blocks.1.norm3.bias"] = torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (change_classes, r"head.fc.bias \(2,\), expected \(3,\), .* such as its number of classes"),
+        (drop_a_weight, "missing keys: blocks.1.norm1.bias"),
+        (add_a_weight, "unexpected keys: blocks.1.norm3.bias"),
+    ],
+)
+def test_released_weights_that_do_not_fit_are_refused_by_mmengines_loading_too(change, words):
+    """MMEngine only logs what does not fit, so that a model would predict with a random head."""
     model = classifier()
-    with pytest.raises(ValueError, match="an arch with embed_dims 24.* released names: .*convert_checkpoint SRC DST"):
-        load_state_dict(model, convert_to_released(model.state_dict()))
+    weights = convert_to_released(model.state_dict())
+    change(weights)
+    with pytest.raises(ValueError, match=words):
+        load_state_dict(model, weights)
+
+
+def test_a_checkpoint_with_another_models_names_is_refused():
+    with pytest.raises(ValueError, match="Nothing to load: the checkpoint has layer1.weight, but no weight"):
+        load_state_dict(classifier(), {"layer1.weight": torch.zeros(1)})
 
 
 def test_heads_without_a_backbone_load():
