@@ -52,12 +52,10 @@ def _download(url: str, path: Path, problem_of: Callable[[Path], str | None]) ->
             for chunk in _chunks(url, path):
                 digest.update(chunk)
                 file.write(chunk)
-        named = SHA256.search(path.name)
-        if named and not digest.hexdigest().startswith(named[1]):
-            raise _error(
-                url, path, f"its SHA-256 is {digest.hexdigest()[: len(named[1])]}, not {named[1]} as in its name"
-            )
-        if problem := problem_of(part):
+        problem, named, found = problem_of(part), SHA256.search(path.name), digest.hexdigest()
+        if named and not problem and not found.startswith(named[1]):
+            problem = f"its SHA-256 begins with {found[: len(named[1])]}, not with {named[1]} as in its name"
+        if problem:
             raise _error(url, path, problem)
 
 
