@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 from mmcv.transforms import LoadAnnotations
+from mmengine import list_from_file
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets import BaseSegDataset as MMSegBaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
@@ -52,7 +53,20 @@ class FolderMixin:
 
 @DATASETS.register_module()
 class BaseSegDataset(FolderMixin, MMSegBaseSegDataset):
-    """MMSegmentation's dataset of images and masks in two folders; must not be empty."""
+    """MMSegmentation's dataset of images and masks in two folders; must not be empty.
+
+    A line of ``ann_file`` may be an image and its mask, with a tab between: files of any names and suffixes.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Return the entries, of a list of pairs if ``ann_file`` is one."""
+        lines = list_from_file(self.ann_file, encoding="utf-8") if self.ann_file else []
+        if not lines or any("\t" not in line for line in lines):
+            return super().load_data_list()
+        prefixes = [self.data_prefix.get(name) or "" for name in ("img_path", "seg_map_path")]
+        common = dict(label_map=self.label_map, reduce_zero_label=self.reduce_zero_label)
+        pairs = [map(os.path.join, prefixes, line.split("\t")) for line in lines]
+        return [dict(img_path=image, seg_map_path=mask, **common, seg_fields=[]) for image, mask in pairs]
 
 
 @DATASETS.register_module()

@@ -36,7 +36,8 @@ def load(path: Path) -> Config:
 
 def build_model(config: Config) -> nn.Module:
     """Build the model as a Runner does in the config's scope; mmtl's on the meta device, without storage."""
-    scope, device = config.default_scope, "meta" if config.model.backbone.type.startswith("mmtl.") else "cpu"
+    kind = config.model.get("backbone", config.model).type  # a timm model is its own backbone
+    scope, device = config.default_scope, "meta" if kind.startswith("mmtl.") else "cpu"
     with DefaultScope.overwrite_default_scope(scope), torch.device(device):
         return REGISTRIES[scope].MODELS.build(config.model)
 

@@ -217,7 +217,8 @@ def run_pipeline(config: Config, loader: str, folder: Path, image_hw: tuple[int,
 def input_hw(config: Config) -> tuple[int, int] | None:
     """Return the input size of the recipe's model, if its config states one."""
     size = (config.model.get("data_preprocessor") or {}).get("size")  # a segmentor's crop
-    size = size or config.model.backbone.get("img_size") or config.get("image_hw") or config.get("img_size")
+    size = size or config.model.get("backbone", {}).get("img_size")
+    size = size or config.get("image_hw") or config.get("img_size")
     return (size, size) if isinstance(size, int) else size and tuple(size)
 
 

@@ -21,6 +21,7 @@ KEYS = {*inspect.signature(Runner.__init__).parameters, "tta_model", "tta_pipeli
 KEYS |= {"runner_type", "compile", "sync_bn", "model_wrapper_cfg", "find_unused_parameters"}
 # Pattern of config files -> pattern of dotted keys -> reason for the new value.
 DEPARTURES: dict[str, dict[str, str]] = {
+    "configs/own_data/*": {"*": "templates of `mmtl start`: lists of files, sizes and lengths in their first block"},
     "configs/*": {
         "default_hooks.compile.type": "compile=True compiles the model and not the training step",
         "default_hooks.runtime_info.type": "logged values are fetched once per logging interval",
@@ -86,9 +87,6 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/*/lvvit-[sml]*0k_*": {
         "model.backbone.img_size*": "a pair, as crop_size",
         "param_scheduler.1.begin": "released: the linear decay starts with the run and is multiplied by the warm-up",
-    },
-    "configs/own_data/lvvit-small_upernet_1xb8-20k_owndata-512x512.py": {
-        "auto_scale_lr.base_batch_size": "the batch of this recipe, which was warned about",
     },
     "configs/*/lvvit-nano_upernet_*": {
         "test_pipeline.*": "MMSegmentation's inference_model reads it; these recipes lacked it",
