@@ -23,8 +23,10 @@ from rich.table import Column, Table
 from mmtl.datasets.annotation_rules import (
     NUM_LABELS,
     ORIENTATION_NOTE,
+    UNCLEAR_NOTE,
     Problem,
     file_problem,
+    is_unclear,
     label_problem,
     restore_sides,
     size_problem,
@@ -43,12 +45,13 @@ from mmtl.utils.text import printable
 class PairReport(NamedTuple):
     """Pixels of each label as the loss sees it, int64 [256] (0: not read), and the problems of one pair.
 
-    ``turned`` is 1 if its image has an EXIF orientation.
+    ``turned`` is 1 if its image has an EXIF orientation, ``unclear`` if sizes do not show whether its mask is upright.
     """
 
     pixels: np.ndarray | int
     problems: list[Problem]
     turned: int = 0
+    unclear: int = 0
 
 
 @dataclass
@@ -65,6 +68,7 @@ class Split:
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], of each label
     images: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], in which it occurs
     turned: int = 0  # images with an EXIF orientation
+    unclear: int = 0  # of these, masks without one that have the size of the stored and of the upright image
 
 
 def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None) -> list[Split]:
@@ -86,6 +90,7 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
                 split.pixels += report.pixels
                 split.images += report.pixels > 0
                 split.turned += report.turned
+                split.unclear += report.unclear
             problem = unused_class_problem(split.pixels, split.num_classes, split.ignore_index)
             if problem and "train" in split.name:
                 split.problems.append(Problem(problem.kind, f"{split.name}: {problem.text}"))
@@ -111,11 +116,12 @@ def check_pair(
     labels, problem = read_labels(pair, load_labels)
     if problem:
         return PairReport(0, [*problems, problem], turned)
+    unclear = turned and is_unclear(orientation_of(pair["img_path"]), orientation_of(path), image_hw)
     labels = turn_mask(restore_sides(labels, image_hw), path)
     rules = [label_problem(labels, num_classes, ignore_index, bool(pair.get("reduce_zero_label")))]
     rules += [size_problem(labels.shape, image_hw, pair["img_path"])] if image_hw else []
     problems += [Problem(rule.kind, f"{path}: {rule.text}") for rule in rules if rule]
-    return PairReport(np.bincount(labels.ravel(), minlength=NUM_LABELS), problems, turned)
+    return PairReport(np.bincount(labels.ravel(), minlength=NUM_LABELS), problems, turned, int(unclear))
 
 
 def read_image_hw(pair: Mapping, load: BaseTransform) -> tuple[tuple[int, int] | None, Problem | None]:
@@ -223,6 +229,8 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
             print(printable(f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}"))
         if split.turned:
             print(f"{split.name}: {split.turned} images {ORIENTATION_NOTE}")
+        if split.unclear:
+            print(f"WARNING: {split.name}: {split.unclear} annotations {UNCLEAR_NOTE}")
     for split in splits:
         for kind, count in sorted(Counter(problem.kind for problem in split.problems).items()):
             texts = [problem.text for problem in split.problems if problem.kind == kind]
@@ -230,7 +238,9 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
             if shown is not None and count > shown:
                 print(f"  and {count - shown} more (--all)")
     count = sum(len(split.problems) for split in splits)
-    print(f"{sum(len(split.pairs) for split in splits)} pairs, problems: {count or 'none'}")
+    unclear = sum(split.unclear for split in splits)
+    warnings = f", warnings: {unclear}" * bool(unclear)
+    print(f"{sum(len(split.pairs) for split in splits)} pairs, problems: {count or 'none'}{warnings}")
     return count
 
 

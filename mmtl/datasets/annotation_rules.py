@@ -17,6 +17,10 @@ MIN_IGNORED = 0.1  # share of the pixels from which on absent classes are suspic
 ORIENTATION_NOTE = (
     "have an EXIF orientation; they are read upright, as viewers show them, and their annotations must be upright, too"
 )
+UNCLEAR_NOTE = (
+    "have no EXIF orientation, and their images have one that keeps the size (180 degrees, mirrored, square): nothing "
+    "shows whether they are upright. Compare some with their images, and rewrite those that are not"
+)
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of integers
 
 
@@ -60,6 +64,11 @@ def size_problem(shape: tuple[int, ...], image_hw: tuple[int, int], img_path: st
     if img_path and (orientation := orientation_of(img_path)) != UPRIGHT:
         text += f"; the image has EXIF orientation {orientation} and is read upright, as viewers show it"
     return Problem("sizes differ", text)
+
+
+def is_unclear(image: int, mask: int, image_hw: tuple[int, int]) -> bool:
+    """Return whether a mask without orientation fits its image, which has one, both upright and as it is stored."""
+    return image != UPRIGHT and mask == UPRIGHT and (image < 5 or image_hw[0] == image_hw[1])
 
 
 def turn_mask(labels: np.ndarray, path: str | Path | None) -> np.ndarray:

@@ -151,6 +151,27 @@ def test_the_check_tool_counts_images_with_an_orientation_and_names_it_where_siz
     assert ("the image has EXIF orientation 6 and is read upright" in text) == (orientation == 6)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shape", ["wide", "square"])
+@pytest.mark.parametrize("mask_is_turned", [False, True])
+def test_the_check_tool_warns_with_the_count_where_sizes_do_not_show_whether_a_mask_is_upright(
+    config, tmp_path, capsys, orientation, shape, mask_is_turned
+):
+    image, mask = (tmp_path / kind / "train/1.png" for kind in ("images", "annotations"))
+    for path in (image, mask):
+        if shape == "square":
+            Image.open(path).crop((0, 0, 40, 40)).save(path)
+    turn(image, orientation)
+    if mask_is_turned:
+        turn(mask, orientation)
+    code = print_report(check_segmentation(config, jobs=1), None)
+    text = " ".join(capsys.readouterr().out.split())
+    is_unclear = orientation > 1 and not mask_is_turned and (orientation < 5 or shape == "square")
+    assert ("WARNING: train: 1 annotations have no EXIF orientation" in text) == is_unclear
+    assert ("problems: none, warnings: 1" in text) == is_unclear
+    assert (code > 0) == (orientation >= 5 and shape == "wide" and not mask_is_turned)
+
+
 def run_of(config, tmp_path):
     cfg = Config.fromfile(config)
     cfg.work_dir, cfg.experiment_name = str(tmp_path / "run"), f"upright_{tmp_path.name}"
