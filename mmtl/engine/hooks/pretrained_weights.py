@@ -1,10 +1,10 @@
 """Load pretrained weights and report what was loaded."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from mmtl.models.lvvit.loading import convert_loaded, nothing_to_load
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import shorten, unwrap_weights, unwrapped_path
 from mmtl.utils.model_parts import unwrap_model
+from mmtl.utils.type_name import type_name
 
 MIN_SHARE = 0.9  # of a backbone's weights; without its attention layers a ViT has two thirds
 
@@ -23,8 +24,9 @@ class PretrainedWeightsHook(Hook):
     The Runner loads what fits by name and prints the rest as a warning, so that with a checkpoint of other names a
     model would silently train from scratch. The hook reads the file safely and finds the weights in the order that
     :mod:`mmtl.utils.checkpoint` documents. It does not change how a run is resumed. Weights of the backbone that are
-    missing are a warning, and an error if they are more than a tenth of it. In validation and test, weights that are
-    missing, and weights of a backbone that are unexpected, are errors too.
+    missing are a warning, and an error if they are more than a tenth of it; so are those of an ``init_cfg`` or of
+    ``model.pretrained``, which the model loads itself. In validation and test, weights that are missing, and weights
+    of a backbone that are unexpected, are errors too.
     """
 
     priority = "VERY_HIGH"  # before EMAHook, which copies what is left in the checkpoint
@@ -73,6 +75,8 @@ class PretrainedWeightsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Log what was loaded; missing weights keep their initial values."""
+        if not (self.report or runner._resume):
+            self.missing = lacking_initial(unwrap_model(runner.model))
         self._log(runner)
         if missing := [name for name in self.missing if _is_backbone(name)]:
             runner.logger.warning(
@@ -125,6 +129,44 @@ def check_share(
         f"The checkpoint has only {share:.0%} of the weights of the backbone {type(backbone).__module__}.{name}: it "
         f"lacks {shorten(lacking, 3)}, and has {instead} instead. {remedy}"
     )
+
+
+def lacking_initial(model: nn.Module) -> list[str]:
+    """Return the backbone's weights that a checkpoint of its or the model's ``init_cfg`` lacks, and `check_share`."""
+    found = []
+    for module, prefix in ((model, ""), (getattr(model, "backbone", None), "backbone.")):
+        for cfg in pretrained_cfgs(getattr(module, "init_cfg", None)):
+            contents = CheckpointLoader.load_checkpoint(str(cfg["checkpoint"]), "cpu")
+            start = (cfg.get("prefix") or "").rstrip(".")
+            given = {
+                prefix + name.removeprefix(f"{start}."): weight
+                for name, weight in contents.get("state_dict", contents).items()
+                if isinstance(weight, Tensor) and name.startswith(f"{start}." * bool(start))
+            }
+            expected = {name: weight for name, weight in model.state_dict().items() if _is_backbone(name)}
+            # Backbones may rename weights as they load them, and resize tables of positions.
+            values = {_value_key(weight) for weight in given.values()}
+            missing = [
+                name
+                for name, weight in expected.items()
+                if not name.endswith("num_batches_tracked")
+                and not (name in given and (given[name].shape == weight.shape or "pos" in name))
+                and _value_key(weight) not in values
+            ]
+            check_share(model.backbone, expected, missing, [name for name in given if name not in expected])
+            found += missing
+    return found
+
+
+def pretrained_cfgs(init_cfg: Mapping | list | None) -> Iterator[Mapping]:
+    """Yield the parts of an ``init_cfg`` that load a checkpoint."""
+    for cfg in init_cfg if isinstance(init_cfg, list) else [init_cfg or {}]:
+        if type_name(cfg.get("type", "")) in ("Pretrained", "PretrainedInit") and cfg.get("checkpoint"):
+            yield cfg
+
+
+def _value_key(weight: Tensor) -> tuple:
+    return weight.numel(), float(weight.detach().double().sum()), float(weight.detach().double().square().sum())
 
 
 def _is_backbone(name: str) -> bool:

@@ -111,3 +111,53 @@ def test_the_share_counts_values_and_not_names():
     check_share(torch.nn.Identity(), expected, ["backbone.a", "backbone.b"], [])
     with pytest.raises(ValueError, match="only 5%"):
         check_share(torch.nn.Identity(), expected, ["backbone.large"], ["backbone.huge"])
+
+
+def start(runner):
+    """Initialize the weights as a training run does, and return what the hook warns about."""
+    lines = []
+    runner._init_model_weights()
+    runner.logger.warning = lines.append
+    train_hook(runner).before_train(runner)
+    return lines
+
+
+@pytest.mark.parametrize("door", ["init_cfg", "pretrained"])
+def test_a_vit_checkpoint_that_mmsegmentations_vit_loads_itself_is_refused_naming_the_right_type(tmp_path, door):
+    path = str(tmp_path / "vit.pth")
+    save(dict(type="VisionTransformer", **VIT), path, prefix="")
+    init = dict(init_cfg=dict(type="Pretrained", checkpoint=path)) if door == "init_cfg" else {}
+    model = dict(pretrained=path) if door == "pretrained" else {}
+    runner = run_of(dict(type="VisionTransformer", **MMSEG, **init), tmp_path, **model)
+    with pytest.raises(ValueError, match=r"only \d+% of .*attn.*backbone.type='mmpretrain.VisionTransformer'"):
+        start(runner)
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_a_checkpoint_that_the_right_backbone_loads_itself_is_accepted(tmp_path, prefix):
+    path = str(tmp_path / "vit.pth")
+    save(dict(type="VisionTransformer", **VIT), path, prefix=prefix)
+    init = dict(init_cfg=dict(type="Pretrained", checkpoint=path, prefix=prefix or None))
+    larger = dict(VIT, img_size=48)
+    runner = run_of(dict(type="mmpretrain.VisionTransformer", out_type="featmap", **larger, **init), tmp_path)
+    assert start(runner) == []
+
+
+def test_a_weight_that_a_file_of_init_cfg_lacks_is_a_warning_that_names_it(tmp_path):
+    path = str(tmp_path / "part.pth")
+    save(dict(type="VisionTransformer", **VIT), path, prefix="", without=["ln1.weight"])
+    init = dict(init_cfg=dict(type="Pretrained", checkpoint=path))
+    runner = run_of(dict(type="mmpretrain.VisionTransformer", out_type="featmap", **VIT, **init), tmp_path)
+    (line,) = start(runner)
+    assert "lacks keep their initial values: backbone.ln1.weight." in line
+
+
+def test_load_from_takes_precedence_over_what_the_backbone_loads_itself(tmp_path):
+    save(dict(type="VisionTransformer", **VIT), tmp_path / "other.pth", prefix="")
+    save(LVVIT, tmp_path / "whole.pth")
+    init = dict(init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "whole.pth"), prefix="backbone."))
+    runner = run_of(LVVIT | dict(out_type="featmap", **init), tmp_path)
+    assert start(runner) == []
+    runner.load_checkpoint(str(tmp_path / "whole.pth"))
+    runner.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "other.pth"))
+    train_hook(runner).before_train(runner)
