@@ -2,20 +2,16 @@
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
-PACKAGE = Path(__file__).parents[1]
+from mmtl.utils.shipped_files import shipped_folder
 
-
-def index_folder() -> Path:
-    """Return the folder of ``model-index.yml`` and ``configs/``: ``mmtl/.mim`` in a wheel, else the checkout."""
-    return PACKAGE / ".mim" if (PACKAGE / ".mim").is_dir() else PACKAGE.parent
+ROOT = shipped_folder("configs").parent  # of the paths in the model index
 
 
 def register_with_mmpretrain(model: ModuleType) -> None:
     """Let ``get_model``, ``list_models``, ``inference_model`` and the inferencers of MMPretrain know all models."""
-    model.ModelHub.register_model_index(index_folder() / "model-index.yml", config_prefix=index_folder())
+    model.ModelHub.register_model_index(ROOT / "model-index.yml", config_prefix=ROOT)
 
 
 def register_with_mmseg(inferencer: ModuleType) -> None:
@@ -27,9 +23,9 @@ def register_with_mmseg(inferencer: ModuleType) -> None:
     def find_models_and_ours(folder: str) -> Iterator[dict]:
         yield from find_models(folder)
         if folder == mmseg_folder:
-            for entry in find_models(str(index_folder())):
+            for entry in find_models(str(ROOT)):
                 if entry["Results"][0]["Task"] == "Semantic Segmentation":
                     # An absolute path is not joined to the folder.
-                    yield {"Weights": None, **entry, "Config": str(index_folder() / entry["Config"])}
+                    yield {"Weights": None, **entry, "Config": str(ROOT / entry["Config"])}
 
     base._get_models_from_metafile = staticmethod(find_models_and_ours)

@@ -169,12 +169,18 @@ def unwrapped_path(path: str) -> str:
 
 
 def unwrapped_init_cfg(init_cfg: dict | list[dict] | None) -> dict | list[dict] | None:
-    """Return an ``init_cfg`` whose ``Pretrained`` checkpoints are read with `load_from_unwrapped`."""
+    """Return an ``init_cfg`` whose ``Pretrained`` checkpoints are read with `load_from_unwrapped`.
+
+    With ``prefix='backbone.'`` they are read with `load_backbone`: released names have no such prefix.
+    """
     if isinstance(init_cfg, list):
         return [unwrapped_init_cfg(cfg) for cfg in init_cfg]
     if init_cfg is None or type_name(init_cfg["type"]) not in ("Pretrained", "PretrainedInit"):
         return init_cfg
-    return {**init_cfg, "checkpoint": unwrapped_path(str(init_cfg["checkpoint"]))}
+    path = str(init_cfg["checkpoint"])
+    if init_cfg.get("prefix") in (BACKBONE, BACKBONE.rstrip(".")):
+        return {**{key: init_cfg[key] for key in init_cfg if key != "prefix"}, **pretrained_init(path)}
+    return {**init_cfg, "checkpoint": unwrapped_path(path)}
 
 
 @CheckpointLoader.register_scheme(prefixes="", force=True)
