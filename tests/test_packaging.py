@@ -45,7 +45,7 @@ def test_mim_train_finds_every_config_by_name(wheel_names: list[str]) -> None:
 
 
 def test_the_data_files_of_the_package_are_in_the_wheel(wheel_names: list[str]) -> None:
-    assert {"mmtl/datasets/imagenet_wnids.txt", "mmtl/demo/report.html"} <= set(wheel_names)
+    assert {"mmtl/utils/imagenet_wnids.txt", "mmtl/demo/report.html"} <= set(wheel_names)
 
 
 def test_no_test_or_benchmark_is_packaged(wheel_names: list[str]) -> None:

@@ -1,12 +1,14 @@
 """A classifier converted to dense prediction, with its own preprocessing."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from mmtl.annotators.images import ResizeToInput
+from mmtl.score_maps.class_subset import ClassSubset
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,15 @@ def averaged_logits(dense: nn.Module, images: torch.Tensor, crops: int, flip: bo
     return (full + blocks.mean(dim=(2, 4))) / 2
 
 
+def merged_logits(logits: torch.Tensor, indices: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Return logits [B, h, w, n] of n new classes, each with the summed probability of the classes it consists of."""
+    merged = logits[..., [each[0] for each in indices]]
+    for number, each in enumerate(indices):
+        if len(each) > 1:
+            merged[..., number] = logits[..., each].logsumexp(-1)
+    return merged
+
+
 @dataclass
 class Annotator:
     """A dense classifier and how images become its input."""
@@ -60,10 +71,15 @@ class Annotator:
     description: dict[str, Any]  # name, config and weights hash, plain JSON values
     normalization: dict[str, Any]  # mean, std and channel order, plain JSON values
     inference: Inference = field(default_factory=Inference)
+    subset: ClassSubset | None = None  # the classes of the output; None: all
 
     def __post_init__(self) -> None:
         if self.inference.channels_last:
             self.dense.to(memory_format=torch.channels_last)
+
+    def with_classes(self, subset: ClassSubset) -> "Annotator":
+        """Return an annotator of a part of the classes, which shares its model with this one."""
+        return replace(self, subset=subset, description=subset.describe(self.description))
 
     def resize(self, size_hw: tuple[int, int]) -> ResizeToInput:
         """Return the preprocessing of image files for an input size."""
@@ -82,7 +98,8 @@ class Annotator:
         if inference.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, inference.amp, enabled=inference.amp is not None):
-            return averaged_logits(self.dense, images, inference.crops, inference.flip)
+            logits = averaged_logits(self.dense, images, inference.crops, inference.flip)
+        return logits if self.subset is None else merged_logits(logits, self.subset.indices)
 
     def output_shape(self, size_hw: tuple[int, int]) -> tuple[tuple[int, int], int]:
         """Return grid (h, w) and class count K for an input size, found by a trial run.

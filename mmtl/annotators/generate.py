@@ -64,6 +64,7 @@ class Options:
     max_undecodable: float = 0.001  # share of the images
     shard_images: int | None = None  # None: chosen
     score_bits: int = 16  # 8: compact form
+    classes: Path | None = None  # file of the classes to keep, see `read_classes`; None: all
 
 
 @dataclass

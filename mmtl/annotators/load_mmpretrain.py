@@ -13,9 +13,9 @@ from torch import nn
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.dense_mmpretrain import DenseImageClassifier
 from mmtl.annotators.dense_timm import DenseTimmModel
-from mmtl.datasets.imagenet_folders import wnid_labels
 from mmtl.utils.checkpoint import load_weights, state_sha256
 from mmtl.utils.config_file import name_config_errors, read_config
+from mmtl.utils.imagenet_wnids import wnid_labels
 from mmtl.utils.type_name import type_name
 
 RANDOM_WEIGHTS = "random"

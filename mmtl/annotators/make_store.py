@@ -1,7 +1,11 @@
 """Annotate a folder of images and write the score maps into a store."""
 
+import hashlib
+import json
 from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +14,7 @@ from mmtl.annotators.generate import Job, Options, Plan, run_job, unit_size
 from mmtl.annotators.images import ResizedImages, common_size
 from mmtl.annotators.progress import StoreProgress
 from mmtl.annotators.work_queue import WorkQueue
+from mmtl.score_maps.class_subset import read_classes
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.score_maps.layout import RecordLayout
@@ -45,6 +50,10 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
     keys = list_images(root, excluded=folder)
     size_hw = options.input_hw or annotator.size_hw or common_size(root, keys, annotator.description["name"])
     grid_hw, num_classes = annotator.output_shape(size_hw)
+    if options.classes:
+        table = ClassTable.of(annotator.description, num_classes, class_folders(keys))
+        annotator = annotator.with_classes(subset := read_classes(options.classes, table))
+        num_classes = len(subset.indices)
     layout = RecordLayout(num_classes, grid_hw, options.topk, score_bits=options.score_bits)
     plan = Plan(keys, options.shard_images or unit_size(len(keys), layout.record_bytes, SHARD_BYTES))
     preprocessing = {  # compared when a run is resumed
@@ -54,21 +63,30 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         **annotator.normalization,
         **annotator.inference.describe(),
     }
+    fingerprint = plan.fingerprint | _classes_sha256(annotator)
     return Job(
         annotator=annotator,
         images=ResizedImages(root, keys, annotator.resize(size_hw)),
         plan=plan,
-        labels=_folder_labels(keys, ClassTable.of(annotator.description, num_classes)),
+        labels=_folder_labels(keys, annotator.description, num_classes),
         layout=layout,
-        settings=make_settings(layout, annotator.description, preprocessing, plan=plan.fingerprint),
+        settings=make_settings(layout, annotator.description, preprocessing, plan=fingerprint),
         folder=folder,
         options=options,
     )
 
 
-def _folder_labels(keys: list[str], table: ClassTable) -> np.ndarray:
+def _classes_sha256(annotator: Annotator) -> dict[str, str]:
+    """Return what a subset of the annotator's classes adds to the plan's fingerprint."""
+    if annotator.subset is None:
+        return {}
+    return {"classes_sha256": hashlib.sha256(json.dumps(asdict(annotator.subset)).encode()).hexdigest()}
+
+
+def _folder_labels(keys: list[str], description: dict[str, Any], num_classes: int) -> np.ndarray:
     """Return the class index of each key's folder, -1 for unknown ones; see `ClassTable.of_folders`."""
-    labels = table.of_folders(class_folders(keys))
+    folders = class_folders(keys)
+    labels = ClassTable.of(description, num_classes, folders).of_folders(folders)
     return np.array([labels.get(key.split("/")[0], -1) for key in keys])
 
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmtl.annotators.progress import RateColumn
-from mmtl.datasets.imagenet_folders import wnid_labels
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
 from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.imagenet_wnids import wnid_labels
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import read_image
 from mmtl.utils.text import csv_cell

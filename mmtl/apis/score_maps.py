@@ -11,9 +11,12 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.archive import ImageKeys, export_archive, guess_num_classes, import_archive
+from mmtl.score_maps.class_subset import INDICES, read_classes, subset_of
 from mmtl.score_maps.class_table import ClassTable
+from mmtl.score_maps.select import select_store
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
+from mmtl.utils.image_files import class_folders
 from mmtl.utils.text import printable
 
 MAX_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
@@ -31,6 +34,8 @@ def print_info(store: Sequence[Path]) -> None:
     for name, value in {**opened.annotator, **opened.preprocessing}.items():
         if name in ("class_names", "class_folders"):
             value = f"{len(value)} names" if value else "unknown"
+        if name == INDICES:
+            value = f"{sum(map(len, value))} of the annotator's classes"
         print(printable(f"{name}: {value}"))
     shards = [shard for folder in opened.folders for shard in folder.manifest.shards]
     print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 1e6:.1f} MB")
@@ -77,12 +82,17 @@ def _verify_against(
     seen = store.preprocessing
     if "input_hw" not in seen:
         raise ValueError(f"{store.path} was imported and does not contain how its images were prepared.")
+    if "selected_from" in store.folders[0].manifest.settings.get("plan", {}):
+        raise ValueError(f"{store.path} was made by `select`. Verify the store that it was made from.")
     config, weights = against[0], (against[1:] or [None])[0]
     amp = getattr(torch, seen["amp"]) if seen["amp"] else None
     inference = Inference(crops=seen["crops"], flip=seen["flip"], amp=amp)
     annotator = load_annotator(config, weights, device, inference, tuple(seen["input_hw"]))
     if annotator.description["weights_sha256"] != store.annotator.get("weights_sha256"):
         print(f"The weights differ from those of the store's annotator ({store.annotator.get('name')}).")
+    if store.annotator.get(INDICES):
+        num_classes = annotator.output_shape(tuple(seen["input_hw"]))[1]
+        annotator = annotator.with_classes(subset_of(store.annotator, num_classes))
     keys = sample_keys(store, sample)
     difference, mismatch, by_key = compare_store(store, annotator, images, keys)
     print(
@@ -177,6 +187,16 @@ def export_store(store: Path, folder: Path) -> None:
         task = progress.add_task("maps", total=len(opened))
         export_archive(opened, folder, write_tensor=tensor_to_bytes, on_map=lambda: progress.advance(task))
     print(f"{len(opened)} maps in {folder}; `import` reads them with --coverage {opened.coverage}")
+
+
+def select(store: Path, out: Path, classes: Path) -> None:
+    """Write a store of some classes of another one, as far as its maps list them."""
+    opened = ScoreMapStore(store)
+    subset = read_classes(classes, ClassTable.of(opened.annotator, opened.num_classes, class_folders(list(opened))))
+    lost = select_store(store, out, subset)
+    print(f"{len(ScoreMapStore(out))} maps of {len(subset.indices)} of {opened.num_classes} classes in {out}")
+    print(f"cells that list none of these in their top {opened.topk}, so that all are equal there: {100 * lost:.2f} %")
+    print("The maps have no log_norm: train with tail='zero_logit', or make them with `make_score_maps --classes`.")
 
 
 def merge(stores: Sequence[Path], out: Path) -> None:

@@ -6,6 +6,7 @@ mmtl score_maps show STORE KEY ... --images ROOT -o out.png
 mmtl score_maps stats STORE
 mmtl score_maps import ARCHIVE STORE
 mmtl score_maps export STORE FOLDER
+mmtl score_maps select STORE OUT --classes FILE
 mmtl score_maps merge STORE STORE ... OUT
 mmtl score_maps split STORE OUT --parts N
 """
@@ -83,6 +84,11 @@ def add_commands(parser: ArgumentParser) -> None:
     sub = command("export", score_maps.export_store)
     sub.add_argument("store", type=Path)
     sub.add_argument("folder", type=Path)
+
+    sub = command("select", score_maps.select)
+    sub.add_argument("store", type=Path)
+    sub.add_argument("out", type=Path)
+    sub.add_argument("--classes", type=Path, required=True, metavar="FILE", help="classes, one a line: name or index")
 
     sub = command("merge", score_maps.merge)
     sub.add_argument("stores", type=Path, nargs="+")

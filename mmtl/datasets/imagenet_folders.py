@@ -1,12 +1,8 @@
-from functools import cache
-from pathlib import Path
-
 from mmpretrain.datasets import ImageNet
 from mmpretrain.datasets.custom import find_folders, get_samples
 
 from mmtl.registry import DATASETS
-
-WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
+from mmtl.utils.imagenet_wnids import wnid_labels
 
 
 @DATASETS.register_module()
@@ -46,9 +42,3 @@ def class_labels(folders: list[str], root: str) -> dict[str, int]:
             f"got {len(unknown)} of {len(folders)} with other names, such as {unknown[0]!r}."
         )
     return {folder: labels[folder] for folder in folders}
-
-
-@cache
-def wnid_labels() -> dict[str, int]:
-    """Return the class index of each wnid of ImageNet-1k."""
-    return {wnid: index for index, wnid in enumerate(WNIDS.read_text(encoding="utf-8").split())}

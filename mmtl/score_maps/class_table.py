@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mmtl.utils.imagenet_wnids import wnid_labels
+
 
 class ClassTable:
     """Finds classes by folder name (ImageNet's wnids), class name or one of its synonyms, in this order.
@@ -30,9 +32,18 @@ class ClassTable:
         ]
 
     @classmethod
-    def of(cls, annotator: Mapping[str, Any], num_classes: int) -> "ClassTable":
-        """Return the table of an annotator's description, as it is stored in a manifest."""
-        return cls(num_classes, annotator.get("class_names"), annotator.get("class_folders"))
+    def of(cls, annotator: Mapping[str, Any], num_classes: int, image_folders: Sequence[str] = ()) -> "ClassTable":
+        """Return the table of an annotator's description, as it is stored in a manifest.
+
+        If the description has no folders, the sorted class folders of the images are the K classes if there are K and
+        the description has no names either; and 1,000 classes are ImageNet's if all class folders are wnids.
+        """
+        names, folders = annotator.get("class_names"), annotator.get("class_folders")
+        if not folders and num_classes == len(wnid_labels()) and image_folders:
+            folders = list(wnid_labels()) if wnid_labels().keys() >= set(image_folders) else None
+        if not folders and not names and len(image_folders) == num_classes:
+            folders = image_folders
+        return cls(num_classes, names, folders)
 
     def find(self, name: str) -> list[int]:
         """Return the indices of the classes with a name: none if it is unknown, several if it is ambiguous."""
@@ -62,7 +73,7 @@ class ClassTable:
         order = {folder: index for index, folder in enumerate(folders)}
         if len(known) == len(folders):
             return known
-        if self.folders and all(_is_index(folder, self.num_classes) for folder in folders):
+        if self.folders == list(wnid_labels()) and all(is_index(folder, self.num_classes) for folder in folders):
             return {folder: int(folder) for folder in folders}
         if len(folders) == self.num_classes and all(order[folder] == index for folder, index in known.items()):
             return order
@@ -82,5 +93,6 @@ def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").casefold().split())
 
 
-def _is_index(name: str, num_classes: int) -> bool:
-    return name.isascii() and name.isdecimal() and int(name) < num_classes
+def is_index(name: str, num_classes: int | None = None) -> bool:
+    """Return whether a name is an index, of one of K classes if K is given."""
+    return name.isascii() and name.isdecimal() and (num_classes is None or int(name) < num_classes)

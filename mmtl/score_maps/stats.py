@@ -62,7 +62,8 @@ class StoreStats:
 def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
     """Return the statistics of some maps of a store; see `ClassTable.of_folders` for its class folders."""
     num_classes = store.num_classes
-    labels = ClassTable.of(store.annotator, num_classes).of_folders(class_folders(list(store)))
+    folders = class_folders(list(store))
+    labels = ClassTable.of(store.annotator, num_classes, folders).of_folders(folders)
     entropies, confidences, hits, agreeing, cells = [], [], [], [], Counter()
     for key in keys:
         score_map = store[key]

@@ -38,7 +38,7 @@ def split_store(path: Path, out: Path, parts: int) -> list[Path]:
         ScoreMapStoreError: There are fewer shards than folders, or a shard is missing.
         FileExistsError: A folder holds something else.
     """
-    shards = _all_shards(path)
+    shards = all_shards(path)
     if len(shards) < parts:
         raise ScoreMapStoreError(f"parts must be at most {len(shards)}, the number of shards of {path}, got {parts}.")
     targets = [out.with_name(f"{out.name}-{number}") for number in range(parts)]
@@ -57,7 +57,7 @@ def merge_stores(paths: Sequence[Path], target: Path) -> None:
         ScoreMapStoreError: The stores have different settings, a key occurs twice, or a shard is missing.
         FileExistsError: The target holds something else.
     """
-    shards = [shard for path in paths for shard in _all_shards(path)]
+    shards = [shard for path in paths for shard in all_shards(path)]
     settings = shards[0][1]["settings"]
     units = {footer["unit"] for _, footer in shards}
     if len(units) == len(shards) and all(footer["settings"] == settings for _, footer in shards):
@@ -105,7 +105,7 @@ def _without_plan(footer: dict) -> dict:
     return {name: value for name, value in footer["settings"].items() if name != "plan"}
 
 
-def _all_shards(path: Path) -> list[tuple[Path, dict]]:
+def all_shards(path: Path) -> list[tuple[Path, dict]]:
     """Return the shards of a store after a check that none is missing; a missing index does not matter."""
     manifest = read_manifest(path)
     if missing := [str(path / shard.file) for shard in manifest.shards if not (path / shard.file).is_file()]:

@@ -18,6 +18,7 @@ from mmtl.annotators.generate import Options, Plan, unit_size
 from mmtl.annotators.make_store import annotate_folder, make_store, prepare_job, summary
 from mmtl.annotators.work_queue import LocalQueue
 from mmtl.score_maps import ScoreMapStore
+from mmtl.score_maps.stats import cell_probabilities
 from mmtl.utils.image_files import list_images
 
 OPTIONS = Options(topk=2, batch_size=3, workers=0, shard_images=4)
@@ -374,3 +375,43 @@ def test_the_annotators_accuracy_is_not_called_that_of_pooled_maps(images, tmp_p
     """Guards: generator and stats printed two measures under one name."""
     annotate_folder(tiny_annotator(), images, tmp_path / "s", OPTIONS, LocalQueue())
     assert "The annotator's own accuracy" in (text := capsys.readouterr().out) and "pooled maps" not in text
+
+
+def write_classes(tmp_path, text):
+    (tmp_path / "classes.txt").write_text(text)
+    return tmp_path / "classes.txt"
+
+
+@pytest.mark.parametrize("score_bits", [16, 8])
+def test_maps_of_a_part_of_the_classes_are_the_softmax_over_the_chosen_logits(images, tmp_path, score_bits):
+    options = Options(topk=2, workers=0, classes=write_classes(tmp_path, "cat\nant\n"), score_bits=score_bits)
+    make(images, tmp_path / "s", options)
+    store, annotator = ScoreMapStore(tmp_path / "s"), tiny_annotator()
+    assert store.num_classes == 2 and store.verify() == [] and store.annotator["class_indices"] == [[2], [0]]
+    score_map = store["ant/0.png"]
+    image = annotator.resize((32, 32))(images / "ant/0.png")
+    chosen = annotator.logits(torch.from_numpy(image).permute(2, 0, 1)[None])[0][..., [2, 0]].softmax(-1)
+    found = np.zeros((8, 8, 2))
+    np.put_along_axis(found, score_map.classes.astype(int), cell_probabilities(score_map, 2), -1)
+    np.testing.assert_allclose(found, chosen, atol=1e-3 if score_bits == 16 else 1e-2)
+    totals = summary(tmp_path / "s")
+    assert totals["labelled"] == 10 and totals["top5"] == 10  # of two classes; the folder bee is not one
+
+
+def test_classes_that_become_one_have_the_sum_of_their_probabilities(images, tmp_path):
+    options = Options(topk=2, workers=0, classes=write_classes(tmp_path, "bee insect\ncat\nant insect\n"))
+    job = make(images, tmp_path / "s", options)
+    logits = tiny_annotator().logits(batch := torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8))
+    expected = logits.softmax(-1)
+    merged = torch.stack([expected[..., 0] + expected[..., 1], expected[..., 2]], -1)
+    torch.testing.assert_close(job.annotator.logits(batch).softmax(-1), merged)
+    assert ScoreMapStore(tmp_path / "s").annotator["class_names"] == ["insect", "cat"]
+
+
+def test_a_store_of_other_classes_is_not_continued(images, tmp_path):
+    make(images, tmp_path / "s", Options(topk=1, workers=0, classes=write_classes(tmp_path, "ant\nbee\n")))
+    for text in ("bee\nant\n", "ant\ncat\n"):
+        with pytest.raises(FileExistsError, match="class_indices"):
+            make(images, tmp_path / "s", Options(topk=1, workers=0, classes=write_classes(tmp_path, text)))
+    with pytest.raises(FileExistsError, match="num_classes"):
+        make(images, tmp_path / "s", Options(topk=1, workers=0))

@@ -97,6 +97,27 @@ def test_make_verify_show_stats_export_import_in_turn(place, run):
         assert draw.call_args.args[1].shape == (height, 16, 3)
 
 
+def test_a_part_of_the_classes_is_made_and_selected_alike(place, run):
+    (place / "classes.txt").write_text("bee\nant\n")
+    option = ("--classes", place / "classes.txt")
+    assert run("make_score_maps", *make(place, *option, out="part"))[0] == 0
+    against = ("--against", place / "two.py", "random", "--images", place / "images")
+    code, out, _ = run("score_maps", "verify", place / "part", *against)
+    assert code == 0 and "differ 0.00 %" in out
+    assert run("make_score_maps", *make(place))[0] == 0
+    code, out, _ = run("score_maps", "select", place / "store", place / "selected", *option)
+    assert code == 0 and "12 maps of 2 of 2 classes" in out and "are equal there: 0.00 %" in out
+    code, out, _ = run("score_maps", "info", place / "selected")
+    assert code == 0 and "log_norm: no" in out and "class_indices: 2 of the annotator's classes" in out
+    assert run("score_maps", "stats", place / "selected")[0] == run("score_maps", "verify", place / "selected")[0] == 0
+    code, _, error = run("score_maps", "verify", place / "selected", *against)
+    assert code == 1 and "was made by `select`" in error
+    (place / "classes.txt").write_text("cat\n")
+    for command in (("score_maps", "select", place / "store", place / "new"), ("make_score_maps", *make(place))):
+        code, _, error = run(*command, *option)
+        assert code == 1 and "classes.txt, line 1: 'cat' must be" in error and not (place / "new").exists()
+
+
 def test_one_process_and_two_make_the_same_store_also_in_turns(place, run):
     assert run("make_score_maps", *make(place, "--shard-images", 2))[0] == 0
     command = [sys.executable, str(TOOLS / "make_score_maps.py"), *map(str, make(place, "--shard-images", 2, out="b"))]

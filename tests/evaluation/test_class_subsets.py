@@ -7,7 +7,8 @@ import torch
 from mmengine.registry import METRICS
 from mmpretrain.registry import DATASETS
 
-from mmtl.datasets.imagenet_folders import class_labels, wnid_labels
+from mmtl.datasets.imagenet_folders import class_labels
+from mmtl.utils.imagenet_wnids import wnid_labels
 
 
 def make_dataset(root, *folders: str):

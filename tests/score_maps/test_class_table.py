@@ -41,8 +41,9 @@ def test_k_folders_are_the_classes_in_order_unless_names_contradict():
 
 
 def test_numbers_are_indices_of_imagenets_classes_only():
-    assert TABLE.of_folders(["1", "5"]) == {"1": 1, "5": 5}
-    assert TABLE.of_folders(["1", "6"]) == ClassTable(6, NAMES).of_folders(["1", "5"]) == {}
+    imagenet = ClassTable.of({}, 1000, ["n01443537"])
+    assert imagenet.find("n01443537") == [1] and imagenet.of_folders(["5", "10"]) == {"5": 5, "10": 10}
+    assert imagenet.of_folders(["1", "1000"]) == TABLE.of_folders(["1", "5"]) == {}
 
 
 def test_without_names_a_class_is_its_index():

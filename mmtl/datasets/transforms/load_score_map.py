@@ -7,6 +7,7 @@ from mmcv.transforms import BaseTransform
 
 from mmtl.registry import TRANSFORMS
 from mmtl.score_maps import ScoreMap, ScoreMapStore
+from mmtl.score_maps.class_table import ClassTable
 
 
 def score_map_key(img_path: str, image_root: str) -> str:
@@ -93,6 +94,11 @@ class LoadScoreMap(BaseTransform):
             ValueError: It is not ``num_classes``.
         """
         return None if self.store is None else getattr(self._maps(), "num_classes", None)
+
+    def class_table(self) -> ClassTable | None:
+        """Return the table of the store's classes; None without a store or if a mapping does not describe them."""
+        maps = None if self.store is None else self._maps()
+        return ClassTable.of(maps.annotator, maps.num_classes) if isinstance(maps, ScoreMapStore) else None
 
     def num_missing(self) -> int:
         """Return the number of maps in shards that are not in the store's folder."""

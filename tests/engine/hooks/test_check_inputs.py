@@ -79,6 +79,21 @@ def test_different_class_counts_of_head_and_score_maps_are_both_named(root):
         check(ConcatDataset([make_dataset(root), make_dataset(root, root / "store")]), num_classes=5)
 
 
+def test_classes_that_have_another_index_in_the_score_maps_are_named(root):
+    def store_of(*names):
+        path = root / "-".join(names)
+        with ScoreMapWriter(
+            path, num_classes=2, grid_hw=(1, 1), topk=1, annotator=dict(class_names=names, class_folders=None)
+        ) as writer:
+            writer.add("a/0.png", ScoreMap(np.ones((1, 1, 1)), np.ones((1, 1, 1), int)))
+        return path
+
+    check(make_dataset(root, store_of("a", "b")))
+    check(make_dataset(root, store_of("c", "b")))  # unknown names are not compared
+    with pytest.raises(ValueError, match="'a' is 0 in the dataset and 1 in the maps, 'b' is 1 .* and 0 .*--classes"):
+        check(make_dataset(root, store_of("b", "a")))
+
+
 def test_a_dataset_with_more_classes_than_the_head_is_refused(root):
     with pytest.raises(ValueError, match="model.head.num_classes must be at least 2, .* dataset, got 1"):
         check(make_dataset(root), num_classes=1)
