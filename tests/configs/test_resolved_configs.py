@@ -54,6 +54,9 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "train_dataloader.drop_last": "as in the pretraining",
         "custom_hooks*": "released fine-tuning trains and validates the weights themselves, without an average",
     },
+    "configs/lvvit/lvvit-small_8xb128-tokenlabel-online-300e_in1k.py": {"": "new: labels from an online annotator"},
+    "configs/*/lvvit-*-tokenlabeler-*": {"": "new: phase 1 of self-emerging token labels"},
+    "configs/*/lvvit-*-selflabel-*": {"": "new: phase 2 of self-emerging token labels"},
     "configs/lvvit/lvvit-small_8xb128-tokenlabel-workeraugment-300e_in1k.py": {
         "": "new: the augmentation of OpenMMLab, in the workers",
     },

@@ -65,3 +65,17 @@ def test_a_soft_label_weighs_as_the_mean_of_its_classes():
 def test_impossible_class_weights_are_refused(weight):
     with pytest.raises(ValueError, match="class_weight must be 2 numbers"):
         TokenLabelHead(2, 4, class_weight=weight)
+
+
+def test_a_labeler_learns_the_class_label_with_the_mean_of_its_patches():
+    torch.manual_seed(0)
+    labels, feats = torch.tensor([0, 1, 1, 2]), torch.rand(4, 5, 6)
+    head = TokenLabelHead(3, 6, beta=0.7, patch_target="label")
+    targets = BatchTargets(TokenTargets.from_labels(labels, 3, smoothing=0.1), None, None)
+    losses = head.loss((feats,), [], targets)
+    expected = F.cross_entropy(head.token_fc(feats[:, 1:]).mean(1), labels, label_smoothing=0.1)
+    torch.testing.assert_close(losses["loss_token"], 0.7 * expected)
+    torch.testing.assert_close(losses["loss_cls"], F.cross_entropy(head.fc(feats[:, 0]), labels, label_smoothing=0.1))
+    assert "accuracy_patch_tokens" in losses
+    with pytest.raises(ValueError, match="patch_target must be 'map' or 'label', got 'pooled'"):
+        TokenLabelHead(3, 6, patch_target="pooled")
