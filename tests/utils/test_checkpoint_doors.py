@@ -2,23 +2,26 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import tiny_segmentation
+from helpers.file_server import file_server
 from helpers.paths import DATA, ROOT
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
+from mmpretrain import get_model
 from mmpretrain.registry import MODELS
 
 from mmtl.annotators.annotator import Inference
 from mmtl.annotators.load import load_annotator
 from mmtl.apis import export_onnx, predict, segment
 from mmtl.apis.convert import convert_file
-from mmtl.models.lvvit import convert_released
+from mmtl.models.lvvit import convert_released, convert_to_released
 from mmtl.utils.checkpoint import WRAPPINGS, file_problem, read_checkpoint, unwrap_weights
 
 ARCH = dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=8, stem_channels=4, residual_divisor=1)
@@ -42,11 +45,11 @@ State = dict[str, torch.Tensor]
 numbers = itertools.count()
 
 
-def by_load_from(path: Path, model: dict = CLASSIFIER) -> State:
+def by_load_from(path: Path, model: dict = CLASSIFIER, source: str = "") -> State:
     hook = dict(type="mmtl.PretrainedWeightsHook")
     name, work_dir = f"doors_{next(numbers)}", str(path.parent / "work_dir")
     runner = Runner(
-        model=model, work_dir=work_dir, load_from=str(path), custom_hooks=[hook], default_scope="mmpretrain",
+        model=model, work_dir=work_dir, load_from=source or str(path), custom_hooks=[hook], default_scope="mmpretrain",
         experiment_name=name,
     )  # fmt: skip
     runner.call_hook("before_run")
@@ -54,15 +57,19 @@ def by_load_from(path: Path, model: dict = CLASSIFIER) -> State:
     return runner.model.state_dict()
 
 
-def by_init_cfg(path: Path, model: dict = CLASSIFIER, prefix: str | None = None) -> State:
-    init_cfg = dict(type="Pretrained", checkpoint=str(path), **(dict(prefix=prefix) if prefix else {}))
+def by_init_cfg(path: Path, model: dict = CLASSIFIER, prefix: str | None = None, source: str = "") -> State:
+    init_cfg = dict(type="Pretrained", checkpoint=source or str(path), **(dict(prefix=prefix) if prefix else {}))
     built = MODELS.build({**model, "init_cfg": init_cfg})
     built.init_weights()
     return {f"{prefix or ''}{name}": value for name, value in built.state_dict().items()}
 
 
-def by_init_cfg_of_a_backbone(path: Path) -> State:
-    return by_init_cfg(path, BACKBONE, "backbone.")
+def by_init_cfg_of_a_backbone(path: Path, source: str = "") -> State:
+    return by_init_cfg(path, BACKBONE, "backbone.", source)
+
+
+def by_get_model(path: Path, source: str = "") -> State:
+    return get_model(str(config_beside(path)), source or str(path)).state_dict()
 
 
 def by_predict(path: Path) -> State:
@@ -94,6 +101,7 @@ DOORS = {
         by_load_from,
         by_init_cfg,
         by_init_cfg_of_a_backbone,
+        by_get_model,
         by_predict,
         by_segment,
         by_export,
@@ -139,6 +147,27 @@ def test_every_door_understands_every_wrapping(door, wrapping, module, states, t
     named = {module + name: value for name, value in state.items()}
     torch.save(named if wrapping == "plain" else {wrapping: named, "epoch": 3}, tmp_path / "w.pth")
     check_loaded(DOORS[door], tmp_path / "w.pth", state)
+
+
+@pytest.mark.parametrize("wrapping", ["plain", *WRAPPINGS])
+@pytest.mark.parametrize("door", [door for door in DOORS if door not in ("by_segment", "by_convert_checkpoint")])
+def test_every_door_takes_released_names(door, wrapping, states, tmp_path):
+    released = convert_to_released(states[""])
+    torch.save(released if wrapping == "plain" else {wrapping: released}, tmp_path / "w.pth")
+    check_loaded(DOORS[door], tmp_path / "w.pth", states[""])
+
+
+@pytest.mark.parametrize("door", [by_load_from, by_init_cfg, by_init_cfg_of_a_backbone, by_get_model])
+def test_doors_of_openmmlab_take_a_url(door, states, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": convert_to_released(states[""])}, path)
+    with file_server() as server:
+        server.files["w.pth"] = path.read_bytes()
+        path.unlink()
+        check_loaded(partial(door, source=f"{server.url}w.pth"), path, states[""])
+        assert server.requests == 1
 
 
 @pytest.mark.parametrize("first", range(len(WRAPPINGS) - 1))

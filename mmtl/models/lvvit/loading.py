@@ -61,12 +61,10 @@ def report_loaded(
 
 
 def convert_loaded(weights: MutableMapping[str, Tensor], expected: Iterable[str], prefix: str = "") -> bool:
-    """Convert released names under a prefix in place, and return whether there were any that a model expects."""
+    """Convert released names under a prefix in place; return whether there were any, of a model like the expected."""
     given = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
-    known = {name for name in given if name.startswith(RELEASED_BLOCKS)} & {
-        n.removeprefix("backbone.") for n in expected
-    }
-    if not known and not any(name.startswith("backbone.side_layer") for name in given):
+    blocks = {f"backbone.{name}" for name in given if name.startswith(RELEASED_BLOCKS)}
+    if blocks.isdisjoint(expected) and not any(name.startswith("backbone.side_layer") for name in given):
         return False
     converted = convert_released(given)
     for name in given:
@@ -84,10 +82,11 @@ def prepare_loaded(model: nn.Module, weights: MutableMapping[str, Tensor], prefi
     """
     expected = model.state_dict()
     is_released = convert_loaded(weights, expected, prefix)
+    if not is_released:  # converting has checked it
+        check_finite(weights, prefix)
     given = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
     if given and expected.keys().isdisjoint(given):
         raise nothing_to_load(given, next(iter(expected)), "Use a checkpoint of a complete model of this project.")
-    check_finite(weights, prefix)
     if hasattr(model.backbone, "check_loaded_arch"):  # names the model, which the shapes of a head do not
         model.backbone.check_loaded_arch(weights, f"{prefix}backbone.")
     has, needs = (
