@@ -41,12 +41,15 @@ BACKBONE_SCHEME, BACKBONE = "backbone-of:", "backbone."
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the contents of a checkpoint, reading only tensors, NumPy arrays and plain values.
 
-    Objects of other classes, such as the log and the schedulers of a training run, are read as placeholders.
+    Objects of other classes, such as the log and the schedulers of a training run, are read as placeholders. The path
+    can be a URL, which is downloaded once.
 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If it is not an intact checkpoint, or unpickling it could run code.
     """
+    if url := re.match(r"(https?):/+(.+)", str(path)):  # a Path has one slash there
+        path = cached_download(f"{url[1]}://{url[2]}", file_problem)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint.")
     if problem := file_problem(path):

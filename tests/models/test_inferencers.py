@@ -1,5 +1,6 @@
 """MMPretrain's and MMSegmentation's own entry points take our configs and a converted checkpoint."""
 
+import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from helpers import golden
 from helpers.config_steps import find_step
+from helpers.file_server import file_server
 from helpers.paths import ROOT
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -55,8 +57,8 @@ def test_image_classification_inferencer_predicts_what_the_model_predicts(checkp
     assert inputs.shape == (1, 3, 224, 224) and len(result["pred_scores"]) == 1000
 
 
-def test_segmentation_inferencer_gives_a_class_for_every_pixel(tmp_path):
-    """The released S model's shape in small: random weights in released names, converted, with class names."""
+def test_segmentation_inferencer_takes_a_released_url_and_gives_a_class_for_every_pixel(tmp_path, monkeypatch):
+    """The released S model's shape in small: random weights in released names, with class names."""
     config = Config.fromfile(SEGMENTOR)
     config.model.backbone.img_size = 64
     find_step(config.test_dataloader.dataset.pipeline, "Resize").scale = (128, 64)
@@ -64,9 +66,13 @@ def test_segmentation_inferencer_gives_a_class_for_every_pixel(tmp_path):
     shapes = {key: list(x.shape) for key, x in released_segmentor_of(config).items()}
     weights = {key: golden.released_weight(key, shape) for key, shape in shapes.items()}
     meta = {"CLASSES": [f"class {i}" for i in range(150)], "PALETTE": [[i, 0, 0] for i in range(150)]}
-    torch.save({"state_dict": weights, "meta": meta}, tmp_path / "released.pth")
-    convert_file(tmp_path / "released.pth", tmp_path / "mmtl.pth")
-    inferencer = MMSegInferencer(config, str(tmp_path / "mmtl.pth"), device="cpu")
+    released = io.BytesIO()
+    torch.save({"state_dict": weights, "meta": meta}, released)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with file_server() as server:
+        server.files["upernet_lvvit_s.pth"] = released.getvalue()
+        inferencer = MMSegInferencer(config, f"{server.url}upernet_lvvit_s.pth", device="cpu")
     assert torch.equal(inferencer.model.neck.side_layer2[0].weight, weights["backbone.side_layer2.0.weight"])
     assert inferencer.model.dataset_meta["classes"][149] == "class 149"
     result = inferencer(np.random.RandomState(0).randint(0, 255, (64, 100, 3), np.uint8))

@@ -13,7 +13,7 @@ from mmengine.runner import CheckpointLoader
 from rich.console import Console
 
 from mmtl.utils import download
-from mmtl.utils.checkpoint import load_from_http
+from mmtl.utils.checkpoint import load_from_http, read_checkpoint
 
 ERROR_PAGE = b"<!DOCTYPE html><html>Sign in</html>"
 
@@ -50,6 +50,10 @@ def test_a_file_is_downloaded_once_with_a_progress_bar(server, cache, monkeypatc
         assert torch.equal(load(server.url + "w.pth?raw=true")["state_dict"]["a"], torch.arange(5000.0))
     assert server.requests == 1 and [path.name for path in cache.iterdir()] == ["w.pth"]
     assert "w.pth" in shown.getvalue()
+
+
+def test_tools_take_a_url_that_has_become_a_path(server):
+    assert len(read_checkpoint(Path(server.url + "w.pth"))["state_dict"]["a"]) == 5000
 
 
 def test_several_ranks_download_it_once(server):
