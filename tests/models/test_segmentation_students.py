@@ -21,6 +21,17 @@ SWIN = dict(
     window_size=2,
     pad_small_map=True,
 )
+OURS = dict(constructor="mmtl.LayerDecayOptimWrapperConstructor", paramwise_cfg=dict(layer_decay_rate=0.5))
+
+
+def trained(cfg, tmp_path):
+    """Train with the hooks of the recipes that could stop what plain MMSegmentation runs."""
+    cfg.work_dir, cfg.experiment_name = str(tmp_path / "run"), f"student_{tmp_path.name}"
+    cfg.default_hooks = dict(weights=dict(type="mmtl.PretrainedWeightsHook"))
+    cfg.custom_hooks = [dict(type="mmtl.CheckAnnotationsHook"), dict(type="mmtl.CheckSettingsHook")]
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
 
 
 @pytest.mark.parametrize(
@@ -43,18 +54,60 @@ def test_a_student_is_fine_tuned_from_its_pretraining_checkpoint(tmp_path, backb
     cfg = Config.fromfile(tiny.write_config(tmp_path))
     cfg.merge_from_dict(dict(model=dict(backbone=dict(backbone | segmentor, _delete_=True))))
     cfg.model.decode_head.update(in_channels=channels, in_index=-1)
-    cfg.optim_wrapper = dict(
-        optimizer=dict(type="AdamW", lr=1e-8, weight_decay=0.0),
-        constructor="mmtl.LayerDecayOptimWrapperConstructor",
-        paramwise_cfg=dict(layer_decay_rate=0.5),
-    )
-    cfg.load_from, cfg.work_dir = str(tmp_path / "student.pth"), str(tmp_path / "run")
-    cfg.experiment_name = f"student_{tmp_path.name}"
-    cfg.default_hooks = dict(weights=dict(type="mmtl.PretrainedWeightsHook"))
-    cfg.custom_hooks = [dict(type="mmtl.CheckAnnotationsHook")]
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    trained = runner.model.state_dict()
-    loaded = [name for name in state if name.startswith("backbone.") and name in trained]
-    assert all(torch.allclose(trained[name].float(), state[name].float(), atol=1e-5) for name in loaded)
+    cfg.optim_wrapper = dict(OURS, optimizer=dict(type="AdamW", lr=1e-8, weight_decay=0.0))
+    cfg.load_from = str(tmp_path / "student.pth")
+    runner = trained(cfg, tmp_path)
+    weights = runner.model.state_dict()
+    loaded = [name for name in state if name.startswith("backbone.") and name in weights]
+    assert all(torch.allclose(weights[name].float(), state[name].float(), atol=1e-5) for name in loaded)
     assert len({group["lr"] for group in runner.optim_wrapper.optimizer.param_groups}) >= 5
+
+
+@pytest.mark.parametrize("door", ["load_from", "init_cfg"])
+def test_mmsegmentations_own_backbone_and_layer_decay_train_from_its_checkpoint(tmp_path, door):
+    tiny.write_data(tmp_path)
+    cfg = Config.fromfile(tiny.write_config(tmp_path))
+    beit = dict(type="mmseg.BEiT", embed_dims=24, num_layers=2, num_heads=2, patch_size=8, img_size=32)
+    beit |= dict(out_indices=(1,), init_values=0.1)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        state = MODELS.build(beit).state_dict()
+    prefix = "backbone." * (door == "load_from")
+    torch.save(dict(state_dict={prefix + name: value for name, value in state.items()}), tmp_path / "beit.pth")
+    if door == "load_from":
+        cfg.load_from = str(tmp_path / "beit.pth")
+    else:
+        beit["init_cfg"] = dict(type="Pretrained", checkpoint=str(tmp_path / "beit.pth"))
+    cfg.merge_from_dict(dict(model=dict(backbone=dict(beit, _delete_=True))))
+    cfg.model.decode_head.in_channels = 24
+    decay = dict(num_layers=2, decay_rate=0.5, decay_type="layer_wise")
+    optimizer = dict(type="AdamW", lr=1e-8, weight_decay=0.0)
+    constructor = "mmseg.LearningRateDecayOptimizerConstructor"
+    cfg.optim_wrapper = dict(optimizer=optimizer, constructor=constructor, paramwise_cfg=decay)
+    runner = trained(cfg, tmp_path)
+    weights = runner.model.backbone.state_dict()
+    assert all(torch.allclose(weights[name].float(), value.float(), atol=1e-5) for name, value in state.items())
+    assert len({group["lr"] for group in runner.optim_wrapper.optimizer.param_groups}) >= 3
+
+
+@pytest.mark.parametrize(("backbone", "channels"), [(VIT, 24), (SWIN, 64)], ids=["vit", "swin"])
+def test_mmpretrains_own_classifier_and_layer_decay_start_from_a_checkpoint(tmp_path, backbone, channels):
+    head = dict(type="LinearClsHead", num_classes=5, in_channels=channels)
+    neck = None if backbone is VIT else dict(type="GlobalAveragePooling")
+    if backbone is VIT:
+        head = dict(type="VisionTransformerClsHead", num_classes=5, in_channels=channels)
+    runner = Runner(
+        model=dict(type="ImageClassifier", backbone=backbone, neck=neck, head=head),
+        work_dir=str(tmp_path),
+        default_scope="mmpretrain",
+        custom_hooks=[dict(type="mmtl.PretrainedWeightsHook")],
+        experiment_name=f"classifier_{tmp_path.name}",
+    )
+    state = {name: torch.randn_like(value.float()) for name, value in runner.model.state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / "a.pth")
+    runner.load_checkpoint(str(tmp_path / "a.pth"))
+    name = "backbone.patch_embed.projection.weight"
+    assert torch.equal(runner.model.state_dict()[name], state[name])
+    constructor = "mmpretrain.LearningRateDecayOptimWrapperConstructor"
+    cfg = dict(OURS, constructor=constructor, optimizer=dict(type="AdamW", lr=1.0, weight_decay=0.05))
+    groups = runner.build_optim_wrapper(cfg).optimizer.param_groups
+    assert {group["lr"] for group in groups} == {0.5**power for power in range(6)}

@@ -4,6 +4,7 @@ import functools
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from helpers import tiny_segmentation as tiny
@@ -14,7 +15,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 from test_check_inputs import run_of
 
-from mmtl.apis.export_onnx import build_model
+from mmtl.apis.export_onnx import build_model, export_onnx
 from mmtl.apis.segment import segment
 from mmtl.engine.hooks.check_classes import check_same_classes
 from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead, collate_training_batch
@@ -177,6 +178,17 @@ BINARY = dict(  # classes, changes of the head, reduce_zero_label, labels of bac
 )
 
 
+def check_exported(path, model, folder):
+    """Export a trained model, and compare onnxruntime's logits with its own."""
+    torch.save(dict(state_dict=model.state_dict()), folder / "trained.pth")
+    export_onnx(path, folder / "model.onnx", folder / "trained.pth")
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad(), DefaultScope.overwrite_default_scope("mmseg"):
+        expected = build_model(Config.fromfile(path), folder / "trained.pth")(images)
+    (found,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("form", BINARY)
 def test_binary_segmentation_trains_validates_draws_and_exports_in_every_form(config, tmp_path, form):
     classes, head, reduce_zero_label, (background, foreground) = BINARY[form]
@@ -195,6 +207,8 @@ def test_binary_segmentation_trains_validates_draws_and_exports_in_every_form(co
         logits = build_model(config, None)(torch.rand(2, 3, 32, 32))
     assert logits.shape == (2, head.get("out_channels", 2), 32, 32)
     config.dump(tmp_path / "dumped.py")
+    if form != "one_class_and_ignored":  # the model of one_class
+        check_exported(tmp_path / "dumped.py", runner.model, tmp_path)
     segmented, failures = segment(tmp_path / "dumped.py", "random", [tmp_path / "images/val"], tmp_path / "out")
     assert (segmented, failures) == (3, {})
     rows = (tmp_path / "out/areas.csv").read_text().splitlines()
