@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from mmtl.annotators.generate import top_classes
 from mmtl.annotators.load import load_annotator
 from mmtl.annotators.load_lite import PREFIX as LITE_PREFIX
 from mmtl.registry import ANNOTATORS
+from mmtl.score_maps.class_subset import read_classes
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.compile_or_warn import CompiledOrEager
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16)}
@@ -36,6 +39,7 @@ class OnlineAnnotator:
         input_size: its input in pixels, S or (H, W), to which views are resized without keeping their aspect ratio.
             None is that of the model's own test pipeline or, without one, the size of the view.
         topk: classes listed per cell; None lists all.
+        classes: file of the classes to keep, see ``--classes`` of ``make_score_maps``.
         dtype: 'float32', 'bfloat16' or 'float16', of weights and computation.
         crops: see ``--crops`` of ``make_score_maps``.
         flip: average with the mirrored view.
@@ -55,6 +59,7 @@ class OnlineAnnotator:
         checkpoint: str | None = None,
         input_size: int | tuple[int, int] | None = None,
         topk: int | None = None,
+        classes: str | None = None,
         dtype: str = "bfloat16",
         crops: int = 1,
         flip: bool = False,
@@ -64,6 +69,7 @@ class OnlineAnnotator:
         device: torch.device | str = "cpu",
     ) -> None:
         self.model, self.topk, self.num_classes = model, topk, num_classes
+        self.classes, self.compile = classes, compile
         self.input_hw = _check_options(model, checkpoint, input_size, dtype, crops)
         own_dtype, weights = DTYPES[dtype], None if checkpoint is None else str(checkpoint)
         inference = Inference(crops, flip, None if own_dtype is torch.float32 else own_dtype, channels_last)
@@ -72,13 +78,9 @@ class OnlineAnnotator:
             self.annotator = load_annotator(model, weights, str(device), inference, self.input_hw)
         self.input_hw = self.input_hw or self.annotator.size_hw
         self.annotator.dense.requires_grad_(False).to(own_dtype)
-        self.is_checked = False
+        self.is_ready = False
         if self.input_hw is not None:  # otherwise the first batch has the size
-            self._check(self.input_hw)
-        if compile:
-            dense = self.annotator.dense
-            compiled = CompiledOrEager(type(dense).forward, {} if compile is True else dict(compile), training=False)
-            self.annotator.dense = partial(compiled, dense)
+            self._prepare(self.input_hw)
 
     def __deepcopy__(self, memo: dict) -> "OnlineAnnotator":
         return self  # a copy of the student (EMA) does not need another one
@@ -94,8 +96,8 @@ class OnlineAnnotator:
             ``view_affine`` [B, 2, 3], the identity, on the CPU.
         """
         size_hw = self.input_hw or tuple(images.shape[-2:])
-        if not self.is_checked:
-            self._check(size_hw)
+        if not self.is_ready:
+            self._prepare(size_hw)
         with self._explained(len(images), size_hw):
             logits = self.annotator.training_logits(resize(images, self.annotator, size_hw))
         if self.topk is None:
@@ -106,24 +108,35 @@ class OnlineAnnotator:
         view_affine = torch.eye(2, 3).expand(len(images), 2, 3)
         return dict(scores=scores.half(), classes=classes, log_norm=log_norm.half(), view_affine=view_affine)
 
-    def _check(self, size_hw: tuple[int, int]) -> None:
-        """Compare the annotator's classes with the student's, and log its grid, found by a trial run."""
+    def class_table(self) -> ClassTable | None:
+        """Return the names of its classes; None before the first batch if that sets the input size."""
+        return ClassTable.of(self.annotator.description, self.found_classes) if self.is_ready else None
+
+    def _prepare(self, size_hw: tuple[int, int]) -> None:
+        """Select its classes, compare them with the student's, compile it, and log its grid, found by a trial run."""
         with self._explained(1, size_hw):
             (height, width), found = self.annotator.output_shape(size_hw)
+        if self.classes is not None:
+            subset = read_classes(Path(self.classes), ClassTable.of(self.annotator.description, found))
+            self.annotator, found = self.annotator.with_classes(subset), len(subset.indices)
         if self.num_classes not in (None, found):
             raise ValueError(
                 f"model.annotator ({self.model}) must have the {self.num_classes} classes of model.head, got {found}. "
-                "Choose an annotator of these classes, or make a store of a part of its classes with "
-                "`mim run mmtl make_score_maps --classes FILE`."
+                "Choose an annotator of these classes, or list them in a file model.annotator.classes, as for "
+                "make_score_maps --classes."
             )
         if self.topk is not None and not 1 <= self.topk <= found:
             raise ValueError(f"model.annotator.topk must be from 1 to {found}, its classes, got {self.topk}.")
+        if self.compile:
+            dense, options = self.annotator.dense, {} if self.compile is True else dict(self.compile)
+            compiled = CompiledOrEager(type(dense).forward, options, training=False)
+            self.annotator.dense = partial(compiled, dense)
+        self.found_classes, self.is_ready = found, True
         print_log(
             f"Online annotator {self.model}: {size_hw[0]} x {size_hw[1]} pixels make {height} x {width} cells of "
             f"{f'the top {self.topk} of ' if self.topk else ''}{found} classes.",
             logger="current",
         )
-        self.is_checked = True
 
     @contextmanager
     def _explained(self, count: int, size_hw: tuple[int, int]) -> Iterator[None]:

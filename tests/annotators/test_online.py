@@ -10,6 +10,7 @@ import torch
 from helpers.online_annotators import load_batch, student, write_cnn
 from helpers.score_map_makers import write_images
 from mmengine.optim import OptimWrapper
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
 from mmtl.annotators.annotator import Inference
@@ -213,6 +214,26 @@ def test_the_layer_that_keeps_a_model_from_dense_prediction_is_named(tmp_path, c
         OnlineAnnotator(**dict(cnn, model=str(tmp_path / "linear.py")))
 
 
+def test_a_part_of_the_classes_is_renumbered_as_in_a_store_of_them(paths, cnn, tmp_path):
+    (tmp_path / "classes.txt").write_text("2\n0\n")
+    batch = load_batch([], paths)["inputs"]
+    both = OnlineAnnotator(**cnn)(batch)["scores"]
+    found = OnlineAnnotator(**cnn, classes=str(tmp_path / "classes.txt"), num_classes=2)(batch)
+    assert torch.equal(found["scores"], both[..., [2, 0]])
+    torch.testing.assert_close(found["log_norm"], both[..., [2, 0]].float().logsumexp(-1).half())
+
+
+def test_a_compiled_annotator_gives_the_same_maps_and_compiles_once(paths, cnn):
+    torch._dynamo.reset()
+    backend = CompileCounterWithBackend("aot_eager")
+    compiled = OnlineAnnotator(**cnn, channels_last=True, compile=dict(backend=backend))
+    batch = load_batch([], paths)["inputs"]
+    for _ in range(2):
+        maps = compiled(batch)
+    torch.testing.assert_close(maps["scores"], OnlineAnnotator(**cnn)(batch)["scores"], atol=1e-3, rtol=1e-3)
+    assert backend.frame_count == 1
+
+
 def test_a_missing_checkpoint_is_not_replaced_by_random_weights(cnn, tmp_path):
     with pytest.raises(FileNotFoundError, match="missing.pth"):
         OnlineAnnotator(**dict(cnn, checkpoint=str(tmp_path / "missing.pth")))
@@ -227,6 +248,6 @@ def test_exhausted_memory_names_what_to_lower(cnn):
     annotate.annotator.normalize = exhausted
     with pytest.raises(RuntimeError, match="2 images of 32 x 32 pixels: CUDA .*Lower model.annotator.input_size"):
         annotate(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
-    annotate.is_checked = False
+    annotate.is_ready = False
     with pytest.raises(RuntimeError, match="1 images of 32 x 32 pixels: CUDA .*Lower model.annotator.input_size"):
         annotate(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from mmtl.datasets.dataset_parts import transforms_of
 from mmtl.datasets.transforms.recoloring import recoloring
+from mmtl.engine.hooks.check_classes import check_class_order, classes_of
 from mmtl.utils.model_parts import head_of, unwrap_model
 
 
@@ -40,4 +41,5 @@ def check_annotator(dataset: Dataset, model: nn.Module) -> None:
     if not getattr(head_of(model), "beta", 1.0) and preprocessor.class_target == "label":
         text = "model.head.beta=0 and class_target='label' do not use the labels of model.annotator. Remove it."
         print_log(text, logger="current", level=logging.WARNING)
-    preprocessor.load_annotator()
+    annotate = preprocessor.load_annotator()
+    check_class_order(f"model.annotator: classes of {annotate.model}", annotate.class_table(), classes_of(dataset))

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmtl.datasets.dataset_parts import leaf_datasets, sampled_entries
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.checkpoint import shorten
 from mmtl.utils.image_files import is_hidden
 from mmtl.utils.model_parts import unwrap_model
@@ -42,6 +43,24 @@ def check_same_classes(tables: Mapping[str, Sequence[str]]) -> None:
 def differences(table: Sequence[str], other: Sequence[str]) -> str:
     """Return the classes of a table, with their indices, that another one has not at the same index."""
     return shorten(f"{i} {name!r}" for i, name in enumerate(table) if (name,) != tuple(other[i : i + 1])) or "none"
+
+
+def check_class_order(source: str, table: ClassTable | None, classes: Sequence[str]) -> None:
+    """Check that classes that an annotator knows by name have the index that they have in the dataset.
+
+    Args:
+        source: whose classes they are, for the message.
+        table: the annotator's classes, None if they are unknown.
+        classes: the dataset's.
+    """
+    found = {name: table.find(name) for name in classes} if table else {}
+    moved = [(name, index, *found[name]) for index, name in enumerate(classes) if found.get(name) not in ([], [index])]
+    if moved := [each for each in moved if len(each) == 3]:
+        texts = shorten(f"{name!r} is {index} in the dataset and {other} in the maps" for name, index, other in moved)
+        raise ValueError(
+            f"{source} must have the dataset's indices, but {texts}. List them in the dataset's order in the file of "
+            "make_score_maps --classes or model.annotator.classes, or correct the dataset's metainfo."
+        )
 
 
 def check_no_hidden_files(dataset: Dataset) -> None:

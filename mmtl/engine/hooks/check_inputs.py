@@ -16,7 +16,13 @@ from mmtl.datasets.transforms import LoadScoreMap, PackTokenLabelInputs
 from mmtl.datasets.transforms.untracked import untracked
 from mmtl.datasets.transforms.view import REMEDY
 from mmtl.engine.hooks.check_annotator import check_annotator, storeless_labels
-from mmtl.engine.hooks.check_classes import check_no_hidden_files, check_same_classes, check_single_labels, classes_of
+from mmtl.engine.hooks.check_classes import (
+    check_class_order,
+    check_no_hidden_files,
+    check_same_classes,
+    check_single_labels,
+    classes_of,
+)
 from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import dataset_meta, shorten
@@ -166,7 +172,7 @@ def check_class_counts(dataset: Dataset, head: nn.Module, labels: str | None = N
                 f"got {head.num_classes}. Set it, or set store= to the score maps of this dataset; make_score_maps "
                 "--classes makes those of a part of the annotator's classes."
             )
-        check_store_classes(load, classes)
+        check_class_order(f"{load.store!s}: classes of the score maps", load.class_table(), classes)
         print_log(f"Training with token labels from the score maps of {load.store!s}.", logger="current")
         return
     print_log("No score maps: training with class labels only.", logger="current")
@@ -176,19 +182,6 @@ def check_class_counts(dataset: Dataset, head: nn.Module, labels: str | None = N
             "added to predictions. Set score_maps=None or model.head.beta=0 to leave it out.",
             logger="current",
             level=logging.WARNING,
-        )
-
-
-def check_store_classes(load: LoadScoreMap, classes: Sequence[str]) -> None:
-    """Check that classes that the score maps know by name have the index that they have in the dataset."""
-    table = load.class_table()
-    found = {name: table.find(name) for name in classes} if table else {}
-    moved = [(name, index, *found[name]) for index, name in enumerate(classes) if found.get(name) not in ([], [index])]
-    if moved := [each for each in moved if len(each) == 3]:
-        texts = shorten(f"{name!r} is {index} in the dataset and {other} in the maps" for name, index, other in moved)
-        raise ValueError(
-            f"{load.store!s}: classes of the score maps must have the dataset's indices, but {texts}. List "
-            "them in the dataset's order in the file of make_score_maps --classes, or correct the dataset's metainfo."
         )
 
 

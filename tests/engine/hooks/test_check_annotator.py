@@ -18,8 +18,6 @@ RAND_AUGMENT = dict(type="mmtl.RandAugment", policies="timm_increasing", num_pol
 TURN = dict(
     RAND_AUGMENT, policies=[dict(type="Rotate", magnitude_key="angle", magnitude_range=(0, 30))], num_policies=1
 )
-    RAND_AUGMENT, policies=[dict(type="Rotate", magnitude_key="angle", magnitude_range=(0, 30))], num_policies=1
-)
 ERASE = dict(type="mmtl.RandomErasing", erase_prob=0.5)
 PACK = dict(type="mmtl.PackTokenLabelInputs", data_sample=False)
 
@@ -109,3 +107,6 @@ def test_settings_that_contradict_an_annotator_are_named(images, annotator, tmp_
         check(images, dict(annotator, model=write_cnn(tmp_path, classes=5, size=32)))
     with pytest.raises(ValueError, match="model.annotator must have a model"):
         check(images, dict(checkpoint="random"))
+    (tmp_path / "order.txt").write_text("0\tb\n1\ta\n2\tc\n")
+    with pytest.raises(ValueError, match="'a' is 0 in the dataset and 1 in the maps"):
+        check(images, dict(annotator, classes=str(tmp_path / "order.txt")))
