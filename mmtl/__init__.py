@@ -8,5 +8,6 @@ from mmtl.utils.after_import import run_after_import
 
 __version__ = "0.1.0"
 
+run_after_import("mmengine.logging.logger", "mmtl.utils.text:escape_log_messages")
 run_after_import("mmpretrain.apis.model", "mmtl.apis.model_index:register_with_mmpretrain")
 run_after_import("mmseg.apis.mmseg_inferencer", "mmtl.apis.model_index:register_with_mmseg")

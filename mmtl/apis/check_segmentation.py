@@ -39,7 +39,7 @@ from mmtl.utils.config_file import leaf_dataset_cfgs, name_config_errors, read_c
 from mmtl.utils.image_files import IMAGE_SUFFIXES, is_hidden
 from mmtl.utils.processes import end_with_parent
 from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
-from mmtl.utils.text import printable
+from mmtl.utils.text import in_line
 
 
 class PairReport(NamedTuple):
@@ -226,7 +226,7 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
         absent = [name.strip() for name, images in zip(split.classes, split.images, strict=False) if not images]
         if absent and split.pairs:
             more = f" and {len(absent[shown:])} more" if absent[shown:] and shown is not None else ""
-            print(printable(f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}"))
+            print(in_line(f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}"))
         if split.turned:
             print(f"{split.name}: {split.turned} images {ORIENTATION_NOTE}")
         if split.unclear:
@@ -234,7 +234,7 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
     for split in splits:
         for kind, count in sorted(Counter(problem.kind for problem in split.problems).items()):
             texts = [problem.text for problem in split.problems if problem.kind == kind]
-            print(f"\n{split.name}: {kind} ({count})", *map(printable, texts[:shown]), sep="\n  ")
+            print(f"\n{split.name}: {kind} ({count})", *map(in_line, texts[:shown]), sep="\n  ")
             if shown is not None and count > shown:
                 print(f"  and {count - shown} more (--all)")
     count = sum(len(split.problems) for split in splits)
@@ -248,7 +248,7 @@ def class_table(splits: Sequence[Split]) -> Table:
     """Tabulate the images in which each class occurs and its share of the labeled pixels, split by split."""
     title = "Classes: images, and percent of the labeled pixels"
     table = Table(Column(justify="right"), "class", title=title, title_justify="left")
-    names = [escape(printable(name.strip())) for name in max((split.classes for split in splits), key=len)]
+    names = [escape(in_line(name.strip())) for name in max((split.classes for split in splits), key=len)]
     num_classes = max(len(names), *(split.num_classes for split in splits))
     names += [f"class {label}" for label in range(len(names), num_classes)]
     columns = [[*map(str, range(num_classes)), "", ""], [*names, "ignored, % of all", "outside the classes, % of all"]]

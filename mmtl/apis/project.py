@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from mmtl.apis.run_logs import read_curve
 from mmtl.apis.run_steps import Step, remove, run_steps
@@ -74,6 +75,6 @@ def run_project(folder: Path, restart: bool = False) -> int:
         for scalar, name in SCORES.items():
             values = read_curve(step.run, scalar).values if step.run else []
             if values:
-                console.print(f"{step.title}: {name} {values[-1]:.1f} %, best {max(values):.1f} %")
+                console.print(f"{escape(step.title)}: {name} {values[-1]:.1f} %, best {max(values):.1f} %")
     console.print("\nNext:", *(f"  {command}" for command in then), sep="\n", markup=False)
     return 0

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from rich.console import Console
+from rich.markup import escape
 
 from mmtl.apis.run_logs import training_position
 from mmtl.utils.atomic_file import atomic_file
@@ -81,13 +82,17 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
     known = progress.known(step, digest)
     before = known.get("seconds", 0.0)
     if known.get("finished"):
-        console.print(f"{number} {step.title}  [green]finished before[/] in {clock(before)}")
+        console.print(f"{number} {escape(step.title)}  [green]finished before[/] in {clock(before)}")
         return True
     work = progress.path.parent
     if not known and work in step.out.parents:  # never a data folder: it can contain the user's own files
         remove(step.out)
     progress.write(step, digest, before, finished=False)
-    console.print(f"{number} {step.title}\n      [dim]{shlex.join(step.command)}[/]", highlight=False, soft_wrap=True)
+    console.print(
+        f"{number} {escape(step.title)}\n      [dim]{escape(shlex.join(step.command))}[/]",
+        highlight=False,
+        soft_wrap=True,
+    )
     log, start, code = work / "logs" / f"{step.name}.log", time.monotonic(), 1
     with console.status("") as status:
 
@@ -101,7 +106,7 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
             progress.write(step, digest, before + time.monotonic() - start, finished=code == 0)
     if code:
         console.print(last_lines(log.read_text(errors="replace")), markup=False, highlight=False, soft_wrap=True)
-        console.print(f"[red]This step failed (exit code {code}).[/] Full output: {log}")
+        console.print(f"[red]This step failed (exit code {code}).[/] Full output: {escape(str(log))}")
     else:
         console.print(f"      done in {clock(time.monotonic() - start)}", highlight=False)
     return code == 0

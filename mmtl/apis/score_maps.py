@@ -17,7 +17,7 @@ from mmtl.score_maps.select import select_store
 from mmtl.score_maps.stats import sample_keys, store_stats
 from mmtl.score_maps.transfer import merge_stores, split_store
 from mmtl.utils.image_files import class_folders
-from mmtl.utils.text import printable
+from mmtl.utils.text import in_line
 
 MAX_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
 NUM_WORST = 10  # keys that are listed
@@ -36,7 +36,7 @@ def print_info(store: Sequence[Path]) -> None:
             value = f"{len(value)} names" if value else "unknown"
         if name == INDICES:
             value = f"{sum(map(len, value))} of the annotator's classes"
-        print(printable(f"{name}: {value}"))
+        print(in_line(f"{name}: {value}"))
     shards = [shard for folder in opened.folders for shard in folder.manifest.shards]
     print(f"{len(shards)} shards, {sum(shard.bytes for shard in shards) / 1e6:.1f} MB")
     print(f"{len(opened.missing_shards)} shards are missing, {len(opened.undecodable)} images were undecodable")
@@ -60,7 +60,7 @@ def verify(
     opened = ScoreMapStore(store)
     problems = opened.verify()
     for problem in problems:
-        print(printable(problem))
+        print(in_line(problem))
     print(f"{len(problems)} problems in {len(opened)} maps" if problems else f"{len(opened)} maps: intact")
     return not problems and (not against or _verify_against(opened, against, images, sample, device))
 
@@ -89,7 +89,7 @@ def _verify_against(
     inference = Inference(crops=seen["crops"], flip=seen["flip"], amp=amp)
     annotator = load_annotator(config, weights, device, inference, tuple(seen["input_hw"]))
     if annotator.description["weights_sha256"] != store.annotator.get("weights_sha256"):
-        print(f"The weights differ from those of the store's annotator ({store.annotator.get('name')}).")
+        print(in_line(f"The weights differ from those of the store's annotator ({store.annotator.get('name')})."))
     if store.annotator.get(INDICES):
         num_classes = annotator.output_shape(tuple(seen["input_hw"]))[1]
         annotator = annotator.with_classes(subset_of(store.annotator, num_classes))
@@ -101,7 +101,7 @@ def _verify_against(
     )
     others = {key: value for key, value in by_key.items() if value > MAX_DIFFERENCE}
     for key, value in list(others.items())[:NUM_WORST]:
-        print(f"{printable(key)}: difference {value:.2e}, above {MAX_DIFFERENCE}")
+        print(f"{in_line(key)}: difference {value:.2e}, above {MAX_DIFFERENCE}")
     if others:
         print(f"{len(others)} of {len(keys)} maps are not those of the images and the annotator")
     return not others
@@ -137,7 +137,7 @@ def print_stats(store: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
     print(f"{numbers.maps} maps: entropy of a cell {numbers.entropy:.3f} nats (uniform: ln K)")
     print(f"probability of a cell's top-1 class {numbers.confidence:.3f}")
     frequent = (f"{table.name(index)} {100 * share:.1f} %" for index, share in numbers.frequent)
-    print(printable(f"most frequent top-1 classes of cells: {', '.join(frequent)}"))
+    print(in_line(f"most frequent top-1 classes of cells: {', '.join(frequent)}"))
     if numbers.top1 is None:
         print(
             "top-1 of pooled maps: unknown, as no class folder has the name of one of the annotator's classes, and"

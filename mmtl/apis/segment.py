@@ -23,7 +23,7 @@ from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.model_parts import decode_head_of
 from mmtl.utils.read_image import read_image
-from mmtl.utils.text import csv_cell, printable
+from mmtl.utils.text import csv_cell, in_line
 from mmtl.utils.type_name import type_name
 from mmtl.visualization.colors import class_palette
 from mmtl.visualization.overlay import draw_overlay
@@ -164,7 +164,7 @@ def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTabl
         palette = class_palette(num_classes)
     if num_classes == 1:  # its sigmoid predicts 1 for what is not the class
         names, palette = [*names, "background"], [*palette, (0, 0, 0)]
-    return ClassTable([printable(name.strip()).replace("\n", " ") for name in names], np.asarray(palette, np.uint8))
+    return ClassTable([in_line(name.strip()) for name in names], np.asarray(palette, np.uint8))
 
 
 def predict_mask(inferencer: MMSegInferencer, image: np.ndarray, num_classes: int) -> np.ndarray:

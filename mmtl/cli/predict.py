@@ -21,7 +21,7 @@ from mmtl.utils.cli import (
     check_out,
     resolve_device,
 )
-from mmtl.utils.text import printable
+from mmtl.utils.text import in_line
 
 
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -45,6 +45,6 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
 
     rows, undecodable = predict(**vars(args))
     for key in undecodable:
-        print(printable(f"predict: cannot be decoded: {args.images / key}"), file=sys.stderr)
+        print(in_line(f"predict: cannot be decoded: {args.images / key}"), file=sys.stderr)
     note = f", {len(undecodable)} images could not be decoded" if undecodable else ""
     print(f"{args.out}: {rows} {'wrong predictions' if args.wrong_only else 'images'}{note}")

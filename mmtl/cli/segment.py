@@ -14,6 +14,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from mmtl.utils.cli import add_config_arguments, add_device_argument, add_out_argument, resolve_device
+from mmtl.utils.text import in_line
 
 SHOWN = 10  # images that are listed when they could not be segmented
 
@@ -33,5 +34,5 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     count, failures = segment(**vars(args))
     print(f"{args.out}: {count} images segmented")
     if failures:
-        lines = [f"{path}: {reason}" for path, reason in list(failures.items())[:SHOWN]]
+        lines = [in_line(f"{path}: {reason}") for path, reason in list(failures.items())[:SHOWN]]
         raise ValueError("\n  ".join([f"{len(failures)} of {count + len(failures)} images were left out:", *lines]))

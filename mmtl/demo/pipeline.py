@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmtl.apis.run_steps import clock, remove, run_steps
@@ -22,5 +23,7 @@ def run_demo(configs: Path, restart: bool = False) -> int:
     for row in results(WORK):
         table.add_row(*(f"{value:.2f}" if isinstance(value, float) else value for value in row))
     console.print(table)
-    console.print(f"Report: {(WORK / 'report.html').resolve()}   ({clock(time.monotonic() - start)} in total)")
+    console.print(
+        f"Report: {escape(str((WORK / 'report.html').resolve()))}   ({clock(time.monotonic() - start)} in total)"
+    )
     return 0

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 
 from mmtl.registry import METRICS
+from mmtl.utils.text import in_line
 
 NUM_IMAGES, NUM_CLASSES = 50_000, 1000
 FILE_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
@@ -55,8 +56,8 @@ def image_number(img_path: str) -> int:
     match = FILE_NAME.fullmatch(Path(img_path).name)
     if not match or not 1 <= int(match[1]) <= NUM_IMAGES:
         raise ValueError(
-            f"{img_path}: the file name must be one of the ImageNet validation set, ILSVRC2012_val_00000001.JPEG to "
-            f"ILSVRC2012_val_{NUM_IMAGES:08d}.JPEG, for ImageNetReaL."
+            f"{in_line(img_path)}: the file name must be one of the ImageNet validation set, "
+            f"ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_{NUM_IMAGES:08d}.JPEG, for ImageNetReaL."
         )
     return int(match[1])
 

@@ -12,6 +12,7 @@ from mmtl.models.token_labels.checks import check_classes, check_values
 from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
 from mmtl.registry import FUNCTIONS
 from mmtl.utils.sample_fields import FIELD_TYPES
+from mmtl.utils.text import in_line
 
 Sample = dict | DataSample  # both have ``get`` and ``in``
 
@@ -141,4 +142,4 @@ def _check(check: Callable[[int | slice], None], samples: Sequence[Sample]) -> N
 
 def _named(sample: Sample, message: object) -> str:
     """Put the image's path, if it is known, before a message."""
-    return f"{sample.get('img_path')}: {message}" if sample.get("img_path") else str(message)
+    return f"{in_line(sample.get('img_path'))}: {message}" if sample.get("img_path") else str(message)

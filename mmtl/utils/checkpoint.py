@@ -30,6 +30,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
 from mmtl.utils.download import cached_download
+from mmtl.utils.text import in_line
 from mmtl.utils.type_name import type_name
 
 WRAPPINGS = ("state_dict_ema", "state_dict", "ema_state_dict", "model")
@@ -130,12 +131,12 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{source} does not fit the model: {reason}") from None
+        raise ValueError(f"{source} does not fit the model: {in_line(reason)}") from None
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
+    if names := missing + unexpected:
         raise ValueError(
             f"{source} does not fit the model: {len(missing)} missing and {len(unexpected)} unexpected keys, such as"
-            f" {', '.join((missing + unexpected)[:3])}. Give the config that the checkpoint was trained with."
+            f" {in_line(', '.join(names[:3]))}. Give the config that the checkpoint was trained with."
         )
 
 
@@ -146,14 +147,14 @@ def check_finite(weights: Mapping[str, Any], prefix: str = "") -> None:
         # The sum is fast. It can overflow, and is not finite if any value is not.
         if name.startswith(prefix) and has_values and not (value.sum().isfinite() or value.isfinite().all()):
             raise ValueError(
-                f"{name} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
+                f"{in_line(name)} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
                 "diverged. Use another checkpoint."
             )
 
 
 def shorten(names: Iterable[str], limit: int = 6) -> str:
     """Return names as a list in words, the first ``limit`` of them and the number of the others."""
-    names = list(names)
+    names = list(map(in_line, names))
     return ", ".join([*names[:limit], *[f"{len(names) - limit} more"] * (len(names) > limit)])
 
 

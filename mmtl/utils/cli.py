@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,8 @@ def one_line(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS
     # str(KeyError) is the repr of its message.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     # Other libraries' messages have advice for programmers below their first line.
-    text = str(message).strip() if isinstance(error, ValueError) else str(message).strip().partition("\n")[0]
+    own = isinstance(error, (ValueError, OSError))
+    text = str(message).strip() if own else str(message).strip().partition("\n")[0]
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch
         return f"{text or type(error).__name__} {FULL}"
     if isinstance(error, errors):
@@ -72,7 +74,8 @@ def one_line(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS
 
 def end_with(message: str, code: int, program: str | None = None) -> NoReturn:
     """End the process with a line ``TOOL: message`` on standard error and an exit code."""
-    print(f"{program or Path(sys.argv[0]).stem}: {printable(message)}", file=sys.stderr)
+    message = re.sub(r"\n(?!  )", r"\\n", printable(message))  # a name may contain one; our own are indented
+    print(f"{program or Path(sys.argv[0]).stem}: {message}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -75,6 +75,15 @@ def test_messages_cannot_control_a_terminal():
     assert shown.getvalue() == "some_tool: a\\x1b[2J\\rb\\x00.png\n"
 
 
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError])
+def test_a_name_with_a_line_break_adds_no_line_of_its_own(error):
+    with pytest.raises(SystemExit), redirect_stderr(io.StringIO()) as shown:
+        run_tool(fail(error("2 images were left out:\n  a\nsome_tool: all images are intact: decoded")))
+    assert shown.getvalue() == (
+        "some_tool: 2 images were left out:\n  a\\nsome_tool: all images are intact: decoded\n"
+    )
+
+
 @pytest.mark.parametrize("code", [None, 0, 3])
 def test_exit_code_is_that_of_main(code):
     with pytest.raises(SystemExit) as end:

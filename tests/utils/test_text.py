@@ -1,6 +1,8 @@
 import pytest
+from mmengine.logging import MMLogger
 
-from mmtl.utils.text import csv_cell, printable
+import mmtl  # noqa: F401 - installs the escaping of log messages
+from mmtl.utils.text import csv_cell, in_line, printable
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "a", "", "ü", "1"])
@@ -11,5 +13,15 @@ def test_no_cell_is_a_formula(text):
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\x00", "\u202egnp", "caf\udce9", "a\x9bb"])
 def test_no_control_character_is_printed(text):
-    shown = printable(text)
-    assert shown.isprintable() and shown.encode() and printable("a\nb ü 日") == "a\nb ü 日"
+    for shown in (printable(text), in_line(text), csv_cell(text)):
+        assert shown.isprintable() and shown.encode()
+    assert printable("a\nb ü 日") == "a\nb ü 日" and in_line("a\nb\t日") == csv_cell("a\nb\t日") == "a\\nb\\t日"
+
+
+def test_log_messages_of_mmengine_and_hooks_cannot_control_a_terminal(tmp_path, capfd):
+    """Guards: keys of checkpoints and names of classes reached terminal and log file as they are."""
+    logger = MMLogger("hostile", log_file=str(tmp_path / "log"))
+    logger.warning("unexpected key %s", "a\x1b[2J\r.b")
+    shown = capfd.readouterr()
+    for text in (shown.out + shown.err, (tmp_path / "log").read_text()):
+        assert "unexpected key a\\x1b[2J\\r.b" in text

@@ -57,7 +57,8 @@ def test_code_in_a_checkpoint_is_refused_before_it_is_read(tmp_path, old_format)
     assert not (tmp_path / "made").exists()
 
 
-ADDRESSES = ("s3://bucket/w.pth", "petrel:s3://bucket/w.pth", "petrel://w.pth", "pavi://w.pth", "openmmlab://local")
+ADDRESSES = ("s3://bucket/w.pth", "petrel:s3://bucket/w.pth", "petrel://w.pth", "pavi://w.pth", "torchvision://w",
+             "modelzoo://w", "open-mmlab://w", "openmmlab://local", "mmcls://w", "https://host/w.pth")  # fmt: skip
 
 
 @pytest.fixture(params=ADDRESSES)

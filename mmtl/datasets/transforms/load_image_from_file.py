@@ -9,6 +9,7 @@ from torch.utils.data import get_worker_info
 
 from mmtl.registry import TRANSFORMS
 from mmtl.utils.read_image import decode_image
+from mmtl.utils.text import in_line
 
 MAX_WORKERS = 256  # further ones share a counter
 
@@ -60,9 +61,9 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if self.unreadable == "stop":
             raise ValueError(
-                f"{path}: cannot read the image: {reason}. Restore it, remove it from the dataset, or skip such "
-                "images with LoadImageFromFile(unreadable='skip')."
+                f"{in_line(path)}: cannot read the image: {reason}. Restore it, remove it from the dataset, or skip "
+                "such images with LoadImageFromFile(unreadable='skip')."
             ) from None
         worker = get_worker_info()
         self._skipped[worker.id % MAX_WORKERS if worker else 0] += 1
-        print_log(f"{path}: skipped the image and drew another: {reason}", "current", logging.WARNING)
+        print_log(f"{in_line(path)}: skipped the image and drew another: {reason}", "current", logging.WARNING)

@@ -8,6 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmtl.registry import TRANSFORMS
 from mmtl.score_maps import ScoreMap, ScoreMapStore
 from mmtl.score_maps.class_table import ClassTable
+from mmtl.utils.text import in_line
 
 
 def score_map_key(img_path: str, image_root: str) -> str:
@@ -20,8 +21,8 @@ def score_map_key(img_path: str, image_root: str) -> str:
     root = os.path.join(root, "")  # strings: pathlib would take longer than reading the map
     if not path.startswith(root):
         raise ValueError(
-            f"{img_path}: the image must be below image_root={image_root!r} to have a key in the score map store. "
-            "Set image_root of LoadScoreMap to the folder that the score maps were made from."
+            f"{in_line(img_path)}: the image must be below image_root={image_root!r} to have a key in the score map "
+            "store. Set image_root of LoadScoreMap to the folder that the score maps were made from."
         )
     return path[len(root) :].replace(os.sep, "/")
 
@@ -81,9 +82,9 @@ class LoadScoreMap(BaseTransform):
         except KeyError:
             if self.missing == "error":
                 raise ValueError(
-                    f"{key}: score map store {self._store_name()} has no map of this image. Make the missing maps, "
-                    f"check image_root={self.image_root!r}, or set missing='label_only' to train such images on their "
-                    "class label only."
+                    f"{in_line(key)}: score map store {self._store_name()} has no map of this image. Make the "
+                    f"missing maps, check image_root={self.image_root!r}, or set missing='label_only' to train such "
+                    "images on their class label only."
                 ) from None
         return results
 

@@ -22,6 +22,7 @@ import torch
 
 from mmtl.datasets.transforms.geometry import compose, identity_affine, invert
 from mmtl.score_maps.score_map import coverage_box
+from mmtl.utils.text import in_line
 
 REMEDY = (
     "Use the transforms of mmtl for everything that moves pixels (mmtl.RandomResizedCrop, mmtl.RandomFlip, "
@@ -93,7 +94,7 @@ def check_view(results: dict[str, Any]) -> None:
     if flip != results.get("view_flip", (None, None)):
         results.setdefault("view_problem", "a RandomFlip that does not update view_affine processed the image")
     if "view_problem" in results:
-        raise ValueError(f"{results.get('img_path')}: {results['view_problem']}. {REMEDY}")
+        raise ValueError(f"{in_line(results.get('img_path'))}: {results['view_problem']}. {REMEDY}")
 
 
 def _reaches_outside(affine: np.ndarray) -> bool:

@@ -8,6 +8,8 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from mmtl.utils.text import in_line
+
 PROGRESS = {"last_step", "_global_step", "_last_value", "verbose"}  # of a scheduler's state; the rest are settings
 
 
@@ -51,7 +53,9 @@ def adapt_to_changes(runner: Runner, checkpoint: dict) -> None:
 def move_position(runner: Runner, meta: dict[str, Any], info: dict[str, Any]) -> bool:
     """Move epoch and iteration in a checkpoint's meta data to the new loop, and return whether the batch changed."""
     loop, new, old = runner.train_loop, loop_record(runner), info.get("train_loop")
-    changed = ", ".join(f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]) if old else ""
+    changed = (
+        ", ".join(f"{key} {in_line(old[key])} -> {new[key]}" for key in new if old[key] != new[key]) if old else ""
+    )
     epoch, iteration = meta["epoch"], meta["iter"]
     if new["by_epoch"]:
         length = len(loop.dataloader)
@@ -109,7 +113,7 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> None:
         f"The schedule or optimizer of the config differs from the checkpoint's and is used from iteration "
         f"{checkpoint['meta']['iter']} on: {ends_of(states)} -> {ends_of([s.state_dict() for s in schedulers])}; "
         f"learning rate {before:.4g} -> {old_groups[0]['lr']:.4g}"
-        + "".join(f", {key} changed" for key in sorted(constant - {"lr"})),
+        + "".join(f", {in_line(key)} changed" for key in sorted(constant - {"lr"})),
         logger="current",
         level=logging.WARNING,
     )
@@ -117,7 +121,7 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> None:
 
 def ends_of(states: list[dict[str, Any]]) -> str:
     """Return the ends of schedules in words."""
-    return "schedule ends at " + (", ".join(str(state["end"]) for state in states) or "no step: constant rate")
+    return "schedule ends at " + (", ".join(in_line(state["end"]) for state in states) or "no step: constant rate")
 
 
 def advance(schedulers: list[_ParamScheduler], iterations: int, runner: Runner) -> None:

@@ -18,6 +18,7 @@ from mmtl.engine.hooks.check_classes import check_head, check_segmentation_class
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import decode_head_of, unwrap_model
 from mmtl.utils.read_image import UPRIGHT, orientation_of
+from mmtl.utils.text import in_line
 
 MAX_MASKS = 50  # read before training, in a second or so
 
@@ -69,7 +70,7 @@ def raise_problem(path: str | None, problem: rules.Problem | None) -> None:
     """Raise a ValueError with path and remedy if there is a problem."""
     if problem:
         raise ValueError(
-            f"{path or 'annotation'}: {problem.text}. Correct the file or the config; "
+            f"{in_line(path or 'annotation')}: {in_line(problem.text)}. Correct the file or the config; "
             "`mim run mmtl check_segmentation_data CONFIG` lists all such files before a run."
         )
 
@@ -89,10 +90,10 @@ def warn_of_masks(dataset: Dataset, head: nn.Module) -> None:
     complete = len(infos) == len(dataset)
     problem = rules.unused_class_problem(pixels, head.num_classes, head.ignore_index, complete)
     if problem:
-        print_log(f"{infos[0].get('seg_map_path')} and others: {problem.text}.", "current", logging.WARNING)
+        print_log(f"{in_line(infos[0].get('seg_map_path'))} and others: {problem.text}.", "current", logging.WARNING)
     turned = [info["img_path"] for info in infos if orientation_of(info["img_path"]) != UPRIGHT]
     if turned:
-        text = f"{len(turned)} of {len(infos)} images {rules.ORIENTATION_NOTE}, such as {turned[0]}."
+        text = f"{len(turned)} of {len(infos)} images {rules.ORIENTATION_NOTE}, such as {in_line(turned[0])}."
         print_log(text, "current", logging.WARNING)
 
 

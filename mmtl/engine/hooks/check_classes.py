@@ -13,6 +13,7 @@ from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.checkpoint import shorten
 from mmtl.utils.image_files import is_hidden
 from mmtl.utils.model_parts import unwrap_model
+from mmtl.utils.text import in_line
 
 
 def classes_of(dataset: Dataset) -> tuple[str, ...]:
@@ -72,11 +73,11 @@ def check_no_hidden_files(dataset: Dataset) -> None:
     if root is None or getattr(dataset, "ann_file", ""):
         return
     if hidden := [name for name in classes_of(dataset) if name.startswith(".")]:
-        raise ValueError(f"{root}: the hidden folder {hidden[0]} counts as a class. Remove it.")
+        raise ValueError(f"{root}: the hidden folder {hidden[0]!r} counts as a class. Remove it.")
     for info in sampled_entries(dataset):
         path = info.get("img_path", "")
         if is_hidden(path.removeprefix(root).lstrip("/")):
-            raise ValueError(f"{path}: a file in a hidden folder counts as an image. Remove the folder.")
+            raise ValueError(f"{in_line(path)}: a file in a hidden folder counts as an image. Remove the folder.")
 
 
 def check_single_labels(dataset: Dataset) -> None:
@@ -88,7 +89,7 @@ def check_single_labels(dataset: Dataset) -> None:
         many = isinstance(label, Sequence) or getattr(label, "ndim", 0)
         if "gt_score" in info or (many and len(label) != 1):
             raise ValueError(
-                f"{info.get('img_path')}: an image must have one class label, got "
+                f"{in_line(info.get('img_path'))}: an image must have one class label, got "
                 f"{'soft labels (gt_score)' if 'gt_score' in info else f'the labels {list(label)}'}. Give the dataset "
                 "one class per image, or use a classifier and a multi-label head of MMPretrain."
             )

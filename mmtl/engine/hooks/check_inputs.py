@@ -27,6 +27,7 @@ from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import dataset_meta, shorten
 from mmtl.utils.model_parts import head_of, unwrap_model
+from mmtl.utils.text import in_line
 
 
 @HOOKS.register_module()
@@ -221,4 +222,4 @@ def report_coverage(load: LoadScoreMap, dataset: Dataset) -> None:
     text = f"{mapped} of {len(paths)} images have a score map; the others train with class labels only."
     if missing := load.num_missing():
         text += f" {missing} maps of {load.store!s} are out of reach, as their shards are missing. Fetch them."
-    print_log(text, "current", logging.WARNING if missing else logging.INFO)
+    print_log(in_line(text), "current", logging.WARNING if missing else logging.INFO)

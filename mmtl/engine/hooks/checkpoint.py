@@ -13,6 +13,7 @@ from mmtl.engine.hooks.finite_loss import check_weights
 from mmtl.registry import HOOKS
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import file_problem
+from mmtl.utils.text import in_line
 
 BACKEND = "mmtl_atomic"
 
@@ -63,8 +64,8 @@ class CheckpointHook(hooks.CheckpointHook):
             runner._load_from, runner._resume = found[0], found[0] is not None
         elif Path(runner._load_from).exists() and (problem := file_problem(Path(runner._load_from))):
             raise ValueError(
-                f"Cannot resume from {runner._load_from}: {problem}. Give another checkpoint, or --resume without a "
-                f"path for the last intact one in {runner.work_dir}."
+                f"Cannot resume from {in_line(f'{runner._load_from}: {problem}')}. Give another checkpoint, or "
+                f"--resume without a path for the last intact one in {runner.work_dir}."
             )
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
@@ -96,11 +97,12 @@ class CheckpointHook(hooks.CheckpointHook):
             problem = file_problem(path)
             if problem is None:
                 if path != named:
-                    runner.logger.warning(f"Falling back to the last intact checkpoint of {own}, {path}.")
+                    runner.logger.warning(f"Falling back to the last intact checkpoint of {own}, {in_line(path)}.")
                 elif path in elsewhere:
-                    runner.logger.warning(f"{own} has no intact checkpoint: falling back to {path} of another run.")
+                    text = f"{own} has no intact checkpoint: falling back to {in_line(path)} of another run."
+                    runner.logger.warning(text)
                 return str(path)
-            runner.logger.warning(f"Checkpoint {path} is not used: {problem}.")
+            runner.logger.warning(f"Checkpoint {in_line(f'{path} is not used: {problem}')}.")
         if candidates:
             runner.logger.warning(f"No intact checkpoint in {own}: training starts from the beginning.")
         return None

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from mmtl.evaluation.confusion_matrix import confusion_counts, worst_confusions
 from mmtl.registry import HOOKS
+from mmtl.utils.text import in_line
 from mmtl.visualization.confusion_matrix import draw_confusion_matrix
 
 if TYPE_CHECKING:  # pretraining needs no MMSegmentation
@@ -61,7 +62,7 @@ class ConfusionMatrixHook(Hook):
         if is_main_process():
             counts, classes = self.counts.cpu().numpy(), class_names(runner, mode)
             worst = [f"{c.truth} as {c.prediction} {c.share:.1%}" for c in worst_confusions(counts, classes)]
-            text = "; ".join(worst) or "none"
+            text = in_line("; ".join(worst)) or "none"
             print_log(f"Largest confusions (share of the true class's pixels): {text}", logger="current")
             name, step = ("confusion_matrix_test", 0) if mode == "test" else ("confusion_matrix", runner.iter)
             runner.visualizer.add_image(name, draw_confusion_matrix(counts, classes), step)

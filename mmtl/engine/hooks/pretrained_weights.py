@@ -12,6 +12,7 @@ from mmtl.models.lvvit.loading import convert_loaded, nothing_to_load
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import shorten, unwrap_weights, unwrapped_path
 from mmtl.utils.model_parts import unwrap_model
+from mmtl.utils.text import in_line
 from mmtl.utils.type_name import type_name
 
 MIN_SHARE = 0.9  # of a backbone's weights; without its attention layers a ViT has two thirds
@@ -178,5 +179,5 @@ def _summary(names: Iterable[str], name_backbone: bool = False) -> str:
     names = list(names)
     listed = [name for name in names if name_backbone and _is_backbone(name)]
     counts = Counter(name.partition(".")[0] for name in names if name not in listed)
-    parts = [f"{part} {count}" for part, count in counts.items()]
+    parts = [f"{in_line(part)} {count}" for part, count in counts.items()]
     return ", ".join([*parts, *[shorten(listed)] * bool(listed)]) or "none"

@@ -163,6 +163,25 @@ def test_score_maps_that_match_no_image_are_refused_and_partial_coverage_is_logg
         check(make_dataset(root, root / "store", load=elsewhere), num_classes=6)
 
 
+def test_maps_in_missing_shards_are_counted_and_names_stay_in_their_line(root, monkeypatch):
+    """Guards: with ``label_only``, images whose shards are gone trained with class labels without a word."""
+    lines = []
+    monkeypatch.setattr("mmtl.engine.hooks.check_inputs.print_log", lambda line, *_, **__: lines.append(line))
+    store = root / "st\n\x1b[2Jore"
+    one = np.ones((1, 1, 1))
+    with ScoreMapWriter(store, num_classes=6, grid_hw=(1, 1), topk=1, shard_bytes=8) as writer:
+        for key in ("a/0.png", "a/1.png", "a/2.png", "b/0.png"):
+            writer.add(key, ScoreMap(one.astype(np.float16), one.astype(np.uint16)))
+    first, *others = sorted(store.glob("shard-*.bin"))
+    assert others
+    first.unlink()
+    check(make_dataset(root, store, load=dict(missing="label_only")), num_classes=6)
+    (text,) = (line for line in lines if "have a score map" in line)
+    found = int(text.split()[0])
+    assert 0 < found < 4 and f"{4 - found} maps of" in text and "are out of reach" in text
+    assert text.isprintable()
+
+
 def test_a_missing_store_is_reported_before_the_first_step(root):
     with pytest.raises(FileNotFoundError, match="gone.* does not exist"):
         check(make_dataset(root, root / "gone"), num_classes=6)
