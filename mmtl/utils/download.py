@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 import torch
 from mmengine.logging import print_log
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import wrap_file
 
 from mmtl.utils.atomic_file import atomic_file
@@ -65,7 +66,7 @@ def _chunks(url: str, path: Path) -> Iterator[bytes]:
         with urlopen(Request(url, headers={"User-Agent": "mmtl"}), timeout=TIMEOUT) as response:
             size, received = response.length, 0
             console = Console(stderr=True)
-            with wrap_file(response, total=size or 0, description=path.name, console=console) as stream:
+            with wrap_file(response, total=size or 0, description=escape(path.name), console=console) as stream:
                 while chunk := stream.read(CHUNK):
                     received += len(chunk)
                     yield chunk

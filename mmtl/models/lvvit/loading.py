@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmtl.models.lvvit.released_weights import convert_released
 from mmtl.utils.checkpoint import check_finite, shorten
+from mmtl.utils.text import in_line
 
 RELEASED_BLOCKS = ("blocks.", "network.")  # LV-ViT's and VOLO's
 
@@ -70,7 +71,9 @@ def convert_loaded(weights: MutableMapping[str, Tensor], expected: Iterable[str]
     for name in given:
         del weights[prefix + name]
     weights.update((prefix + name, weight) for name, weight in converted.items())
-    print_log(f"Converted {len(given)} weights from released names, such as {next(iter(given))}.", logger="current")
+    print_log(
+        f"Converted {len(given)} weights from released names, such as {in_line(next(iter(given)))}.", logger="current"
+    )
     return True
 
 
