@@ -10,20 +10,25 @@ _base_ = [
     "../_base_/datasets/class_folders.py",
     "../_base_/schedules/adamw_by_epoch.py",
 ]
-train_images, val_images = "data/my_images/train", "data/my_images/val"
-train_list, val_list = "", ""  # files of lines "path below the folder, space, class index"; "": its class folders
+train_images = "data/my_images/train"
+val_images = "data/my_images/val"
+train_list = ""  # files of lines "path below the folder, space, class index"; "": its class folders
+val_list = ""
 classes = ("apple", "banana", "cherry", "grape", "orange")
 work_dir = "work_dirs/my_images/student"
 score_maps = "work_dirs/my_images/score_maps"
-img_size, patch_size = 224, 16  # small images: a token is 4 of 32 pixels
+img_size = 224
+patch_size = 16  # pixels of a token; for small images 4, for example
 # "tiny", "small" or "medium" (channels 240, 384, 512), or, for few images or a CPU, this nano model
 channels = 96
 arch = dict(
     embed_dims=channels, num_layers=4, num_heads=3, feedforward_channels=288, stem_channels=24, residual_divisor=2
 )
 weights = None  # checkpoint of an LV-ViT of the same arch; None: from scratch
-batch_size, num_workers = 32, 2
-epochs, max_lr = 60, 1e-3
+batch_size = 32
+num_workers = 2
+epochs = 60
+max_lr = 0.001
 mixtoken = None  # 0.5 mixes half of the batches: a regularizer for long runs and larger models
 
 steps = _base_.train_steps

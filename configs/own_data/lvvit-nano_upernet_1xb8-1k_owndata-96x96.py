@@ -17,17 +17,22 @@ _base_ = [
 data_root = "data/my_data"
 train_prefix = dict(img_path="images/train", seg_map_path="annotations/train")
 val_prefix = dict(img_path="images/val", seg_map_path="annotations/val")
-train_list, val_list = "", ""  # files of lines "image, tab, mask", paths below the prefixes; "": all files
+train_list = ""  # files of lines "image, tab, mask", paths below the prefixes; "": all files
+val_list = ""
 classes = ("background", "thing", "other thing")
 palette = [[0, 0, 0], [255, 128, 0], [0, 128, 255]]  # RGB of each class in figures
-img_suffix, seg_map_suffix = ".jpg", ".png"
+img_suffix = ".jpg"
+seg_map_suffix = ".png"
 reduce_zero_label = False  # True if 0 means "nothing" and the classes begin at 1
 work_dir = "work_dirs/my_data/segmentation"
 scale = (160, 120)  # images are resized to fit into it, with their aspect ratio; results are measured at full size
 crop_size = (96, 96)  # of training, height and width; multiples of 16
 pretrained = None  # checkpoint of a nano LV-ViT with patches of 4; None: from scratch
-batch_size, num_workers = 8, 2
-max_iters, val_interval, max_lr = 1000, 500, 6e-4
+batch_size = 8
+num_workers = 2
+max_iters = 1000
+val_interval = 500
+max_lr = 0.0006
 
 train_steps, test_steps, tta_views = _base_.train_steps, _base_.test_steps, _base_.tta_views
 train_steps.resize.update(scale=scale, ratio_range=(0.8, 1.6))

@@ -14,17 +14,21 @@ _base_ = ["../lvvit/lvvit-small_upernet_8xb2-160k_ade20k-512x512.py"]
 data_root = "data/my_data"
 train_prefix = dict(img_path="images/train", seg_map_path="annotations/train")
 val_prefix = dict(img_path="images/val", seg_map_path="annotations/val")
-train_list, val_list = "", ""  # files of lines "image, tab, mask", paths below the prefixes; "": all files
+train_list = ""  # files of lines "image, tab, mask", paths below the prefixes; "": all files
+val_list = ""
 classes = ("background", "thing", "other thing")
 palette = [[0, 0, 0], [255, 128, 0], [0, 128, 255]]  # RGB of each class in figures
-img_suffix, seg_map_suffix = ".jpg", ".png"
+img_suffix = ".jpg"
+seg_map_suffix = ".png"
 reduce_zero_label = False  # True if 0 means "nothing" and the classes begin at 1
 work_dir = "work_dirs/my_data/segmentation"
 scale = (2048, 512)  # images are resized to fit into it, with their aspect ratio; results are measured at full size
 crop_size = (512, 512)  # of training and of the test windows, height and width; multiples of 32
 weights = None  # checkpoint of an LV-ViT-S; None: from scratch
-batch_size, num_workers = 8, 4
-max_iters, val_interval = 20000, 2000
+batch_size = 8
+num_workers = 4
+max_iters = 20000
+val_interval = 2000
 
 train_steps, test_steps, tta_views = _base_.train_steps, _base_.test_steps, _base_.tta_views
 train_steps.resize.update(scale=scale)

@@ -9,8 +9,10 @@ _base_ = [
     "../_base_/datasets/class_folders.py",
     "../_base_/schedules/adamw_by_epoch.py",
 ]
-train_images, val_images = "data/my_images/train", "data/my_images/val"
-train_list, val_list = "", ""  # files of lines "path below the folder, space, class index"; "": its class folders
+train_images = "data/my_images/train"
+val_images = "data/my_images/val"
+train_list = ""  # files of lines "path below the folder, space, class index"; "": its class folders
+val_list = ""
 classes = ("apple", "banana", "cherry", "grape", "orange")
 work_dir = "work_dirs/my_images/teacher"
 img_size = 224
@@ -18,8 +20,10 @@ img_size = 224
 # dict(type="ResNet_CIFAR", strides=(1, 2, 2)), whose stem reduces nothing.
 backbone = dict(type="ResNet", strides=(1, 2, 2))
 base_channels = 32
-batch_size, num_workers = 32, 2
-epochs, max_lr = 30, 2e-3
+batch_size = 32
+num_workers = 2
+epochs = 30
+max_lr = 0.002
 
 # Score maps cover full images, so the annotator is trained on nearly full ones.
 train_steps = _base_.train_steps

@@ -9,16 +9,21 @@ _base_ = [
     "../_base_/datasets/class_folders.py",
     "../_base_/schedules/adamw_by_epoch.py",
 ]
-train_images, val_images = "data/my_images/train", "data/my_images/val"
-train_list, val_list = "", ""  # files of lines "path below the folder, space, class index"; "": its class folders
+train_images = "data/my_images/train"
+val_images = "data/my_images/val"
+train_list = ""  # files of lines "path below the folder, space, class index"; "": its class folders
+val_list = ""
 classes = ("apple", "banana", "cherry", "grape", "orange")
 work_dir = "work_dirs/my_images/teacher"
 model_name = "mobilenetv3_small_050"  # any convolutional network of timm
 weights = None  # file of its pretrained weights, without the classifier; None: from scratch
 img_size = 224
-mean_rgb, std_rgb = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # those that the weights were trained with
-batch_size, num_workers = 32, 2
-epochs, max_lr = 12, 5e-4
+mean_rgb = [123.675, 116.28, 103.53]  # those that the weights were trained with
+std_rgb = [58.395, 57.12, 57.375]
+batch_size = 32
+num_workers = 2
+epochs = 12
+max_lr = 0.0005
 
 # Score maps cover full images, so the annotator is trained on nearly full ones.
 train_steps = _base_.train_steps

@@ -15,6 +15,11 @@ STEPS_NAME = "steps.json"
 SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
 
 
+def train_step(name: str, title: str, config: Path, run: Path) -> Step:
+    """Return the training of a config, whose work directory is ``run``."""
+    return Step(name, title, ("mmtl", "train", str(config)), out=run, run=run, resume=("--resume",))
+
+
 def write_steps(folder: Path, work: Path, steps: Sequence[Step], then: Sequence[str]) -> None:
     """Write the steps of a project.
 

@@ -23,6 +23,7 @@ from mmtl.engine.hooks.check_classes import (
     check_single_labels,
     classes_of,
 )
+from mmtl.engine.hooks.check_sizes import check_one_size
 from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
 from mmtl.utils.checkpoint import dataset_meta, shorten
@@ -35,10 +36,11 @@ class CheckInputsHook(Hook):
     """Stop a run before its first step if data and model do not fit together.
 
     The hook raises an error for: fewer training images than one batch, annotation files that list missing images or
-    unknown classes, several labels of an image, hidden folders that count as classes, different class tables of
-    training set, validation set, head, score maps and tested checkpoint, score maps that match no image, transforms
-    that do not update ``view_affine``, an online annotator that does not fit, steps with ``on_device=True`` whose
-    draws nobody applies, and a validation set that would skip images. It logs whether training uses score maps.
+    unknown classes, images of different sizes that are not resized, several labels of an image, hidden folders that
+    count as classes, different class tables of training set, validation set, head, score maps and tested checkpoint,
+    score maps that match no image, transforms that do not update ``view_affine``, an online annotator that does not
+    fit, steps with ``on_device=True`` whose draws nobody applies, and a validation set that would skip images. It logs
+    whether training uses score maps.
     """
 
     checkpoint_classes: Sequence[str] = ()
@@ -54,6 +56,7 @@ class CheckInputsHook(Hook):
             if isinstance(head, TokenLabelHead):
                 check_single_labels(dataset)
             check_annotations(dataset, num_classes)
+            check_one_size(dataset, "train_dataloader", runner.train_dataloader.batch_size)
             check_score_maps(dataset)
             check_device_steps(dataset, runner.model)
             if num_classes is not None:
@@ -109,6 +112,7 @@ def check_held_out(loader: DataLoader, num_classes: int | None, source: str = ""
         check_no_hidden_files(dataset)
         check_same_classes({source: classes, "the validation or test set": classes_of(dataset)})
         check_annotations(dataset, num_classes)
+        check_one_size(dataset, "val_dataloader or test_dataloader", loader.batch_size)
         check_device_steps(dataset, model=None)
         if any(getattr(step, "unreadable", "stop") == "skip" for step in transforms_of(dataset)):
             raise ValueError(

@@ -1,0 +1,137 @@
+"""Configs for class folders: teacher, score maps, LV-ViT with token labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmtl.apis.project import train_step, write_steps
+from mmtl.apis.run_steps import Step
+from mmtl.apis.start.folder import FoundImages
+from mmtl.apis.start.teacher import Teacher
+from mmtl.apis.start.templates import write_config
+from mmtl.apis.start.weights import Student
+from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.checkpoint import dataset_meta, read_checkpoint
+
+SMALL = 96  # pixels; images with shorter sides are not photographs
+# Images that training sees in total, which sets its length: of teacher and student, on a CPU and on a GPU.
+SEEN_PHOTOS = {"cpu": (1_500, 8_000), "cuda": (60_000, 300_000)}
+SEEN_SMALL = {"cpu": (200_000, 75_000), "cuda": (600_000, 600_000)}
+CNN_FACTOR = 2  # a teacher from scratch is trained for longer
+RELEASED_FACTOR = {"cpu": 1 / 10, "cuda": 1 / 3}  # a pretrained LV-ViT is larger, and learns sooner
+
+
+@dataclass
+class Plan:
+    """Sizes and lengths that follow from the images and the device."""
+
+    img_size: int
+    patch_size: int
+    batch_size: int
+    teacher_epochs: int
+    student_epochs: int
+
+
+def make_plan(found: FoundImages, device: str, teacher: Teacher, student: Student) -> Plan:
+    """Choose image size, batch and lengths."""
+    is_small, count = found.short_side <= SMALL, len(found.split.train)
+    patch_size = 16 if not is_small else 4 if found.short_side <= 64 else 8
+    img_size = patch_size * max(4, round(found.short_side / patch_size)) if is_small else 224
+    for_teacher, for_student = (SEEN_SMALL if is_small else SEEN_PHOTOS)[device]
+    for_teacher *= CNN_FACTOR if teacher.weights is None else 1
+    for_student *= RELEASED_FACTOR[device] if student.weights else 1
+
+    def epochs(seen: float) -> int:
+        return min(100, max(3, round(seen / count)))
+
+    batch_size = min(128 if is_small else 64 if device == "cuda" else 32, count)
+    return Plan(img_size, patch_size, batch_size, epochs(for_teacher), epochs(for_student))
+
+
+def write_lists(found: FoundImages, folder: Path) -> dict[str, str]:
+    """Write train.txt and val.txt, and return the values of a template that name them."""
+    for name in ("train", "val"):
+        with atomic_file(folder / f"{name}.txt") as part:
+            part.write_text("".join(f"{key} {label}\n" for key, label in getattr(found.split, name)), encoding="utf-8")
+    return dict(
+        train_images=str(found.root),
+        val_images=str(found.root),
+        train_list=str(folder / "train.txt"),
+        val_list=str(folder / "val.txt"),
+    )
+
+
+def check_existing(teacher: Teacher, classes: Sequence[str]) -> None:
+    """Check that an existing classifier has the classes of the folder, in the same order, if it records them."""
+    path = Path(teacher.existing[1])
+    known = tuple(dataset_meta(read_checkpoint(path)).get("classes", ()))
+    if known and known != tuple(classes):
+        raise ValueError(
+            f"{path}: the teacher must have the {len(classes)} classes of the folder ({', '.join(classes[:5])}, ...), "
+            f"got {len(known)} ({', '.join(known[:5])}, ...). Choose another teacher, for example --teacher cnn."
+        )
+
+
+def write_classification(
+    found: FoundImages, folder: Path, work: Path, device: str, teacher: Teacher, student: Student
+) -> list[str]:
+    """Write configs, lists and steps, and return what was chosen, as lines for the user."""
+    plan = make_plan(found, device, teacher, student)
+    common = dict(
+        **write_lists(found, folder),
+        classes=found.classes,
+        batch_size=plan.batch_size,
+        num_workers=2 if device == "cpu" else 8,
+    )
+    images = found.root / found.split.train[0][0].split("/")[0] if found.has_val else found.root
+    lines, steps, score_maps = [], [], work / "score_maps"
+    if teacher.existing:
+        check_existing(teacher, found.classes)
+        annotator: list[Any] = list(teacher.existing)
+        if annotator[0].startswith("timm/"):
+            annotator.insert(1, "--checkpoint")
+    else:
+        config, run = folder / "1_teacher.py", work / "teacher"
+        write_config(teacher.template, config, common | teacher_values(teacher, plan) | dict(work_dir=str(run)))
+        steps.append(train_step("teacher", f"Train the teacher, {teacher.title}", config, run))
+        annotator = [config, run / f"epoch_{plan.teacher_epochs}.pth"]
+        lines.append(f"teacher: {teacher.title}, {plan.teacher_epochs} epochs")
+    options = ["--topk", min(5, len(found.classes)), "--batch-size", 16 if device == "cpu" else 64]
+    if teacher.map_factor > 1:  # finer maps than at the size of training
+        options += ["--input-size", teacher.map_factor * plan.img_size]
+    command = ["mmtl", "make_score_maps", *annotator, images, score_maps, *options]
+    steps.append(Step("score_maps", "Make score maps", tuple(map(str, command)), score_maps))
+    config, run = folder / "2_student.py", work / "student"
+    values = common | student_values(student, plan) | dict(work_dir=str(run), score_maps=str(score_maps))
+    write_config("lvvit-nano_1xb32-tokenlabel-60e_owndata-224px", config, values)
+    steps.append(train_step("student", f"Train {student.title} with token labels", config, run))
+    lines += [f"student: {student.title}, {plan.student_epochs} epochs of batches of {plan.batch_size}"]
+    lines += [f"image size: {plan.img_size}, tokens of {plan.patch_size} x {plan.patch_size} pixels"]
+    held = found.root / found.split.val[0][0].split("/")[0] if found.has_val else found.root
+    checkpoint = run / f"epoch_{plan.student_epochs}.pth"
+    then = [f"mmtl predict {config} {checkpoint} {held} -o {work / 'predictions.csv'}"]
+    write_steps(folder, work, steps, then)
+    return lines
+
+
+def teacher_values(teacher: Teacher, plan: Plan) -> dict[str, Any]:
+    """Return the values of the teacher's template."""
+    values = dict(img_size=plan.img_size, epochs=plan.teacher_epochs)
+    if teacher.model_name:
+        values |= dict(model_name=teacher.model_name, weights=teacher.weights)
+        return values | dict(mean_rgb=teacher.mean_rgb, std_rgb=teacher.std_rgb)
+    if plan.patch_size < 16:
+        values |= dict(backbone=dict(type="ResNet_CIFAR", strides=(2, 1, 2) if plan.patch_size == 4 else (2, 2, 2)))
+        values |= dict(base_channels=20)
+    return values
+
+
+def student_values(student: Student, plan: Plan) -> dict[str, Any]:
+    """Return the values of the student's template."""
+    values = dict(img_size=plan.img_size, patch_size=plan.patch_size, epochs=plan.student_epochs)
+    if student.arch:
+        values |= dict(arch=student.arch, channels=student.channels, mixtoken=0.5)
+    if student.weights:
+        return values | dict(weights=student.weights, max_lr=1e-4)
+    return values | dict(max_lr=2e-3 if plan.batch_size >= 128 else 1e-3)

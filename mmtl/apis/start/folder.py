@@ -1,0 +1,163 @@
+"""What a folder of a user's images contains: class folders, or images with masks."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from PIL import Image
+
+from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
+
+TRAIN = ("train", "training")
+HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first that has images is used
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "pictures", "rgb", "jpegimages", "input", "inputs")
+MASK_FOLDERS = ("masks", "mask", "annotations", "annotation", "labels", "label", "gt", "groundtruth", "segmentation")
+MASK_FOLDERS += ("segmentationclass", "seg", "seg_maps", "targets")
+MASK_ENDINGS = ("_mask", "-mask", "_gt", "_label", "_labels", "_seg", "_l", "_labelids", "_gtfine_labelids")
+MAX_SIZES = 2000  # images whose size is read
+
+
+@dataclass
+class Split:
+    """Training and validation part: paths below the folder, with a class index or the path of a mask."""
+
+    train: list[tuple[str, object]] = field(default_factory=list)
+    val: list[tuple[str, object]] = field(default_factory=list)
+
+
+@dataclass
+class FoundImages:
+    """What a folder contains."""
+
+    root: Path
+    split: Split
+    classes: tuple[str, ...] = ()  # names of class folders; empty for masks
+    has_val: bool = False  # whether the folder itself sets images for validation apart
+    unreadable: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # width and height of a sample of the images
+
+    @property
+    def short_side(self) -> int:
+        """Median of the images' short sides in pixels."""
+        return round(median(min(size) for size in self.sizes))
+
+
+def find_images(root: Path, val_share: float) -> FoundImages:
+    """Look through a folder.
+
+    Args:
+        root: folder.
+        val_share: share of the images for validation, unless the folder sets some apart.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+        ValueError: Its images have neither classes nor masks.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder. Give the folder of your images.")
+    keys = sorted(key for key in files_under(root) if key.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(key))
+    if not keys:
+        raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
+    pairs = pair_masks(keys)
+    found = find_pairs(root, pairs, val_share) if pairs else find_classes(root, keys, val_share)
+    found.sizes, found.unreadable = read_sizes(root, [key for key, _ in found.split.train + found.split.val])
+    broken = set(found.unreadable)
+    for name in ("train", "val"):
+        setattr(found.split, name, [entry for entry in getattr(found.split, name) if entry[0] not in broken])
+    if not (found.split.train and found.split.val):
+        counts = f"{len(found.split.train)} for training and {len(found.split.val)} for validation"
+        raise ValueError(f"{root} must have images for training and for validation, got {counts}. Add images.")
+    return found
+
+
+def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImages:
+    """Return the images of class folders, which may be in folders such as ``train`` and ``val``."""
+    tops = {key.split("/")[0]: key.split("/")[0].lower() for key in keys if "/" in key}
+    train = next((top for top, name in tops.items() if name in TRAIN), None)
+    held_out = [top for each in HELD_OUT for top, name in tops.items() if name == each]
+    val = held_out[0] if train and held_out else None
+    prefix = f"{train}/" if train else ""
+    images = [key for key in keys if key.startswith(prefix)]
+    classes = sorted({key.removeprefix(prefix).split("/")[0] for key in images if "/" in key.removeprefix(prefix)})
+    loose = [key for key in images if "/" not in key.removeprefix(prefix)]
+    if loose or len(classes) < 2:
+        problem = f"{loose[0]} is in no class folder" if loose else f"the only class folder is {classes[0]!r}"
+        raise ValueError(
+            f"{root} must have a folder of images for each of several classes, or images and masks in folders such as "
+            f"images/ and masks/, but {problem}."
+        )
+    label = {name: index for index, name in enumerate(classes)}
+    entries = [(key, label[key.removeprefix(prefix).split("/")[0]]) for key in images]
+    if not val:
+        return FoundImages(root, stratified_split(entries, val_share), tuple(classes))
+    held = [(key, key.split("/")[1]) for key in keys if key.startswith(f"{val}/")]
+    unknown = sorted({name for _, name in held} - set(classes))
+    if unknown:
+        raise ValueError(f"{root / val}: {unknown[0]!r} is not a class folder of {root / train}. Correct its name.")
+    return FoundImages(root, Split(entries, [(key, label[name]) for key, name in held]), tuple(classes), has_val=True)
+
+
+def stratified_split(entries: Iterable[tuple[str, object]], val_share: float, seed: int = 0) -> Split:
+    """Split entries so that each class has about the same share of validation images, and at least one of two."""
+    if not 0 < val_share < 1:
+        raise ValueError(f"--val must be a share between 0 and 1, got {val_share}.")
+    by_label: dict[object, list] = defaultdict(list)
+    for entry in entries:
+        by_label[entry[1]].append(entry)
+    split, rng = Split(), random.Random(seed)
+    for members in by_label.values():
+        rng.shuffle(members)
+        count = min(max(1, round(val_share * len(members))), len(members) - 1)
+        split.val += members[:count]
+        split.train += members[count:]
+    return Split(sorted(split.train), sorted(split.val))
+
+
+def pair_masks(keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (image, mask) of all images with a mask: the same path below folders such as ``images`` and ``masks``."""
+    images: dict[tuple[str, ...], str] = {}
+    masks: dict[tuple[str, ...], str] = {}
+    for key in keys:
+        parts = Path(key).with_suffix("").parts
+        for index, part in enumerate(parts[:-1]):
+            kind = images if part.lower() in IMAGE_FOLDERS else masks if part.lower() in MASK_FOLDERS else None
+            if kind is not None:
+                stem = parts[-1].lower() if kind is images else without_ending(parts[-1].lower())
+                kind.setdefault((*parts[:index], *parts[index + 1 : -1], stem), key)
+                break
+    return [(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
+
+
+def without_ending(stem: str) -> str:
+    """Return the name of a mask without an ending such as ``_mask``."""
+    endings = sorted((each for each in MASK_ENDINGS if stem.endswith(each)), key=len)
+    return stem.removesuffix(endings[-1]) if endings else stem
+
+
+def find_pairs(root: Path, pairs: Sequence[tuple[str, str]], val_share: float) -> FoundImages:
+    """Return images and masks, split by folders such as ``train`` and ``val`` if there are any."""
+    parts = {pair: {part.lower() for part in Path(pair[0]).parent.parts} for pair in pairs}
+    train = [pair for pair in pairs if parts[pair] & set(TRAIN)]
+    val = next((found for name in HELD_OUT if (found := [pair for pair in pairs if name in parts[pair]])), [])
+    if train and val:
+        return FoundImages(root, Split(train, val), has_val=True)
+    chosen = stratified_split([(pair, 0) for pair in train or pairs], val_share)
+    return FoundImages(root, Split([pair for pair, _ in chosen.train], [pair for pair, _ in chosen.val]))
+
+
+def read_sizes(root: Path, keys: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return the sizes of at most MAX_SIZES of the images, spread evenly, and those that are not images."""
+    sizes, unreadable = [], []
+    for key in keys[:: -(-len(keys) // MAX_SIZES)]:
+        try:
+            with Image.open(root / key) as image:
+                turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations that swap the sides
+                sizes.append(image.size[::-1] if turned else image.size)
+        except OSError:
+            unreadable.append(key)
+    if not sizes:
+        raise ValueError(f"{root}: none of its images can be read, such as {unreadable[0]}.")
+    return sizes, unreadable

@@ -1,0 +1,99 @@
+"""Configs for images with masks: UperNet on LV-ViT."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmtl.apis.project import train_step, write_steps
+from mmtl.apis.start.folder import FoundImages
+from mmtl.apis.start.masks import CLASSES_FILE, IGNORED, FoundMasks
+from mmtl.apis.start.templates import write_config
+from mmtl.apis.start.weights import Student
+from mmtl.utils.atomic_file import atomic_file
+from mmtl.visualization.colors import class_palette
+
+SIDES = {"cpu": 120, "cuda": 512}  # pixels of the short side that training sees
+ITERATIONS = {"cpu": (300, 2_000), "cuda": (4_000, 40_000)}  # fewest and most
+PASSES = {"cpu": 40, "cuda": 200}  # through the training images, within these limits
+BATCH = {"cpu": 8, "cuda": 8}
+MULTIPLE = {"cpu": 16, "cuda": 32}  # of the crop: patches, and levels of the pyramid
+
+
+def class_table(masks: FoundMasks, folder: Path, names: Sequence[str]) -> tuple[tuple[str, ...], list[list[int]]]:
+    """Return names and colors of the classes: the user's, those of a classes.json, or numbers.
+
+    Raises:
+        ValueError: There are fewer names than classes.
+    """
+    known = json.loads((folder / CLASSES_FILE).read_text()) if (folder / CLASSES_FILE).is_file() else {}
+    names = list(names or known.get("classes", ()))
+    count = max(masks.num_classes, 2)
+    if names and len(names) < count:
+        raise ValueError(f"--classes must have the {count} classes of the masks, got {len(names)}: {names}.")
+    names = names or [f"class {index}" for index in range(count)]
+    palette = known.get("palette") or masks.palette or []
+    usable = len(palette) >= len(names) and len({tuple(color) for color in palette[: len(names)]}) == len(names)
+    return tuple(names), palette[: len(names)] if usable else class_palette(len(names)).tolist()
+
+
+def sizes_for(found: FoundImages, device: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return scale and crop: images are reduced to a short side that the device can train on, never enlarged."""
+    short, multiple = min(SIDES[device], found.short_side), MULTIPLE[device]
+    share = 0.8 if device == "cpu" else 1  # a CPU sees the complete scene in a small crop of it
+    crop = max(2 * multiple, int(share * short) // multiple * multiple)
+    long = round(max(max(size) / min(size) for size in found.sizes) * short) + 1
+    return (max(long, short), short), (crop, crop)
+
+
+def write_segmentation(
+    found: FoundImages,
+    masks: FoundMasks,
+    table: tuple[tuple[str, ...], list[list[int]]],
+    folder: Path,
+    work: Path,
+    device: str,
+    student: Student,
+) -> list[str]:
+    """Write the config, lists and steps, and return what was chosen, as lines for the user."""
+    classes, palette = table
+    for name in ("train", "val"):
+        with atomic_file(folder / f"{name}.txt") as part:
+            lines = (f"{found.root / image}\t{found.root / mask}\n" for image, mask in getattr(found.split, name))
+            part.write_text("".join(lines), encoding="utf-8")
+    count, batch_size = len(found.split.train), BATCH[device]
+    fewest, most = ITERATIONS[device]
+    max_iters = min(most, max(fewest, PASSES[device] * count // batch_size))
+    scale, crop_size = sizes_for(found, device)
+    nowhere = dict(img_path="", seg_map_path="")  # the lists have complete paths
+    config, run = folder / "1_segmentation.py", work / "segmentation"
+    values = dict(
+        data_root="",
+        train_prefix=nowhere,
+        val_prefix=nowhere,
+        train_list=str(folder / "train.txt"),
+        val_list=str(folder / "val.txt"),
+        classes=classes,
+        palette=palette,
+        work_dir=str(run),
+        scale=scale,
+        crop_size=crop_size,
+        batch_size=batch_size,
+        num_workers=2 if device == "cpu" else 8,
+        max_iters=max_iters,
+        val_interval=max(1, max_iters // 5),
+    )
+    if device == "cpu":
+        write_config("lvvit-nano_upernet_1xb8-1k_owndata-96x96", config, values)
+    else:
+        values |= dict(weights=student.weights)
+        write_config("lvvit-small_upernet_1xb8-20k_owndata-512x512", config, values)
+    title = f"Train UperNet on {student.title}"
+    images = found.root / Path(found.split.val[0][0]).parent
+    then = [f"mmtl segment {config} {run / f'iter_{max_iters}.pth'} {images} -o {work / 'segmented'}"]
+    write_steps(folder, work, [train_step("segmentation", title, config, run)], then)
+    return [
+        f"model: UperNet on {student.title}",
+        f"{len(classes)} classes: {', '.join(classes)}" + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
+        f"images are resized to a short side of {scale[1]}, crops of {crop_size[0]} x {crop_size[1]} pixels",
+        f"{max_iters} iterations of batches of {batch_size}",
+    ]

@@ -1,0 +1,97 @@
+"""`mmtl start`: from a folder of images to ready configs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmtl.apis.convert_masks import from_values, write_masks
+from mmtl.apis.start.classification import SMALL, write_classification
+from mmtl.apis.start.folder import FoundImages, find_images
+from mmtl.apis.start.masks import FoundMasks, find_masks
+from mmtl.apis.start.segmentation import class_table, write_segmentation
+from mmtl.apis.start.teacher import choose_teacher
+from mmtl.apis.start.weights import SCRATCH, Student, choose_student
+
+MARKER = ".mmtl-start"  # in folders that may be written again
+
+
+@dataclass
+class Wishes:
+    """What a user sets; the rest follows from the images and the device."""
+
+    val: float = 0.2  # share of the images for validation
+    teacher: Sequence[str] = ()  # see `choose_teacher`
+    student: str | None = None  # see `choose_student`
+    classes: Sequence[str] = ()  # names for the values of masks
+    convert: bool = False  # whether masks that are not class indices are converted
+    device: str | None = None  # "cpu" or "cuda"; None: the GPU if there is one
+
+
+def start(folder: Path, out: Path, wishes: Wishes) -> list[str]:
+    """Write configs, lists and steps for the images of a folder, and return what was found and chosen.
+
+    Raises:
+        FileExistsError: ``out`` has other content.
+        ValueError: The folder cannot be trained on as it is.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).is_file():
+        raise FileExistsError(f"{out} has other content. Choose another folder with -o.")
+    found = find_images(folder, wishes.val)
+    device = wishes.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    work = Path("work_dirs") / folder.resolve().name
+    lines = describe(found)
+    if not found.classes:
+        masks = find_masks([found.root / str(mask) for _, mask in found.split.train + found.split.val])
+        mask_folder = found.root / Path(str(found.split.train[0][1])).parts[0]
+        if masks.kind != "index":
+            if not wishes.convert:
+                raise ValueError(f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out}/masks.")
+            prepare(out)
+            masks, mask_folder = convert(found, out / "masks", wishes.classes), out / "masks"
+        names = class_table(masks, mask_folder, wishes.classes)
+        prepare(out)
+        student, notes = Student("a nano LV-ViT from scratch"), []
+        if device == "cuda":
+            if wishes.student not in (None, "small", SCRATCH):
+                raise ValueError(f"--student must be small or scratch for segmentation, got {wishes.student}.")
+            student, notes = choose_student(wishes.student, device, 10**9, False, out)
+        return lines + notes + write_segmentation(found, masks, names, out, work, device, student)
+    prepare(out)
+    is_small, count = found.short_side <= SMALL, len(found.split.train)
+    teacher, notes = choose_teacher(wishes.teacher, device, is_small, out)
+    student, more = choose_student(wishes.student, device, count, is_small, out)
+    return lines + notes + more + write_classification(found, out, work, device, teacher, student)
+
+
+def prepare(out: Path) -> None:
+    """Make the folder of the configs, and mark it as one that may be written again."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).touch()
+
+
+def convert(found: FoundImages, out: Path, classes: Sequence[str]) -> FoundMasks:
+    """Write index masks of a folder's masks, and let its split name them."""
+    names = sorted(str(mask) for _, mask in found.split.train + found.split.val)
+    write_masks(out, *from_values(found.root, names, classes))
+    for part in (found.split.train, found.split.val):
+        part[:] = [(image, (out / str(mask)).with_suffix(".png").resolve()) for image, mask in part]
+    return find_masks([Path(str(mask)) for _, mask in found.split.train + found.split.val])
+
+
+def describe(found: FoundImages) -> list[str]:
+    """Return what was found, as lines for the user."""
+    widths, heights = zip(*found.sizes, strict=True)
+    sizes = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} pixels"
+    if len(set(found.sizes)) == 1:
+        sizes = f"{widths[0]} x {heights[0]} pixels"
+    kind = f"in {len(found.classes)} classes" if found.classes else "with masks"
+    origin = "its own split" if found.has_val else "split here, nothing was moved"
+    lines = [
+        f"{len(found.split.train) + len(found.split.val)} images {kind}, {sizes}",
+        f"{len(found.split.train)} for training, {len(found.split.val)} for validation ({origin})",
+    ]
+    if found.unreadable:
+        lines.append(f"{len(found.unreadable)} files cannot be read and are left out, such as {found.unreadable[0]}")
+    return lines

@@ -1,0 +1,66 @@
+"""The LV-ViT of `mmtl start`: with released weights if they can be downloaded, else from scratch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from mmtl.apis.convert import convert_file
+from mmtl.utils.checkpoint import file_problem
+from mmtl.utils.download import cached_download
+from mmtl.utils.shipped_files import shipped_folder
+
+SCRATCH = "scratch"
+CHANNELS = dict(tiny=240, small=384, medium=512)
+DEFAULTS = {"cpu": "tiny", "cuda": "small"}
+MANY = {
+    "cpu": 10**9,
+    "cuda": 10_000,
+}  # images from which a small LV-ViT is trained from scratch in place of a nano one
+
+
+@dataclass
+class Student:
+    """An LV-ViT to train."""
+
+    title: str
+    arch: str | None = None  # None: the nano model of the template
+    channels: int | None = None
+    weights: str | None = None  # file
+
+
+def choose_student(
+    arch: str | None, device: str, count: int, is_small: bool, folder: Path
+) -> tuple[Student, list[str]]:
+    """Return the LV-ViT to train, and a note if released weights could not be used.
+
+    Args:
+        arch: "tiny", "small" or "medium" with its released weights, "scratch", or None for the best that is at hand.
+        device: "cpu" or "cuda".
+        count: number of training images.
+        is_small: whether the images are too small for a model that was pretrained on photographs.
+        folder: where weights are written.
+    """
+    notes = []
+    if arch != SCRATCH and not (is_small and arch is None):
+        name = arch or DEFAULTS[device]
+        try:
+            weights = released_weights(name, folder)
+            return Student(f"LV-ViT {name} with released weights", name, CHANNELS[name], weights), notes
+        except OSError as error:
+            if arch:
+                raise
+            notes.append(f"released weights of LV-ViT {name} are not available: {str(error).splitlines()[0][:160]}")
+    if count >= MANY[device] and not is_small:
+        return Student("LV-ViT small from scratch", "small", CHANNELS["small"]), notes
+    return Student("a nano LV-ViT from scratch"), notes
+
+
+def released_weights(arch: str, folder: Path) -> str:
+    """Download the weights of an LV-ViT for 224 pixels, convert them, and return the file."""
+    index = yaml.safe_load((shipped_folder("configs") / "lvvit" / "metafile.yml").read_text(encoding="utf-8"))
+    name = f"lvvit-{arch}_8xb128-tokenlabel-300e_in1k"
+    url = next(entry["Weights"] for entry in index["Models"] if entry["Name"] == name)
+    target = folder / f"lvvit-{arch}_in1k.pth"
+    convert_file(cached_download(url, file_problem), target)
+    return str(target)

@@ -1,0 +1,29 @@
+"""Make masks of class indices, as training needs them, from other masks or from polygons, and check the result.
+
+    mmtl convert_masks MASKS OUT                     masks of colors, of gray levels, or of 0 and 255
+    mmtl convert_masks LABELME_FOLDER OUT            polygons, rectangles and circles of labelme
+    mmtl convert_masks instances.json OUT            polygons and run-length masks of COCO
+    mmtl convert_masks MASKS OUT --classes road,car --ignore "#000000"
+
+OUT gets a PNG with a palette for each mask, of the same name, and classes.json with names and colors of the classes,
+which `mmtl start` reads. Polygons get the background as class 0. Pixels of value 255 in the result have no class.
+"""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+
+def main(parser: ArgumentParser, arguments: list[str]) -> None:
+    """Convert masks and print the classes for a config."""
+    parser.add_argument("source", type=Path, help="folder of masks or of labelme's JSON files, or a COCO JSON file")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--classes", help="names in the order of the indices, with commas (default: of the source)")
+    parser.add_argument("--ignore", metavar="VALUE", help="gray level or #rrggbb color of pixels without a class")
+    args = parser.parse_args(arguments)
+    names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
+    from mmtl.apis.convert_masks import convert_masks
+
+    count, table = convert_masks(args.source, args.out, names, args.ignore)
+    print(f"{args.out}: {count} masks of {len(table.classes)} classes. For a config:")
+    print(f"classes = {json.dumps(table.classes, ensure_ascii=False)}\npalette = {table.palette}")

@@ -1,0 +1,52 @@
+"""Look through a folder of your images and write ready configs, with every value filled in.
+
+    mmtl start FOLDER
+    mmtl train FOLDER-mmtl
+
+Classification: a folder of images for each class, or train/ and val/ with such folders. Without val/, a share of
+every class is set apart; lists name the images, nothing is moved. The steps are a teacher, score maps, and LV-ViT with
+token labels. Segmentation: images and masks of the same names, in folders such as images/ and masks/.
+
+The teacher is fine-tuned from a pretrained model if one is at hand (of `mmtl[annotator]`, or a download), else it is
+a CNN from scratch; LV-ViT has released weights if they can be downloaded. Sizes, batch and lengths follow from the
+images and the device.
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+
+def main(parser: ArgumentParser, arguments: list[str]) -> int:
+    """Write configs and print the next commands."""
+    parser.add_argument("folder", type=Path, help="folder of your images")
+    parser.add_argument("-o", "--out", type=Path, help="folder of the configs (default: FOLDER-mmtl here)")
+    parser.add_argument(
+        "--val", type=float, default=0.2, metavar="SHARE", help="for validation (default: %(default)s)"
+    )
+    teacher_help = "cnn (from scratch), timm/NAME, lite/efficientnet_lite0, or a classifier of your classes"
+    parser.add_argument("--teacher", nargs="+", default=(), metavar=("NAME", "CHECKPOINT"), help=teacher_help)
+    choices = ("tiny", "small", "medium", "scratch")
+    parser.add_argument("--student", choices=choices, help="LV-ViT with released weights, or a small one from scratch")
+    parser.add_argument("--classes", help="segmentation: names of the values 0, 1, ... of masks, with commas")
+    parser.add_argument("--convert", action="store_true", help="convert masks that are not class indices first")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one, else the CPU")
+    args = parser.parse_args(arguments)
+    out = args.out or Path(f"{args.folder.resolve().name}-mmtl")
+    names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
+    from mmengine.logging import MMLogger
+
+    from mmtl.apis.start.start import Wishes, start
+
+    MMLogger.get_current_instance().setLevel("WARNING")
+    wishes = Wishes(
+        val=args.val,
+        teacher=args.teacher,
+        student=args.student,
+        classes=names,
+        convert=args.convert,
+        device=args.device,
+    )
+    lines = start(args.folder, out, wishes)
+    print(f"{args.folder}:", *lines, "", f"{out}/ has the configs, one step each. Next:", sep="\n  ")
+    print(f"    mmtl train {out}")
+    return 0

@@ -1,0 +1,88 @@
+"""What `mmtl start` finds in folders as people have them."""
+
+import pytest
+from PIL import Image
+
+from mmtl.apis.start.folder import find_images, pair_masks, stratified_split
+
+
+def write(root, *keys, size=(8, 8)):
+    for key in keys:
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(root / key, format="PNG")
+
+
+def test_class_folders_are_split_with_the_same_share_of_every_class(tmp_path):
+    write(tmp_path, *(f"{name}/my image {i}.JPG" for name in ("cat", "a dog") for i in range(10)), ".hidden/x.png")
+    found = find_images(tmp_path, 0.2)
+    assert found.classes == ("a dog", "cat") and not found.has_val
+    assert len(found.split.train) == 16 and [label for _, label in found.split.val] == [0, 0, 1, 1]
+    keys = {key for key, _ in found.split.train + found.split.val}
+    assert len(keys) == 20 and all((tmp_path / key).is_file() for key in keys)
+    assert find_images(tmp_path, 0.2).split == found.split
+
+
+def test_every_class_of_two_images_has_one_on_each_side():
+    split = stratified_split([(f"{label}{i}", label) for label in range(3) for i in range(1 + label)], 0.01)
+    assert [label for _, label in split.val] == [1, 2] and {label for _, label in split.train} == {0, 1, 2}
+
+
+def test_a_val_folder_is_the_split_and_its_classes_have_the_indices_of_training(tmp_path):
+    write(tmp_path, "train/a/1.png", "train/b/1.png", "train/c/1.png", "Validation/c/2.png")
+    found = find_images(tmp_path, 0.2)
+    assert found.has_val and found.split.val == [("Validation/c/2.png", 2)] and len(found.split.train) == 3
+    write(tmp_path, "Validation/d/2.png")
+    with pytest.raises(ValueError, match="'d' is not a class folder"):
+        find_images(tmp_path, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (["a/1.png", "b/1.png", "2.png"], "2.png is in no class folder"),
+        (["a/1.png", "a/2.png"], "the only class folder is 'a'"),
+        (["a/1.txt"], "contains no image"),
+        (["a/1.png", "b/1.png"], "got 2 for training and 0 for validation"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on_are_named_with_the_reason(tmp_path, keys, problem):
+    write(tmp_path, *keys)
+    with pytest.raises((ValueError, FileNotFoundError), match=problem):
+        find_images(tmp_path, 0.2)
+
+
+def test_files_that_are_not_images_are_left_out(tmp_path):
+    write(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(4)))
+    (tmp_path / "a/0.png").write_bytes(b"not an image")
+    found = find_images(tmp_path, 0.25)
+    assert found.unreadable == ["a/0.png"] and len(found.split.train + found.split.val) == 7
+
+
+def test_sizes_are_those_of_upright_images(tmp_path):
+    write(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(2)), size=(20, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 10)).save(tmp_path / "a/0.png", exif=exif)
+    assert sorted(find_images(tmp_path, 0.5).sizes) == [(10, 20), (20, 10), (20, 10), (20, 10)]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/x.jpg", "masks/x.png"),
+        ("images/train/x.jpg", "annotations/train/x.png"),
+        ("train/images/x.JPG", "train/labels/x_mask.png"),
+        ("JPEGImages/x.jpg", "SegmentationClass/x.png"),
+        ("img/x.png", "GT/x_gtFine_labelIds.png"),
+    ],
+)
+def test_images_and_masks_are_paired_by_name(image, mask):
+    assert pair_masks([image, mask, "images/alone.jpg", "readme/x.png"]) == [(image, mask)]
+
+
+def test_masks_in_split_folders_keep_the_split(tmp_path):
+    keys = [f"{split}/{i}" for split, n in (("train", 4), ("val", 2)) for i in range(n)]
+    write(tmp_path, *(f"images/{key}.png" for key in keys), *(f"masks/{key}.png" for key in keys))
+    found = find_images(tmp_path, 0.2)
+    assert not found.classes and found.has_val and len(found.split.train) == 4
+    assert found.split.val == [(f"images/val/{i}.png", f"masks/val/{i}.png") for i in range(2)]

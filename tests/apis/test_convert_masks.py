@@ -1,0 +1,129 @@
+"""Index masks from colors, from 0 and 255, and from polygons."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmtl.apis.convert_masks import convert_masks
+from mmtl.apis.start.masks import find_masks, read_mask
+
+LABELS = np.array([[0, 1, 2], [2, 2, 1]])
+COLORS = np.array([[10, 0, 0], [20, 0, 0], [30, 30, 30]], np.uint8)  # in ascending order
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def converted(tmp_path, source, *args, name="a.png", **options):
+    count, table = convert_masks(source, tmp_path / "out", *args, **options)
+    assert json.loads((tmp_path / "out/classes.json").read_text()) == dict(
+        classes=table.classes, palette=table.palette
+    )
+    labels, palette = read_mask(tmp_path / "out" / name)
+    assert palette[: len(table.palette)] == table.palette
+    return count, table, labels
+
+
+def test_colors_become_indices_in_ascending_order_with_the_colors_as_palette(tmp_path):
+    save(tmp_path / "masks/a.png", COLORS[LABELS])
+    save(tmp_path / "masks/b.png", COLORS[np.full((2, 2), 2)])  # only gray colors
+    count, table, labels = converted(tmp_path, tmp_path / "masks")
+    assert count == 2 and table.classes == ["#0a0000", "#140000", "#1e1e1e"] and table.palette == COLORS.tolist()
+    assert np.array_equal(labels, LABELS) and (read_mask(tmp_path / "out/b.png")[0] == 2).all()
+
+
+def test_an_ignored_color_becomes_255_and_names_are_the_users(tmp_path):
+    save(tmp_path / "masks/a.png", COLORS[LABELS])
+    _, table, labels = converted(tmp_path, tmp_path / "masks", ["sky", "road"], ignore="#0a0000")
+    assert table.classes == ["sky", "road"] and np.array_equal(labels, np.array([255, 0, 1])[LABELS])
+    with pytest.raises(ValueError, match="must name the 3 values #0a0000, #140000, #1e1e1e in this order, got 2"):
+        convert_masks(tmp_path / "masks", tmp_path / "out", ["sky", "road"])
+    with pytest.raises(ValueError, match="--ignore must be a gray level .* got #zz"):
+        convert_masks(tmp_path / "masks", tmp_path / "out", ignore="#zz")
+
+
+@pytest.mark.parametrize("levels", [[0, 255], [0, 80, 240], [0, 128, 255]])
+def test_gray_levels_become_indices(tmp_path, levels):
+    labels = LABELS % len(levels)
+    save(tmp_path / "masks/a.png", np.array(levels)[labels])
+    _, table, found = converted(tmp_path, tmp_path / "masks")
+    assert np.array_equal(found, labels) and len(table.classes) == len(levels)
+    assert (table.classes == ["background", "foreground"]) == (len(levels) == 2)
+
+
+def test_gray_masks_saved_as_rgb_are_gray(tmp_path):
+    save(tmp_path / "masks/a.png", np.repeat(np.array([0, 255])[LABELS % 2][..., None], 3, axis=2))
+    assert np.array_equal(converted(tmp_path, tmp_path / "masks")[2], LABELS % 2)
+
+
+def test_index_masks_are_refused(tmp_path):
+    save(tmp_path / "masks/a.png", [[0, 1], [7, 255]])
+    with pytest.raises(ValueError, match="class indices already, of 8 classes"):
+        convert_masks(tmp_path / "masks", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_palette_files_are_indices_and_photographs_are_no_masks(tmp_path):
+    image = Image.fromarray(np.array([[0, 100]], np.uint8))
+    image.putpalette([i for i in range(256) for _ in range(3)])
+    image.save(tmp_path / "a.png")
+    assert find_masks([tmp_path / "a.png"]).kind == "index"
+    save(tmp_path / "b.png", np.random.default_rng(0).integers(0, 255, (20, 20, 3)))
+    with pytest.raises(ValueError, match="at most 64 colors"):
+        find_masks([tmp_path / "b.png"])
+
+
+def test_shapes_of_labelme_are_drawn_in_their_order(tmp_path):
+    def shape(label, kind, *points):
+        return dict(label=label, shape_type=kind, points=points)
+
+    shapes = [
+        shape("road", "polygon", [0, 0], [9, 0], [9, 9], [0, 9]),
+        shape("car", "rectangle", [8, 8], [4, 4]),
+        shape("wheel", "circle", [2, 2], [3, 2]),
+    ]
+    document = dict(shapes=shapes, imageHeight=10, imageWidth=12, imagePath="a.jpg")
+    (tmp_path / "labelme").mkdir()
+    (tmp_path / "labelme/a.json").write_text(json.dumps(document))
+    save(tmp_path / "labelme/a.jpg", np.zeros((10, 12, 3)))  # labelme keeps its files beside the images
+    count, table, labels = converted(tmp_path, tmp_path / "labelme")
+    assert count == 1 and table.classes == ["background", "car", "road", "wheel"] and labels.shape == (10, 12)
+    assert labels[1, 11] == 0 and labels[0, 5] == 2 and labels[6, 6] == 1 and labels[2, 2] == 3
+    with pytest.raises(ValueError, match="--classes must have the label 'car'"):
+        convert_masks(tmp_path / "labelme", tmp_path / "out", ["road", "wheel"])
+    document["shapes"] = [shape("road", "line", [0, 0], [1, 1])]
+    (tmp_path / "labelme/a.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="a.json: shapes must be polygons, .* got line"):
+        convert_masks(tmp_path / "labelme", tmp_path / "out")
+
+
+def test_coco_has_small_objects_in_front_and_uncompressed_runs(tmp_path):
+    def annotation(category, area, segmentation):
+        return dict(image_id=1, category_id=category, area=area, segmentation=segmentation)
+
+    content = dict(
+        images=[dict(id=1, file_name="sub/a.jpg", height=4, width=6)],
+        categories=[dict(id=7, name="cat"), dict(id=3, name="dog")],
+        annotations=[
+            annotation(7, 1, dict(size=[4, 6], counts=[0, 1, 23])),  # the first pixel, column by column
+            annotation(3, 20, [[0, 0, 3, 0, 3, 3, 0, 3]]),
+        ],
+    )
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    _, table, labels = converted(tmp_path, tmp_path / "coco.json", name="sub/a.png")
+    assert table.classes == ["background", "cat", "dog"]
+    assert labels[0, 0] == 1 and labels[1, 1] == 2 and labels[0, 5] == 0
+    (tmp_path / "coco.json").write_text("[]")
+    with pytest.raises(ValueError, match="coco.json must contain a dictionary"):
+        convert_masks(tmp_path / "coco.json", tmp_path / "out2")
+
+
+def test_the_source_is_never_overwritten(tmp_path):
+    save(tmp_path / "masks/a.png", COLORS[LABELS])
+    for out in (tmp_path / "masks", tmp_path):
+        with pytest.raises(ValueError, match="contains the source"):
+            convert_masks(tmp_path / "masks", out)
