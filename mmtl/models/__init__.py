@@ -7,6 +7,7 @@ from mmtl.models.collate import collate_training_batch
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
 from mmtl.models.lvvit import LVViT, SideLayers
+from mmtl.models.timm_backbone import TimmBackbone
 from mmtl.models.volo import VOLO
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "LVViT",
     "MixToken",
     "SideLayers",
+    "TimmBackbone",
     "TokenLabelClassifier",
     "TokenLabelDataPreprocessor",
     "TokenLabelHead",

@@ -1,8 +1,10 @@
 """The classifier that passes token targets and MixToken's draw from the data preprocessor to backbone and head."""
 
 import inspect
+import logging
 from dataclasses import replace
 
+from mmengine.logging import print_log
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from mmpretrain.structures import DataSample
@@ -12,9 +14,14 @@ from mmtl.models.batch_augments.mix_token import MixToken, TokenMix
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
 from mmtl.models.lvvit.loading import prepare_loaded
-from mmtl.models.other_backbones import mixed_after_patch_embedding, patch_embedding, token_stride
+from mmtl.models.other_backbones import (
+    head_in_channels,
+    mixed_after_patch_embedding,
+    patch_embedding,
+    token_stride,
+)
 from mmtl.models.token_labels.batch_targets import BatchTargets
-from mmtl.registry import MODELS
+from mmtl.registry import BATCH_AUGMENTS, MODELS
 from mmtl.utils.checkpoint import unwrapped_init_cfg
 from mmtl.utils.compile_or_warn import CompiledOrEager
 
@@ -24,7 +31,8 @@ class TokenLabelClassifier(ImageClassifier):
     """An mmpretrain image classifier that can be trained with token labels and MixToken.
 
     The data preprocessor defaults to :class:`mmtl.TokenLabelDataPreprocessor` and takes the class count from the
-    head and the token stride from the backbone, unless its config sets them. If the backbone does not take MixToken's
+    head and the token stride from the backbone, unless its config sets them. So does a :class:`mmtl.TokenLabelHead`
+    with ``in_channels``. If the backbone does not take MixToken's
     draw, its tokens are mixed after its patch embedding.
 
     Args:
@@ -46,9 +54,11 @@ class TokenLabelClassifier(ImageClassifier):
         annotator: dict | None = None,
         **kwargs: object,
     ) -> None:
-        backbone, neck, head = (
-            MMPRETRAIN_MODELS.build(part) if isinstance(part, dict) else part for part in (backbone, neck, head)
+        backbone, neck = (
+            MMPRETRAIN_MODELS.build(part) if isinstance(part, dict) else part for part in (backbone, neck)
         )
+        if isinstance(head, dict):
+            head = MMPRETRAIN_MODELS.build(_with_in_channels(head, backbone, neck))
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = {"type": TokenLabelDataPreprocessor, **(data_preprocessor or {})}
             kind = data_preprocessor["type"]
@@ -64,9 +74,9 @@ class TokenLabelClassifier(ImageClassifier):
         self._losses = _losses
         if annotator is not None:
             self._use_annotator(annotator)
-        augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", ())
-        if not self.backbone_mixes and any(isinstance(augment, MixToken) for augment in augments):
-            patch_embedding(backbone)  # or a clear error before the first batch
+        augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", [])
+        if not self.backbone_mixes:
+            augments[:] = [with_patch_embedding(augment, backbone) for augment in augments]
 
     def _use_annotator(self, annotator: dict) -> None:
         if not isinstance(self.data_preprocessor, TokenLabelDataPreprocessor):
@@ -113,6 +123,32 @@ class TokenLabelClassifier(ImageClassifier):
             # Ranks communicate for it, which a compiled graph had better not do.
             targets = replace(targets, rank_weight=self.head.rank_weight(targets, inputs.device))
         return self._losses(self, inputs, data_samples, targets, token_mix)
+
+
+def _with_in_channels(head: dict, backbone: nn.Module, neck: nn.Module | None) -> dict:
+    """Return the config of a head; a TokenLabelHead gets the channels of the features if it has none."""
+    kind = MMPRETRAIN_MODELS.get(head["type"]) if isinstance(head["type"], str) else head["type"]
+    is_ours = isinstance(kind, type) and issubclass(kind, TokenLabelHead)
+    if not is_ours or head.get("in_channels") is not None:
+        return head
+    return {**head, "in_channels": head_in_channels(backbone, neck, head.get("channels_first", False))}
+
+
+def with_patch_embedding(augment: object, backbone: nn.Module) -> object:
+    """Return a batch augment; for a backbone without patch embedding, the fallback of MixToken or an error."""
+    if not isinstance(augment, MixToken):
+        return augment
+    try:
+        patch_embedding(backbone)
+    except ValueError as error:
+        if augment.fallback is None:
+            raise
+        fallback = BATCH_AUGMENTS.build(augment.fallback)
+        reason = str(error).partition(". ")[0]
+        message = f"{reason}. {type(fallback).__name__} replaces it, as the config says."
+        print_log(message, logger="current", level=logging.WARNING)
+        return fallback
+    return augment
 
 
 def _losses(

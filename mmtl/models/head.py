@@ -26,7 +26,7 @@ class TokenLabelHead(ClsHead):
 
     Args:
         num_classes: K.
-        in_channels: C.
+        in_channels: C. :class:`mmtl.TokenLabelClassifier` takes it from the backbone if it is None.
         beta: weight of the patch tokens' loss. 0 trains on the class token only.
         class_weight: K weights of the classes in both losses, for rare classes: a token counts by the mean weight of
             its label's classes, so that one-hot labels are weighted as by ``torch.nn.CrossEntropyLoss``.
@@ -45,7 +45,7 @@ class TokenLabelHead(ClsHead):
     def __init__(
         self,
         num_classes: int,
-        in_channels: int,
+        in_channels: int | None = None,
         beta: float = 0.5,
         predict_weight: float | None = None,
         channels_first: bool = False,
@@ -58,6 +58,11 @@ class TokenLabelHead(ClsHead):
             raise ValueError(f"TokenLabelHead needs num_classes > 0 and beta >= 0, got {num_classes} and {beta}.")
         if patch_target not in ("map", "label"):
             raise ValueError(f"patch_target must be 'map' or 'label', got {patch_target!r}.")
+        if in_channels is None:
+            raise ValueError(
+                "in_channels of TokenLabelHead must be the channels of a token, got None. Only "
+                "mmtl.TokenLabelClassifier finds them, if the head is a config."
+            )
         self.num_classes, self.beta, self.channels_first = num_classes, beta, channels_first
         self.patch_target = patch_target
         self.predict_weight = (0.5 if beta else 0.0) if predict_weight is None else predict_weight

@@ -1,7 +1,7 @@
-"""MixToken inside mmpretrain's backbones, and their token stride."""
+"""MixToken inside the backbones of mmpretrain and timm, and what their features look like."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,9 +19,10 @@ def patch_embedding(backbone: nn.Module) -> nn.Module:
     modules = (getattr(backbone, name, None) for name in PATCH_EMBEDDINGS)
     found = next((module for module in modules if isinstance(module, nn.Module)), None)
     if found is None:
+        name = getattr(backbone, "model_name", type(backbone).__name__)
+        reason = getattr(backbone, "why_no_patches", None) or f"no {' or '.join(PATCH_EMBEDDINGS)}"
         raise ValueError(
-            "MixToken mixes tokens after patch embedding, and "
-            f"{type(backbone).__name__} has none (no {' or '.join(PATCH_EMBEDDINGS)}). "
+            f"MixToken mixes tokens after patch embedding, and {name} has none ({reason}). "
             "Use batch_augments=dict(augments=[dict(type='mmtl.CutMix')]) with this backbone."
         )
     return found
@@ -35,23 +36,58 @@ def mixed_after_patch_embedding(backbone: nn.Module, token_mix: TokenMix) -> Ite
     refer to the original.
 
     Args:
-        backbone: its patch embedding returns (tokens [B, N, C], grid (h, w)) or a map [B, C, h, w].
+        backbone: its patch embedding returns patches in one of the layouts of :func:`mix_patches`, alone or in a tuple
+            before their grid (h, w).
         token_mix: the mask is for the grid of the output tokens; see :func:`mask_on_grid`.
     """
-    handle = patch_embedding(backbone).register_forward_hook(lambda module, args, output: _mixed(output, token_mix))
+
+    def mix(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple:
+        patches, *rest = output if isinstance(output, tuple) else (output,)
+        channels_last = getattr(module, "output_fmt", None) == "NHWC"
+        mixed = mix_patches(patches, tuple(args[0].shape[-2:]), token_mix, channels_last, *rest[:1])
+        return (mixed, *rest) if rest else mixed
+
+    handle = patch_embedding(backbone).register_forward_hook(mix)
     try:
         yield
     finally:
         handle.remove()
 
 
-def _mixed(output: Tensor | tuple[Tensor, tuple[int, int]], token_mix: TokenMix) -> Tensor | tuple:
-    if isinstance(output, Tensor) and output.ndim == 4:  # [B, C, h, w]
-        grid_hw = tuple(output.shape[-2:])
-        tokens = _mixed((output.flatten(2).transpose(1, 2), grid_hw), token_mix)[0]
-        return tokens.transpose(1, 2).unflatten(2, grid_hw)
-    tokens, grid_hw = output
-    return mix_tokens(tokens, mask_on_grid(token_mix.mask, grid_hw), token_mix.partner), grid_hw
+def mix_patches(
+    patches: Tensor,
+    image_hw: tuple[int, int],
+    token_mix: TokenMix,
+    channels_last: bool = False,
+    grid_hw: Sequence[int] | None = None,
+) -> Tensor:
+    """Mix the output of a patch embedding.
+
+    Args:
+        patches: [B, C, h, w], [B, h, w, C], [B * N, pixels, C], or [B, P + N, C] after P class and register tokens,
+            which are not mixed.
+        image_hw: pixels of the images, for the grid of patches [B, P + N, C].
+        token_mix: MixToken's draw.
+        channels_last: whether four-dimensional patches are [B, h, w, C] even if [B, C, h, w] would fit the images.
+        grid_hw: grid of patches [B, N, C], if known.
+    """
+    batch = len(token_mix.partner)
+    if len(patches) != batch:  # tokens within patches
+        tokens = patches.unflatten(0, (batch, -1)).flatten(2)
+        return mix_patches(tokens, image_hw, token_mix).reshape(patches.shape)
+    if patches.ndim == 4 and not channels_last and patches.shape[2] * image_hw[1] == patches.shape[3] * image_hw[0]:
+        return mix_patches(patches.permute(0, 2, 3, 1), image_hw, token_mix, True).permute(0, 3, 1, 2)
+    if patches.ndim == 4:
+        grid_hw = patches.shape[1:3]
+        return mix_patches(patches.flatten(1, 2), image_hw, token_mix, grid_hw=grid_hw).unflatten(1, grid_hw)
+    if grid_hw is None:
+        count = token_mix.mask.shape[-1]
+        count *= max(1, math.isqrt(patches.shape[1] // count)) ** 2
+        aspect = image_hw[0] / image_hw[1]
+        grid_hw = round((count * aspect) ** 0.5), round((count / aspect) ** 0.5)
+    num_prefix = patches.shape[1] - grid_hw[0] * grid_hw[1]
+    mixed = mix_tokens(patches[:, num_prefix:], mask_on_grid(token_mix.mask, tuple(grid_hw)), token_mix.partner)
+    return torch.cat((patches[:, :num_prefix], mixed), dim=1) if num_prefix else mixed
 
 
 def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
@@ -81,22 +117,37 @@ def mask_on_grid(mask: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
+def empty_image_features(backbone: nn.Module, neck: nn.Module | None) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+    """Return the features of an empty image of the backbone's ``img_size``, or 224 pixels, and that size (H, W)."""
+    size_hw = to_2tuple(getattr(backbone, "img_size", 224))
+    first = next(backbone.parameters())
+    channels = getattr(backbone, "in_channels", None)
+    backbone.eval()
+    feats = backbone(torch.zeros(1, channels if isinstance(channels, int) else 3, *size_hw, device=first.device))
+    backbone.train()
+    return (feats if neck is None else neck(feats)), size_hw
+
+
+def head_in_channels(backbone: nn.Module, neck: nn.Module | None, channels_first: bool) -> int:
+    """Return the channels of the features that :class:`mmtl.TokenLabelHead` gets from backbone and neck."""
+    if neck is None and hasattr(backbone, "feature_channels"):
+        return backbone.feature_channels[-1]
+    feature = empty_image_features(backbone, neck)[0][-1]
+    return feature.shape[1 if feature.ndim == 4 or channels_first else -1]
+
+
 def token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | None) -> int | None:
     """Return the pixels of the input per patch token: the backbone's patch size, or measured on an empty image.
 
-    That image has the backbone's ``img_size``, or 224 pixels. Only :class:`mmtl.TokenLabelHead` separates patch tokens
-    from other features: None for another head.
+    Only :class:`mmtl.TokenLabelHead` separates patch tokens from other features: None for another head.
     """
-    if isinstance(patch_size := getattr(backbone, "patch_size", None), int):
-        return patch_size
+    for name in ("token_stride", "patch_size"):
+        if isinstance(stride := getattr(backbone, name, None), int):
+            return stride
     if not isinstance(head, TokenLabelHead):
         return None
-    size_hw = to_2tuple(getattr(backbone, "img_size", 224))
-    device = next(backbone.parameters()).device
-    backbone.eval()
-    feats = backbone(torch.zeros(1, 3, *size_hw, device=device))
-    backbone.train()
-    num_tokens = head.pre_logits(feats if neck is None else neck(feats))[1].shape[1]
+    feats, size_hw = empty_image_features(backbone, neck)
+    num_tokens = head.pre_logits(feats)[1].shape[1]
     stride = math.isqrt(size_hw[0] * size_hw[1] // num_tokens)
     if stride**2 * num_tokens != size_hw[0] * size_hw[1]:
         raise ValueError(

@@ -76,14 +76,17 @@ class MixToken:
     Args:
         alpha: parameter of the Beta(alpha, alpha) distribution of the share of the image that stays. Defaults to 1.0
             (released code).
+        fallback: config of the batch augment, such as ``dict(type="mmtl.CutMix")``, that
+            :class:`mmtl.TokenLabelClassifier` uses instead, with the reason in the log, if the backbone has no patch
+            embedding. None makes that an error.
 
     Source: paper, section 3.2; pairing and box from the released code.
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, fallback: dict | None = None) -> None:
         if not alpha > 0:
             raise ValueError(f"alpha of MixToken must be > 0 (1.0 in the paper), got {alpha!r}.")
-        self.alpha = alpha
+        self.alpha, self.fallback = alpha, fallback
 
     def draw(self, batch_size: int, grid_hw: tuple[int, int]) -> TokenMix:
         """Draw the box and pair the images, from NumPy's global generator as mmpretrain's batch augments do."""
