@@ -1,0 +1,182 @@
+"""`mmtl start` writes configs that need no edit: their data, models and steps fit the folder."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+import mmtl.apis.start.teacher as teachers
+import mmtl.apis.start.weights as students
+from mmtl.apis.project import read_steps, run_project, write_steps
+from mmtl.apis.run_steps import Step
+from mmtl.apis.start.start import Wishes, start
+from mmtl.apis.start.templates import fill
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*_):
+        raise OSError("offline")
+
+    monkeypatch.setattr(students, "cached_download", refuse)
+    monkeypatch.setattr(teachers, "check_hub", refuse)
+    monkeypatch.setattr(teachers, "package_weights", refuse)
+
+
+def write_images(folder: str, size: tuple[int, int], masks: np.ndarray | None = None, count: int = 6) -> Path:
+    """Write images of classes "a b" and "c" (of two sizes), or images with masks."""
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        for name in ("a b", "c") if masks is None else ("images",):
+            path = Path(folder, name, f"{index}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            height, width = size[1] + index % 2, size[0]
+            Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(path)
+        if masks is not None:
+            path = Path(folder, "masks", f"{index}.png")
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.resize(masks, (height, width))).save(path)
+    return Path(folder)
+
+
+def build(config: Path):
+    """Return a config with its model and its training and validation set."""
+    cfg = Config.fromfile(config)
+    registry = __import__(f"{cfg.default_scope}.registry", fromlist=["DATASETS"])
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = registry.MODELS.build(cfg.model)
+        loaders = (cfg.train_dataloader, cfg.val_dataloader)
+        for loader in loaders:  # the store does not exist yet
+            loader.dataset.pipeline = [step for step in loader.dataset.pipeline if step.type != "mmtl.LoadScoreMap"]
+        return cfg, model, *(registry.DATASETS.build(loader.dataset) for loader in loaders)
+
+
+def test_photographs_get_a_teacher_score_maps_and_a_student_at_224_pixels(tmp_path):
+    lines = start(write_images("photos", (120, 100)), Path("photos-mmtl"), Wishes(val=1 / 3, device="cpu"))
+    notes = [line for line in lines if "not available" in line]
+    assert len(notes) == 3 and all("offline" in line for line in notes)
+    work, steps, then = read_steps(Path("photos-mmtl"))
+    assert [step.name for step in steps] == ["teacher", "score_maps", "student"]
+    for name, step in (("1_teacher", steps[0]), ("2_student", steps[2])):
+        cfg, model, train, val = build(tmp_path / f"photos-mmtl/{name}.py")
+        assert step.command == ("mmtl", "train", f"photos-mmtl/{name}.py") and Path(cfg.work_dir) == step.run
+        assert len(train) == 8 and len(val) == 4 and train.CLASSES == val.CLASSES == ("a b", "c")
+        assert {val[index]["inputs"].shape for index in range(4)} == {(3, 224, 224)}
+        assert cfg.train_dataloader.batch_size == 8 and "my_images" not in Path(f"photos-mmtl/{name}.py").read_text()
+    epochs = Config.fromfile("photos-mmtl/1_teacher.py").train_cfg.max_epochs
+    arguments = ["photos-mmtl/1_teacher.py", f"work_dirs/photos/teacher/epoch_{epochs}.pth", "photos"]
+    assert list(steps[1].command[2:5]) == arguments and cfg.score_maps == str(steps[1].out) == steps[1].command[5]
+    assert f"epoch_{cfg.train_cfg.max_epochs}.pth photos -o " in then[0]
+    assert sorted(Path("photos").rglob("*.png")) and not list(Path("photos").rglob("*.txt"))
+
+
+def test_a_generated_folder_works_without_the_configs_of_mmtl(tmp_path):
+    start(write_images("photos", (32, 32)), Path("out"), Wishes(device="cpu"))
+    shutil.move("out", tmp_path / "elsewhere")
+    assert Config.fromfile("elsewhere/2_student.py").default_hooks.check_inputs
+
+
+def test_small_images_get_small_tokens_and_no_pretrained_teacher():
+    lines = start(write_images("digits", (32, 32)), Path("out"), Wishes(device="cpu"))
+    cfg, model, train, val = build(Path("out/2_student.py"))
+    assert val[0]["inputs"].shape == (3, 32, 32) and not [line for line in lines if "not available" in line]
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32), mode="tensor") is not None
+    _, teacher, *_ = build(Path("out/1_teacher.py"))
+    assert teacher.extract_feat(torch.zeros(1, 3, 32, 32), stage="backbone")[-1].shape[-2:] == (8, 8)
+
+
+def test_a_pretrained_teacher_keeps_its_weights_and_normalization(monkeypatch):
+    import timm
+
+    create = timm.create_model
+    monkeypatch.setattr(teachers, "check_hub", lambda: None)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **kwargs: create(name, **kwargs))
+    wishes = Wishes(teacher=["timm/mobilenetv3_small_050"], device="cpu")
+    start(write_images("photos", (120, 100)), Path("out"), wishes)
+    cfg, model, *_ = build(Path("out/1_teacher.py"))
+    model.init_weights()
+    saved = torch.load("out/mobilenetv3_small_050.pth")["state_dict"]
+    assert torch.equal(saved["conv_stem.weight"], model.model.conv_stem.weight)
+    assert not [name for name in saved if name.startswith("classifier")] and model.model.num_classes == 2
+    assert cfg.mean_rgb == pytest.approx([123.675, 116.28, 103.53])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["resnet"], "got resnet"), (["timm/a"], "offline"), (["a", "b"], "b is")]
+)
+def test_a_teacher_that_was_asked_for_is_not_replaced(names, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        start(write_images("photos", (120, 100)), Path("out"), Wishes(teacher=names, device="cpu"))
+
+
+def test_an_existing_classifier_must_have_the_classes_of_the_folder():
+    torch.save(dict(state_dict={}, meta=dict(dataset_meta=dict(classes=("c", "a b")))), "teacher.pth")
+    wishes = Wishes(teacher=["teacher.py", "teacher.pth"], device="cpu")
+    with pytest.raises(ValueError, match=r"must have the 2 classes of the folder \(a b, c, \.\.\.\)"):
+        start(write_images("photos", (120, 100)), Path("out"), wishes)
+    torch.save(dict(state_dict={}, meta=dict(dataset_meta=dict(classes=("a b", "c")))), "teacher.pth")
+    start(Path("photos"), Path("out"), wishes)
+    _, steps, _ = read_steps(Path("out"))
+    assert [step.name for step in steps] == ["score_maps", "student"]
+    assert steps[0].command[2:5] == ("teacher.py", "teacher.pth", "photos")
+
+
+def test_index_masks_are_used_and_their_classes_are_named():
+    masks = np.array([0, 1, 2, 255], np.uint8)
+    lines = start(write_images("scenes", (64, 48), masks), Path("out"), Wishes(device="cpu", classes=["x", "y", "z"]))
+    cfg, model, train, val = build(Path("out/1_segmentation.py"))
+    assert len(train) == 5 and len(val) == 1 and train.metainfo["classes"] == ("x", "y", "z")
+    assert any("255 is ignored" in line for line in lines) and model.decode_head.num_classes == 3
+    sample = val[0]
+    assert set(np.unique(sample["data_samples"].gt_sem_seg.data)) == {0, 1, 2, 255}
+    assert all(side <= 48 and side % 16 == 0 for side in cfg.crop_size) and min(sample["inputs"].shape[1:]) == 48
+    with pytest.raises(ValueError, match="--classes must have the 3 classes of the masks, got 1"):
+        start(Path("scenes"), Path("out"), Wishes(device="cpu", classes=["x"]))
+
+
+def test_masks_that_are_not_class_indices_are_converted_on_request():
+    scenes = write_images("scenes", (64, 48), np.array([0, 255], np.uint8))
+    with pytest.raises(ValueError, match="values 0, 255, which are not class indices. Add --convert"):
+        start(scenes, Path("out"), Wishes(device="cpu"))
+    assert not Path("out").exists()
+    start(scenes, Path("out"), Wishes(device="cpu", convert=True))
+    _, _, train, _ = build(Path("out/1_segmentation.py"))
+    assert train.metainfo["classes"] == ("background", "foreground")
+    assert set(np.unique(train.prepare_data(0)["data_samples"].gt_sem_seg.data)) <= {0, 1, 255}
+
+
+def test_other_content_is_not_overwritten():
+    Path("out").mkdir()
+    Path("out/mine.py").touch()
+    with pytest.raises(FileExistsError, match="out has other content"):
+        start(write_images("photos", (32, 32)), Path("out"), Wishes(device="cpu"))
+
+
+def test_filling_a_template_keeps_comments_and_refuses_unknown_names():
+    text = "# head\na = 1  # ü first\nb = dict(\n    c=2,\n)\n"
+    assert fill(text, dict(a="x", b=(1,))) == "# head\na = 'x'  # ü first\nb = (1,)\n"
+    with pytest.raises(KeyError, match="zz: not a variable"):
+        fill(text, dict(zz=1))
+
+
+def test_a_folder_runs_its_steps_once_and_shows_what_follows(capsys):
+    code = "from pathlib import Path; Path('work/a').mkdir(); print('run')"
+    step = Step("a", "First", (sys.executable, "-c", code), Path("work/a"))
+    Path("out").mkdir()
+    write_steps(Path("out"), Path("work"), [step], ["mmtl predict ..."])
+    assert read_steps(Path("out")) == (Path("work"), [step], ["mmtl predict ..."])
+    assert run_project(Path("out")) == run_project(Path("out")) == 0
+    shown = capsys.readouterr().out
+    assert "finished before" in shown and "mmtl predict ..." in shown
+    Path("out/steps.json").write_text("{}")
+    with pytest.raises(ValueError, match="steps.json cannot be read as steps"):
+        run_project(Path("out"))
