@@ -3,9 +3,8 @@
 # whose divisor is that of the pretrained backbone.
 #
 # Paper:     All Tokens Matter, arXiv 2104.10858
-# Command:   mim run mmtl convert_checkpoint RELEASED.pth checkpoints/lvvit-large_upernet_ade20k.pth
-#            mim test mmsegmentation configs/lvvit/lvvit-large-released_upernet_8xb2-160k_ade20k-512x512.py
-#            --checkpoint checkpoints/lvvit-large_upernet_ade20k.pth
+# Command:   mim test mmsegmentation configs/lvvit/lvvit-large-released_upernet_8xb2-160k_ade20k-512x512.py
+#            --checkpoint https://github.com/zihangJiang/TokenLabeling/releases/download/v1.1-seg/upernet_lvvit_l.pth
 # Quoted:    50.9 mIoU, 51.8 with multi-scale and flip (paper)
 # Measured:  not yet run
 _base_ = ["./lvvit-large_upernet_8xb2-160k_ade20k-512x512.py"]
