@@ -1,26 +1,39 @@
-"""The arms that the proof compares: what each trains on."""
+"""The arms that the proof compares: the config of each and the labels that it needs."""
 
-import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 RECIPES = Path(__file__).parents[2] / "configs/examples"
+CLASSES, MAPS = "lvvit-nano_1xb128-classlabel-3e_cifar10.py", "lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A recipe under configs/examples, changes of its model, and the source of its token labels."""
+
+    recipe: str
+    source: str | None = None  # "store", "online" (the same annotator), "labeler" (phase 1 of the same seed) or None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, **changes: Any) -> Config:
+        """Return its config with further changes by dotted keys, as ``--cfg-options`` makes them."""
+        config = Config.fromfile(RECIPES / self.recipe)
+        config.merge_from_dict({**self.changes, **changes})
+        return config
+
+
+FORM = "model.data_preprocessor.label_form"
+LABELER = Arm(CLASSES, changes={"model.head.beta": 0.5, "model.head.patch_target": "label"})
 ARMS = {
-    "class labels": "lvvit-nano_1xb128-classlabel-3e_cifar10.py",
-    "class labels, CutMix": "lvvit-nano_1xb128-classlabel-cutmix-3e_cifar10.py",
-    "token labels": "lvvit-nano_1xb128-tokenlabel-3e_cifar10.py",
-    "token labels, MixToken": "lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py",
-    "token labels, true probabilities": "lvvit-nano_1xb128-tokenlabel-probability-3e_cifar10.py",
+    "class labels": Arm(CLASSES),
+    "class labels, CutMix": Arm("lvvit-nano_1xb128-classlabel-cutmix-3e_cifar10.py"),
+    "token labels": Arm(MAPS, "store"),
+    "token labels, MixToken": Arm("lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py", "store"),
+    "token labels, true probabilities": Arm("lvvit-nano_1xb128-tokenlabel-probability-3e_cifar10.py", "store"),
+    "token labels, online": Arm(MAPS, "online"),
+    "self-emerging, soft": Arm(MAPS, "labeler", {FORM: "soft"}),
+    "self-emerging, hard": Arm(MAPS, "labeler", {FORM: "hard"}),
 }
-
-
-def model_of(arm: str) -> dict[str, Any]:
-    """Return the model's config of an arm."""
-    return copy.deepcopy(Config.fromfile(RECIPES / ARMS[arm]).model)
-
-
-def uses_maps(arm: str) -> bool:
-    """Return whether an arm is trained on score maps."""
-    return arm.startswith("token labels")

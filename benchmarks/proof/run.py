@@ -5,10 +5,12 @@
 
 The images stay on the device; crops, flips, score maps and the model are MMPretrain's and mmtl's, in a bare loop. The
 annotator is trained first, on the same images, unless --annotator and --checkpoint name one. All arms share model,
-steps, learning rate and seeds, and differ only in what their recipes under configs/examples say.
+steps, learning rate and seeds, and differ only in what arms.py lists. Self-emerging labels are those of a labeler that
+is trained before for as many epochs, with the same seed.
 """
 
 import argparse
+import os
 import statistics
 import time
 from pathlib import Path
@@ -16,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from arms import ARMS, RECIPES, model_of, uses_maps
+from arms import ARMS, LABELER, RECIPES
 from fit import fit, seeded, top1
 from images import Images, read_folder
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
-from torch import Tensor, multiprocessing
+from torch import Tensor, multiprocessing, nn
 
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.generate import top_classes
@@ -45,18 +47,19 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="the annotator's weights")
     parser.add_argument("--annotator-epochs", type=int, help="default: --epochs")
     parser.add_argument("--width", type=int, default=20, help="channels of the annotator trained here (default: 20)")
+    parser.add_argument("--dtype", default="float32", help="precision of online annotators (default: float32)")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/proof"))
     args = parser.parse_args()
     train, val = (read_folder(args.data / part) for part in ("train", "val"))
-    config, checkpoint = args.annotator, args.checkpoint
-    if config is None:
-        config, checkpoint = train_annotator(train, args)
-    annotator = load_annotator(config, checkpoint, args.device, Inference())
+    source = dict(model=args.annotator, checkpoint=args.checkpoint)
+    if args.annotator is None:
+        source = train_annotator(train, args)
+    annotator = load_annotator(source["model"], source["checkpoint"], args.device, Inference())
     maps = score_maps(annotator, train)
     pooled = float((pooled_classes(maps, len(train.class_names)) == train.labels).float().mean())
     print(f"annotator: {accuracy_of(annotator, val):.2f} % top-1; pooled maps of the training images: {pooled:.2%}")
-    tasks = [(arm, seed, train, val, maps, args) for seed in range(args.seeds) for arm in args.arms]
+    tasks = [(arm, seed, train, val, maps, source, args) for seed in range(args.seeds) for arm in args.arms]
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         results = {}
         for arm, seed, accuracy, seconds in pool.imap_unordered(run_arm, tasks):
@@ -65,14 +68,11 @@ def main() -> None:
     print_table(results, args)
 
 
-def train_annotator(train: Images, args: argparse.Namespace) -> tuple[str, str]:
-    """Train the annotator of the recipe, in this width; return the paths of its config and weights."""
+def train_annotator(train: Images, args: argparse.Namespace) -> dict[str, str]:
+    """Train the annotator of the recipe, in this width; return its config and weights."""
     config = Config.fromfile(RECIPES / ANNOTATOR)
     config.model.backbone.update(base_channels=args.width, stem_channels=args.width)
     config.model.head.in_channels = 4 * args.width
-    args.work_dir.mkdir(parents=True, exist_ok=True)
-    paths = args.work_dir / "annotator.py", args.work_dir / "annotator.pth"
-    config.dump(paths[0])
     seeded(0)
     model = MODELS.build(config.model).to(args.device)
     model.init_weights()
@@ -84,8 +84,7 @@ def train_annotator(train: Images, args: argparse.Namespace) -> tuple[str, str]:
         epochs=args.annotator_epochs or args.epochs,
         batch=args.batch,
     )
-    torch.save({"state_dict": model.state_dict(), "meta": {"dataset_meta": {"classes": train.class_names}}}, paths[1])
-    return str(paths[0]), str(paths[1])
+    return save(config, model, args.work_dir / "annotator", train.class_names)
 
 
 @torch.no_grad()
@@ -119,18 +118,49 @@ def accuracy_of(annotator: Annotator, images: Images, batch: int = 500) -> float
 
 def run_arm(task: tuple) -> tuple[str, int, float, float]:
     """Train and evaluate one arm with one seed; return both with its accuracy and seconds."""
-    arm, seed, train, val, maps, args = task
-    torch.set_num_threads(1 if args.jobs > 1 else torch.get_num_threads())
+    name, seed, train, val, maps, annotator, args = task
+    arm = ARMS[name]
+    if args.jobs > 1:
+        torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     start = time.perf_counter()
-    config = Config.fromfile(RECIPES / ARMS[arm])
+    train, val = train.to(args.device), val.to(args.device)
+    if arm.source == "labeler":
+        annotator = train_labeler(train, seed, args)
+    changes = (
+        {} if arm.source in (None, "store") else {"model.annotator": dict(annotator, topk=TOPK, dtype=args.dtype)}
+    )
+    maps = {name: values.to(args.device) for name, values in maps.items()} if arm.source == "store" else None
+    model = trained(arm.config(**changes), train, maps, seed, args)
+    return name, seed, top1(model, val), time.perf_counter() - start
+
+
+def train_labeler(train: Images, seed: int, args: argparse.Namespace) -> dict[str, str]:
+    """Train phase 1 of self-emerging labels; return it as an online annotator."""
+    config = LABELER.config()
+    stem = args.work_dir / f"labeler_{os.getpid()}_{seed}"
+    return save(config, trained(config, train, None, seed, args), stem, train.class_names)
+
+
+def save(config: Config, model: nn.Module, stem: Path, class_names: list[str]) -> dict[str, str]:
+    """Write a config and weights; return their paths as arguments of an annotator."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    config.dump(stem.with_suffix(".py"))
+    meta = {"dataset_meta": {"classes": class_names}}
+    torch.save({"state_dict": model.state_dict(), "meta": meta}, stem.with_suffix(".pth"))
+    return dict(model=str(stem.with_suffix(".py")), checkpoint=str(stem.with_suffix(".pth")))
+
+
+def trained(
+    config: Config, train: Images, maps: dict[str, Tensor] | None, seed: int, args: argparse.Namespace
+) -> nn.Module:
+    """Build and train the model of a config."""
     seeded(seed)
-    model = MODELS.build(model_of(arm)).to(args.device)
+    model = MODELS.build(config.model).to(args.device)
     model.init_weights()
-    maps = {name: values.to(args.device) for name, values in maps.items()} if uses_maps(arm) else None
     fit(
         model,
-        train.to(args.device),
+        train,
         maps,
         optim_wrapper=config.optim_wrapper,
         epochs=args.epochs,
@@ -138,7 +168,7 @@ def run_arm(task: tuple) -> tuple[str, int, float, float]:
         seed=seed,
         compile_model=args.compile,
     )
-    return arm, seed, top1(model, val.to(args.device)), time.perf_counter() - start
+    return model
 
 
 def print_table(results: dict[tuple[str, int], tuple[float, float]], args: argparse.Namespace) -> None:
