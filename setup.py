@@ -8,6 +8,9 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 MIM_ITEMS = ("configs", "tools", "model-index.yml")
+# mim 0.5 takes the folder of a package's first recorded file as the package. pip sorts the records, in which the command
+# `mmtl` is ../../../bin/mmtl: only names that begin with a character before the dot come first.
+FIRST_FOLDER = "+mmtl"
 
 FORWARD = '''"""Run the tool of this name in mmtl/.mim/tools: mim 0.5 looks beside a package's first recorded file."""
 import os, sys
@@ -42,12 +45,12 @@ class BuildPyWithMim(build_py):
 
 
 class WheelWithMimTools(bdist_wheel):
-    """Add forwarders with which mim finds the tools and, by name, the configs of an installed wheel."""
+    """Add forwarders in FIRST_FOLDER with which mim finds tools and, by name, configs of an installed wheel."""
 
     def write_wheelfile(self, wheelfile_base: str, *args: object, **kwargs: object) -> None:
-        """Write the wheel's metadata, and beside it a forwarder for each tool and config."""
+        """Write the wheel's metadata, and a forwarder for each tool and config."""
         super().write_wheelfile(wheelfile_base, *args, **kwargs)
-        folder = Path(wheelfile_base) / ".mim" / "tools"
+        folder = Path(wheelfile_base).parent / FIRST_FOLDER / ".mim" / "tools"
         folder.mkdir(parents=True, exist_ok=True)
         for tool in Path("tools").glob("*.py"):
             (folder / tool.name).write_text(FORWARD)

