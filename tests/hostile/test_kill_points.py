@@ -8,8 +8,10 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,18 +19,27 @@ import torch
 from helpers import tiny_segmentation
 from helpers.score_map_makers import tiny_annotator, write_images, write_store
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from mmtl.annotators.generate import Options
 from mmtl.annotators.make_store import make_store, prepare_job
 from mmtl.annotators.work_queue import LocalQueue
-from mmtl.apis import segment
+from mmtl.apis import hand_over, segment
 from mmtl.apis.check_segmentation import check_segmentation
 from mmtl.apis.convert import convert_file
+from mmtl.apis.copy_config import copy_config
+from mmtl.apis.export_onnx import write_onnx
 from mmtl.apis.predict import predict
+from mmtl.apis.project import write_steps
+from mmtl.apis.run_steps import Step, run_steps
 from mmtl.demo.dataset import Settings, make_demo_data
+from mmtl.demo.report import write_report
 from mmtl.score_maps import ScoreMapStore, archive
 from mmtl.score_maps.archive import ImageKeys, export_archive, import_archive
+from mmtl.score_maps.class_subset import ClassSubset
+from mmtl.score_maps.select import select_store
 from mmtl.score_maps.transfer import merge_stores, split_store
+from mmtl.utils.download import cached_download
 from mmtl.utils.tensor_bytes import tensor_from_bytes, tensor_to_bytes
 from mmtl.visualization.figures import save_figure
 
@@ -198,3 +209,63 @@ def test_predict(inputs, tmp_path, monkeypatch):
         predict(Path("config.py"), Path("w.pth"), inputs / "images", out / "table.csv", topk=3)
 
     assert check_every_kill_point(make, tmp_path) > 1
+
+
+def test_export_onnx(tmp_path, monkeypatch):
+    program = SimpleNamespace(save=lambda path: Path(path).write_bytes(b"graph"))
+    monkeypatch.setattr("torch.onnx.export", lambda *_, **__: program)
+    assert check_every_kill_point(lambda out: write_onnx(torch.nn.Identity(), out / "m.onnx", (4, 4)), tmp_path) > 1
+
+
+def test_copy_config(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text("a = 1")
+
+    def make(out: Path) -> None:
+        copy_config(config, out / "copy.py", replace=True)
+
+    assert check_every_kill_point(make, tmp_path) > 1
+
+
+def test_steps_and_their_progress(inputs, tmp_path):
+    def make(out: Path) -> None:
+        step = Step("copy", "Copy", ("cp", str(inputs / "a/manifest.json"), str(out / "work/copy")), out / "work/copy")
+        write_steps(out / "project", Path("work"), [replace(step, command=("cp",), out=Path("copy"))], then=())
+        assert run_steps([step], out / "work", Console(file=open(os.devnull, "w")))
+        shutil.rmtree(out / "work/logs", ignore_errors=True)  # of each attempt, as the times
+        (out / "work/steps.json").unlink(missing_ok=True)
+
+    assert check_every_kill_point(make, tmp_path) > 5
+
+
+def test_the_demos_report(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmtl.demo.report.report_values", lambda work: {})
+    monkeypatch.setattr("mmtl.demo.report.TEMPLATE", tmp_path / "template.html")
+    (tmp_path / "template.html").write_text("<p>report</p>")
+    assert check_every_kill_point(write_report, tmp_path) > 1
+
+
+def test_select(inputs, tmp_path):
+    subset = ClassSubset(10, [[0, 4], [1], [2, 5], [3]], list("abcd"))
+    assert check_every_kill_point(lambda out: select_store(inputs / "a", out, subset), tmp_path) > 10
+
+
+def test_download(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmtl.utils.download._chunks", lambda url, path: iter([b"first", b"second"]))
+
+    def make(out: Path) -> None:
+        monkeypatch.setattr("torch.hub.get_dir", lambda: str(out))
+        cached_download("https://host/w.pth", lambda path: None)
+
+    assert check_every_kill_point(make, tmp_path) > 1
+
+
+def test_training_is_handed_over_without_a_file_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text("")
+    (tmp_path / "config.py").write_text("a = 1")
+    monkeypatch.setattr(hand_over, "upstream_script", lambda *_: tmp_path / "train.py")
+    before = tree(tmp_path)
+    run = partial(hand_over.hand_over, "train", [str(tmp_path / "config.py")])
+    counter = tmp_path.with_name(f"{tmp_path.name}-operations")
+    assert run_in_child(run, tmp_path, None, counter) == 0
+    assert tree(tmp_path) == before and not counter.stat().st_size
