@@ -1,6 +1,6 @@
 """Recompute score maps and compare them with a store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,23 +29,36 @@ def compare_store(store: ScoreMapStore, annotator: Annotator, images: Path, keys
         FileNotFoundError: An image is missing.
         ScoreMapStoreError: An image cannot be decoded, or the annotator's maps have another shape.
     """
-    resize = annotator.resize(tuple(store.preprocessing["input_hw"]))
+    size_hw = tuple(store.preprocessing["input_hw"])
+    grid_hw, num_classes = annotator.output_shape(size_hw)
+    found, expected = [*grid_hw, num_classes], [*store.grid_hw, store.num_classes]
+    if found != expected:
+        raise ScoreMapStoreError(
+            f"The annotator's maps must have the store's shape {expected} (h, w, K), got {found}."
+            " The store was made by another annotator."
+        )
     differences, mismatches = [], []
+    for key, computed in zip(keys, annotated_maps(annotator, images, keys, size_hw, store.topk), strict=True):
+        computed = computed if store.has_log_norm else computed._replace(log_norm=None)
+        before, now = (cell_probabilities(each, store.num_classes) for each in (store[key], computed))
+        differences.append(np.abs(before - now).mean())
+        mismatches.append((store[key].classes != computed.classes).mean())
+    by_key = dict(sorted(zip(keys, map(float, differences), strict=True), key=lambda item: -item[1]))
+    return Comparison(float(np.mean(differences)), float(np.mean(mismatches)), by_key)
+
+
+def annotated_maps(
+    annotator: Annotator, images: Path, keys: Sequence[str], size_hw: tuple[int, int], topk: int
+) -> Iterator[ScoreMap]:
+    """Yield the score maps of images, one by one.
+
+    Raises:
+        FileNotFoundError: An image is missing.
+        ScoreMapStoreError: An image cannot be decoded.
+    """
+    resize = annotator.resize(size_hw)
     for key in keys:
         image = resize(images / key)
         if image is None:
             raise ScoreMapStoreError(f"{images / key} cannot be decoded.")
-        logits = annotator.logits(to_batch(image[None]))
-        expected = [*store.grid_hw, store.num_classes]
-        if list(logits.shape[1:]) != expected:
-            raise ScoreMapStoreError(
-                f"The annotator's maps must have the store's shape {expected} (h, w, K), got {list(logits.shape[1:])}."
-                " The store was made by another annotator."
-            )
-        scores, classes, log_norm = (part[0].cpu().numpy() for part in top_classes(logits, store.topk))
-        computed = ScoreMap(scores, classes, log_norm if store.has_log_norm else None)
-        before, now = (cell_probabilities(each, store.num_classes) for each in (store[key], computed))
-        differences.append(np.abs(before - now).mean())
-        mismatches.append((store[key].classes != classes).mean())
-    by_key = dict(sorted(zip(keys, map(float, differences), strict=True), key=lambda item: -item[1]))
-    return Comparison(float(np.mean(differences)), float(np.mean(mismatches)), by_key)
+        yield ScoreMap(*(part[0].cpu().numpy() for part in top_classes(annotator.logits(to_batch(image[None])), topk)))

@@ -9,19 +9,19 @@ from typing import Any
 
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mmtl.apis.score_map_stats import print_stats
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.archive import ImageKeys, export_archive, guess_num_classes, import_archive
 from mmtl.score_maps.class_subset import INDICES, read_classes, subset_of
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.select import select_store
-from mmtl.score_maps.stats import sample_keys, store_stats
+from mmtl.score_maps.stats import sample_keys
 from mmtl.score_maps.transfer import merge_stores, split_store
 from mmtl.utils.image_files import class_folders
 from mmtl.utils.text import in_line
 
 MAX_DIFFERENCE = 0.01  # mean absolute difference of probabilities that other hardware may cause
 NUM_WORST = 10  # keys that are listed
-STATS_SAMPLE = 10_000
 
 
 def print_info(store: Sequence[Path]) -> None:
@@ -125,28 +125,6 @@ def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path
     names = classes.read_text(encoding="utf-8").splitlines() if classes else table.short_names
     save_figure(draw_maps(opened, keys, images, names), out)
     print(out)
-
-
-def print_stats(store: Sequence[Path], sample: int = STATS_SAMPLE) -> None:
-    """Print pooled top-1, entropy, share of cells that agree with the class folder, for a sample of maps."""
-    opened = ScoreMapStore(store)
-    numbers, table = (
-        store_stats(opened, sample_keys(opened, sample)),
-        ClassTable.of(opened.annotator, opened.num_classes),
-    )
-    print(f"{numbers.maps} maps: entropy of a cell {numbers.entropy:.3f} nats (uniform: ln K)")
-    print(f"probability of a cell's top-1 class {numbers.confidence:.3f}")
-    frequent = (f"{table.name(index)} {100 * share:.1f} %" for index, share in numbers.frequent)
-    print(in_line(f"most frequent top-1 classes of cells: {', '.join(frequent)}"))
-    if numbers.top1 is None:
-        print(
-            "top-1 of pooled maps: unknown, as no class folder has the name of one of the annotator's classes, and"
-            f" there are not {opened.num_classes}"
-        )
-        return
-    known = "" if numbers.labelled == numbers.maps else f" of the {numbers.labelled} maps whose class folder is known"
-    print(f"top-1 of pooled maps {100 * numbers.top1:.2f} %{known} (chance {100 / opened.num_classes:.2f} %)")
-    print(f"cells whose top-1 class is the folder's {100 * numbers.agreeing_cells:.2f} %")
 
 
 def import_store(

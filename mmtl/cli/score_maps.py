@@ -3,7 +3,7 @@
 mmtl score_maps info STORE
 mmtl score_maps verify STORE [--against CONFIG CHECKPOINT --images ROOT]
 mmtl score_maps show STORE KEY ... --images ROOT -o out.png
-mmtl score_maps stats STORE
+mmtl score_maps stats STORE [-o reliability.png] [--against OTHER | CONFIG CHECKPOINT --images ROOT]
 mmtl score_maps import ARCHIVE STORE
 mmtl score_maps export STORE FOLDER
 mmtl score_maps select STORE OUT --classes FILE
@@ -15,7 +15,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
-from mmtl.apis import score_maps
+from mmtl.apis import score_map_stats, score_maps
 from mmtl.score_maps.score_map import COVERAGES
 from mmtl.utils.cli import (
     add_device_argument,
@@ -55,10 +55,16 @@ def add_commands(parser: ArgumentParser) -> None:
     add_out_argument(sub, "image file (default: %(default)s)", "score_maps.png")
     add_force_argument(sub)
 
-    sub = command("stats", score_maps.print_stats)
+    sub = command("stats", score_map_stats.print_stats)
     sub.add_argument("store", type=Path, nargs="+")
-    default = score_maps.STATS_SAMPLE
+    default = score_map_stats.STATS_SAMPLE
     sub.add_argument("--sample", type=int, default=default, help="number of maps (default: %(default)s)")
+    sub.add_argument("-o", "--out", type=Path, help="image file for a plot of accuracy over probability")
+    kinds = "folder of another store, or CONFIG and CHECKPOINT (timm/NAME, lite/NAME) of an annotator, to compare with"
+    sub.add_argument("--against", nargs="+", metavar="OTHER", help=kinds)
+    sub.add_argument("--images", type=Path, help="image root, for an annotator")
+    add_device_argument(sub)
+    add_force_argument(sub)
 
     sub = command("import", score_maps.import_store)
     sub.add_argument("archive", type=Path, help="folder or tar(.gz) of <class>/<stem>.pt")
@@ -106,7 +112,8 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     check_minimum(args, 1, "sample", "num_classes", "jobs", "parts")
     if "force" in args:
-        check_out(args, "out", "store", "images", "classes")
+        inputs = (name for name in ("store", "images", "classes") if isinstance(getattr(args, name, None), Path))
+        check_out(args, "out", *inputs)
     if getattr(args, "against", None):
         resolve_device(args)
     options = vars(args)

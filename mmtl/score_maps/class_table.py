@@ -53,6 +53,11 @@ class ClassTable:
                 return level[key]
         return []
 
+    def moved(self, names: Iterable[str]) -> list[tuple[str, int, int]]:
+        """Return the names, with their index among the names and here, that have another index here."""
+        found = [(name, index, self.find(name)) for index, name in enumerate(names)]
+        return [(name, index, own[0]) for name, index, own in found if len(own) == 1 and own[0] != index]
+
     @property
     def short_names(self) -> list[str] | None:
         """The class names without synonyms, if they are known."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmtl.score_maps.calibration import Reliability, ReliabilityCounter
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.score_map import ScoreMap
 from mmtl.score_maps.store import ScoreMapStore
@@ -30,8 +31,14 @@ def cell_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
 
 def pooled_class(score_map: ScoreMap, num_classes: int) -> int:
     """Return the class with the largest probability, averaged over the cells."""
+    return pooled_prediction(score_map, num_classes)[0]
+
+
+def pooled_prediction(score_map: ScoreMap, num_classes: int) -> tuple[int, float]:
+    """Return the class with the largest probability, averaged over the cells, and this probability."""
     probabilities = cell_probabilities(score_map, num_classes)
-    return int(np.bincount(score_map.classes.ravel().astype(np.int64), probabilities.ravel()).argmax())
+    sums = np.bincount(score_map.classes.ravel().astype(np.int64), probabilities.ravel())
+    return int(sums.argmax()), float(sums.max() / probabilities[..., 0].size)
 
 
 def entropy(score_map: ScoreMap, num_classes: int) -> float:
@@ -57,6 +64,8 @@ class StoreStats:
     top1: float | None  # share of maps whose pooled top-1 class is their folder's; None if no class folder is known
     agreeing_cells: float | None  # share of cells whose top-1 class is the folder's; None likewise
     frequent: list[tuple[int, float]]  # the most frequent top-1 classes of cells, with their share
+    pooled_reliability: Reliability | None  # of the pooled top-1 class; None likewise
+    cell_reliability: Reliability | None  # of the cells' top-1 classes, which are right if they are the folder's
 
 
 def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
@@ -65,15 +74,20 @@ def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
     folders = class_folders(list(store))
     labels = ClassTable.of(store.annotator, num_classes, folders).of_folders(folders)
     entropies, confidences, hits, agreeing, cells = [], [], [], [], Counter()
+    pooled_counter, cell_counter = ReliabilityCounter(), ReliabilityCounter()
     for key in keys:
         score_map = store[key]
         entropies.append(entropy(score_map, num_classes))
-        confidences.append(cell_probabilities(score_map, num_classes)[..., 0].mean())
-        cells.update(score_map.classes[..., 0].ravel().tolist())
+        confidence, top1 = cell_probabilities(score_map, num_classes)[..., 0], score_map.classes[..., 0]
+        confidences.append(confidence.mean())
+        cells.update(top1.ravel().tolist())
         label = labels.get(key.split("/")[0])
         if label is not None:
-            hits.append(pooled_class(score_map, num_classes) == label)
-            agreeing.append((score_map.classes[..., 0] == label).mean())
+            pooled, pooled_confidence = pooled_prediction(score_map, num_classes)
+            hits.append(pooled == label)
+            agreeing.append((top1 == label).mean())
+            pooled_counter.add(np.array(pooled_confidence), np.array(pooled == label))
+            cell_counter.add(confidence, top1 == label)
     return StoreStats(
         maps=len(entropies),
         labelled=len(hits),
@@ -82,6 +96,8 @@ def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
         top1=float(np.mean(hits)) if hits else None,
         agreeing_cells=float(np.mean(agreeing)) if agreeing else None,
         frequent=[(index, count / cells.total()) for index, count in cells.most_common(NUM_FREQUENT)],
+        pooled_reliability=pooled_counter.result(),
+        cell_reliability=cell_counter.result(),
     )
 
 

@@ -115,8 +115,9 @@ def add_force_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def check_out(arguments: argparse.Namespace, out: str, *inputs: str) -> None:
-    """Check that the file to write is not one that the tool reads, such as an image of a folder; remove ``force``."""
+    """Check that the file to write, if any, is not an input or an image of a folder that is; remove ``force``."""
     force, target = vars(arguments).pop("force"), getattr(arguments, out)
+    inputs = inputs if target is not None else ()
     for source in (Path(value) for name in inputs if (value := getattr(arguments, name)) is not None):
         is_read = target.is_file() and source.exists() and target.samefile(source)
         below = source.is_dir() and target.resolve().is_relative_to(source.resolve())

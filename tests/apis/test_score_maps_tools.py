@@ -118,6 +118,29 @@ def test_a_part_of_the_classes_is_made_and_selected_alike(place, run):
         assert code == 1 and "classes.txt, line 1: 'cat' must be" in error and not (place / "new").exists()
 
 
+def test_stats_report_calibration_and_agreement(place, run):
+    run("make_score_maps", *make(place))
+    run("make_score_maps", *make(place, "--flip", out="flipped"))
+    plot = place / "reliability.png"
+    code, out, _ = run("score_maps", "stats", place / "store", "-o", plot, "--against", place / "flipped")
+    assert code == 0 and "expected calibration error" in out and "12 maps compared" in out and "distance" in out
+    assert cv2.imread(str(plot)).shape[1] > 600
+    annotator = ("--against", place / "two.py", "random", "--images", place / "images")
+    code, out, _ = run("score_maps", "stats", place / "store", *annotator)
+    assert code == 0 and "100.00 % have the same pooled class\ncells of the same top-1 class 100.00 %" in out
+    (place / "classes.txt").write_text("1\n0\n")
+    run("make_score_maps", *make(place, "--classes", place / "classes.txt", out="swapped"))
+    run("make_score_maps", place / "three.py", *make(place, out="three")[1:])
+    for other, message in {
+        "swapped": "class 'ant' has another index",
+        "three": "must have 2 classes",
+        "images": "no score map store",
+        "two.py": "with the images in --images",
+    }.items():
+        code, _, error = run("score_maps", "stats", place / "store", "--against", place / other)
+        assert code == 1 and message in error
+
+
 def test_one_process_and_two_make_the_same_store_also_in_turns(place, run):
     assert run("make_score_maps", *make(place, "--shard-images", 2))[0] == 0
     command = [sys.executable, str(TOOLS / "make_score_maps.py"), *map(str, make(place, "--shard-images", 2, out="b"))]

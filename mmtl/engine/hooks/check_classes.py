@@ -54,9 +54,7 @@ def check_class_order(source: str, table: ClassTable | None, classes: Sequence[s
         table: the annotator's classes, None if they are unknown.
         classes: the dataset's.
     """
-    found = {name: table.find(name) for name in classes} if table else {}
-    moved = [(name, index, *found[name]) for index, name in enumerate(classes) if found.get(name) not in ([], [index])]
-    if moved := [each for each in moved if len(each) == 3]:
+    if moved := table.moved(classes) if table else []:
         texts = shorten(f"{name!r} is {index} in the dataset and {other} in the maps" for name, index, other in moved)
         raise ValueError(
             f"{source} must have the dataset's indices, but {texts}. List them in the dataset's order in the file of "
