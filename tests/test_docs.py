@@ -34,7 +34,8 @@ def test_files_tools_and_registered_names_on_a_page_exist(page):
     paths = re.findall(r"(?<![\w./-])((?:mmtl|tests|tools|benchmarks|configs|docs)/[\w./-]*\w/?)(?![\w./{…*-])", text)
     generated = ("mmtl/.mim", "docs/_build")
     assert not [path for path in paths if not (ROOT / path).exists() and not path.startswith(generated)]
-    tools = re.findall(r"mim run mmtl ([a-z]\w+)", text)
+    tools = re.findall(r"mim run mmtl ([a-z]\w+)|(?m:(?:^|`)mmtl ([a-z]\w+))", text)
+    tools = [name for names in tools for name in names if name]
     assert not [tool for tool in tools if not (ROOT / "tools" / f"{tool}.py").is_file()]
     names = set(re.findall(r"\bmmtl\.([A-Z]\w+)", text))
     registries = [each for each in vars(mmtl.registry).values() if isinstance(each, Registry) and each.scope == "mmtl"]
