@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from mmtl.annotators.work_queue import RankFailure, WorkQueue, join_queue
-from mmtl.utils.processes import STARTED_HERE, Terminated, end_with_parent
+from mmtl.utils.processes import STARTED_BY, Terminated, is_rank_of_tool
 
 
 def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: int | None = None) -> int:
@@ -25,9 +25,6 @@ def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: in
     if launcher == "pytorch" and "RANK" not in os.environ:
         return start_processes(processes)
     queue = join_queue(launcher)
-    started_here = os.environ.pop(STARTED_HERE, None)
-    if started_here:  # Ctrl-C reaches the launcher, which ends the ranks by SIGTERM
-        end_with_parent()
     try:
         work(queue)
     except RankFailure:
@@ -35,7 +32,7 @@ def run_on_ranks(work: Callable[[WorkQueue], None], launcher: str, processes: in
     except BaseException as error:
         is_first = queue.report_failure(str(error) or "interrupted")
         is_stopped = isinstance(error, KeyboardInterrupt)
-        if (is_first or is_stopped) and not (is_stopped and started_here):  # whoever started it reports that
+        if (is_first or is_stopped) and not (is_stopped and is_rank_of_tool()):  # the tool reports that
             raise
         return 1
     return 0
@@ -48,7 +45,7 @@ def start_processes(count: int | None) -> int:
     from torch.distributed.run import parse_args, run
 
     count = count or max(1, torch.cuda.device_count())
-    os.environ[STARTED_HERE] = "1"
+    os.environ[STARTED_BY] = str(os.getpid())
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         run(parse_args(["--standalone", "--nproc-per-node", str(count), *sys.argv]))
@@ -60,5 +57,5 @@ def start_processes(count: int | None) -> int:
     except SignalException as error:
         raise (Terminated if error.sigval == signal.SIGTERM else KeyboardInterrupt) from None
     finally:
-        del os.environ[STARTED_HERE]
+        del os.environ[STARTED_BY]
     return 0

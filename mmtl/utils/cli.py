@@ -7,7 +7,6 @@ take seconds, then is reported as at any other time.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmtl.utils.image_files import IMAGE_SUFFIXES
-from mmtl.utils.processes import STARTED_HERE, raise_on_sigterm, stopped_by
+from mmtl.utils.processes import end_with_parent, is_rank_of_tool, raise_on_sigterm, stopped_by
 from mmtl.utils.text import printable
 
 # RuntimeError: a device that is missing or full. AssertionError: torch without CUDA, and MMEngine's checks.
@@ -45,10 +44,12 @@ def run_tool(
         traceback: whether all errors keep their traceback.
     """
     raise_on_sigterm()
+    if is_rank := is_rank_of_tool():  # Ctrl-C reaches the tool, which ends its ranks by SIGTERM
+        end_with_parent()
     try:
         sys.exit(main())
     except BaseException as error:
-        if (signal := stopped_by(error)) and STARTED_HERE in os.environ:  # the process that started it reports it
+        if (signal := stopped_by(error)) and is_rank:  # the tool reports it
             sys.exit(128 + signal)
         if signal:
             end_with(f"stopped. {advice}", 128 + signal, program)

@@ -9,7 +9,7 @@ import time
 from typing import NoReturn
 
 INTERVAL = 0.5  # seconds between checks for the parent
-STARTED_HERE = "MMTL_RANK_STARTED_HERE"  # environment variable of ranks that a tool starts
+STARTED_BY = "MMTL_RANKS_STARTED_BY"  # environment variable of ranks: the process id of the tool that starts them
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,6 +31,11 @@ def stopped_by(error: BaseException | None) -> int:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return 0 if error is None else signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+
+
+def is_rank_of_tool() -> bool:
+    """Return whether a tool has started this process as one of its ranks, and still runs."""
+    return os.environ.get(STARTED_BY) == str(os.getppid())
 
 
 def end_with_parent() -> None:

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -112,8 +113,7 @@ def test_exit_codes_of_work_on_ranks(queues, monkeypatch):
     assert run_with(queues[0], monkeypatch, RankFailure("no memory left")) == (1, [])
     with pytest.raises(KeyboardInterrupt):  # `run_tool` reports it
         run_with(queues[0], monkeypatch, KeyboardInterrupt())
-    monkeypatch.setenv(launch.STARTED_HERE, "1")
-    monkeypatch.setattr(launch, "end_with_parent", lambda: None)
+    monkeypatch.setenv(launch.STARTED_BY, str(os.getppid()))
     assert run_with(queues[0], monkeypatch, KeyboardInterrupt()) == (1, ["interrupted"])
     assert run_with(queues[1], monkeypatch, ValueError("out of range")) == (1, ["out of range"])  # not the first
 

@@ -32,6 +32,20 @@ time.sleep(60)
 """
 
 
+RANKS = """
+import os, sys, time
+from mmtl.utils.cli import run_tool
+def work():
+    from mmtl.annotators.launch import start_processes
+    if "RANK" not in os.environ:
+        return start_processes(2)
+    os.write(1, f"{os.getpid()}\\n".encode())
+    time.sleep(60)
+if __name__ == "__main__":
+    run_tool(work)
+"""
+
+
 def is_running(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -56,6 +70,27 @@ def test_processes_end_with_a_killed_parent(script, kind):
             break
         time.sleep(0.1)
     assert not any(map(is_running, children))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ranks_end_with_the_killed_tool_that_started_them(tmp_path):
+    """Guards: ranks that were still importing, and those of training, outlived a killed launcher."""
+    (tmp_path / "tool.py").write_text(RANKS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("RANK", None)
+    tool = subprocess.Popen([sys.executable, str(tmp_path / "tool.py")], stdout=subprocess.PIPE, env=environment)
+    printed = b""
+    while printed.count(b"\n") < 2:
+        printed += os.read(tool.stdout.fileno(), 100)
+    ranks = [int(word) for word in printed.split()]
+    assert all(map(is_running, ranks))
+    tool.kill()
+    tool.wait(30)
+    for _ in range(100):
+        if not any(map(is_running, ranks)):
+            break
+        time.sleep(0.1)
+    assert not any(map(is_running, ranks))
 
 
 STOPPED = """
