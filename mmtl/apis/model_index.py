@@ -24,7 +24,7 @@ def register_with_mmseg(inferencer: ModuleType) -> None:
         yield from find_models(folder)
         if folder == mmseg_folder:
             for entry in find_models(str(ROOT)):
-                if entry["Results"][0]["Task"] == "Semantic Segmentation":
+                if any(result["Task"] == "Semantic Segmentation" for result in entry.get("Results") or ()):
                     # An absolute path is not joined to the folder.
                     yield {"Weights": None, **entry, "Config": str(ROOT / entry["Config"])}
 

@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -199,7 +200,8 @@ def load_from_local(filename: str, map_location: str | Callable | None = None) -
     _remove_code(contents)
     if "state_dict_ema" in contents or "state_dict" not in contents:  # MMEngine looks for `state_dict` only
         if any(isinstance(contents.get(name), Mapping) for name in WRAPPINGS):
-            contents["state_dict"] = unwrap_weights(contents)
+            with suppress(ValueError):  # a file of other code, which MMEngine takes as it is
+                contents["state_dict"] = unwrap_weights(contents)
     return contents
 
 
