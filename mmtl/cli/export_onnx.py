@@ -16,7 +16,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Export one model."""
     parser.add_argument("config", type=Path, help="config of the model")
     parser.add_argument("target", type=Path, help="ONNX file to write")
-    parser.add_argument("--checkpoint", type=Path, help="weights (default: random ones)")
+    parser.add_argument("--checkpoint", type=Path, help="weights: a file or a URL (default: random ones)")
     size_help = "side, or H and W (default: that of the test windows, or of the backbone)"
     parser.add_argument("--image-size", type=int, nargs="+", metavar="PIXELS", help=size_help)
     add_force_argument(parser)

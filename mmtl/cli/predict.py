@@ -27,7 +27,7 @@ from mmtl.utils.text import in_line
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Write one table."""
     parser.add_argument("config", type=Path, help="a classification config")
-    parser.add_argument("checkpoint", type=Path, help="its weights")
+    parser.add_argument("checkpoint", type=Path, help="its weights: a file or a URL")
     parser.add_argument("images", type=Path, help="folder of images, searched with its subfolders")
     add_out_argument(parser, "CSV file to write")
     parser.add_argument("--topk", type=int, default=5, help="classes per image (default: %(default)s)")

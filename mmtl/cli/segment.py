@@ -22,7 +22,7 @@ SHOWN = 10  # images that are listed when they could not be segmented
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Segment images; an error at the end lists those that could not be."""
     add_config_arguments(parser, "a segmentation config")
-    parser.add_argument("checkpoint", help="its weights, or `random`")
+    parser.add_argument("checkpoint", help="its weights: a file, a URL, or `random`")
     parser.add_argument("images", type=Path, nargs="+", help="image files and folders of them")
     add_out_argument(parser, "folder to write")
     parser.add_argument("--opacity", type=float, default=0.5, help="of the colors (default: %(default)s)")
