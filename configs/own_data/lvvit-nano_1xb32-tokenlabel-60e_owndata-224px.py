@@ -75,6 +75,6 @@ load_from = weights
 
 optim_wrapper = dict(optimizer=dict(lr=max_lr))
 param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
-train_cfg = dict(max_epochs=epochs)
+train_cfg = dict(max_epochs=epochs, val_interval=max(1, epochs // 10))
 default_hooks = dict(checkpoint=dict(interval=max(1, epochs // 10)))
 auto_scale_lr = dict(base_batch_size=32)  # to which the learning rate belongs

@@ -25,6 +25,8 @@ from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import read_image
 from mmtl.utils.text import csv_cell
 
+DEFAULT_TOPK = 5
+
 
 def predict(
     config: Path,
@@ -32,13 +34,15 @@ def predict(
     images: Path,
     out: Path,
     *,
-    topk: int = 5,
+    topk: int | None = None,
     wrong_only: bool = False,
     batch_size: int = 64,
     workers: int = 2,
     device: str = "cpu",
 ) -> tuple[int, list[str]]:
-    """Classify images and write the table atomically; the arguments are the options of ``tools/predict.py``.
+    """Classify images and write the table atomically; the arguments are the options of ``mmtl predict``.
+
+    ``topk`` is by default 5, or the number of classes if there are fewer.
 
     Returns:
         Number of rows, and the images that could not be decoded.
@@ -50,6 +54,7 @@ def predict(
     keys = list_images(images)
     inferencer = load_inferencer(config, checkpoint, device)
     num_classes, names = inferencer.model.head.num_classes, inferencer.classes
+    topk = min(DEFAULT_TOPK, num_classes) if topk is None else topk
     if topk > num_classes:
         raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")
     truth = folder_classes(class_folders(keys), num_classes, names)

@@ -30,7 +30,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("checkpoint", type=Path, help="its weights: a file or a URL")
     parser.add_argument("images", type=Path, help="folder of images, searched with its subfolders")
     add_out_argument(parser, "CSV file to write")
-    parser.add_argument("--topk", type=int, default=5, help="classes per image (default: %(default)s)")
+    parser.add_argument("--topk", type=int, help="classes per image (default: 5, or all if there are fewer)")
     parser.add_argument("--wrong-only", action="store_true", help="only images whose top-1 class is not the folder's")
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
