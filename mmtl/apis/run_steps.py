@@ -1,6 +1,7 @@
 """Run commands in order: skip finished ones, resume an interrupted one, show progress."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -86,7 +87,7 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
         return True
     work = progress.path.parent
     if not known and work in step.out.parents:  # never a data folder: it can contain the user's own files
-        remove(step.out)
+        set_aside(step.out, console)
     progress.write(step, digest, before, finished=False)
     console.print(
         f"{number} {escape(step.title)}\n      [dim]{escape(shlex.join(step.command))}[/]",
@@ -142,6 +143,15 @@ def last_lines(text: str, count: int = 12) -> str:
     if marker and re.match(r'\s*File "[^"]*\bmim\b', last):
         text = before
     return "\n".join(text.strip().splitlines()[-count:])
+
+
+def set_aside(path: Path, console: Console) -> None:
+    """Rename a file or folder of an earlier run, if it exists: it may be a user's result, or of another project."""
+    if not path.exists():
+        return
+    kept = next(name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.old-{n}")).exists())
+    path.rename(kept)
+    console.print(f"      {path} was made by another command or config: kept as {kept}", markup=False, highlight=False)
 
 
 def remove(path: Path) -> None:

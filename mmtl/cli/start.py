@@ -29,7 +29,9 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--student", choices=choices, help="LV-ViT with released weights, or a small one from scratch")
     parser.add_argument("--classes", help="segmentation: names of the values 0, 1, ... of masks, with commas")
     parser.add_argument("--convert", action="store_true", help="convert masks that are not class indices first")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one, else the CPU")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="to choose sizes and lengths for (default: the GPU, if any)"
+    )
     args = parser.parse_args(arguments)
     out = args.out or Path(f"{args.folder.resolve().name}-mmtl")
     names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]

@@ -59,7 +59,15 @@ def test_a_changed_step_and_all_later_ones_start_again(runner):
     (WORK / "c" / "stale").touch()
     runner(make_step("a"), make_step("b", code="1"), make_step("c"))
     assert calls() == ["a", "b", "c", "b", "c"]
-    assert not (WORK / "c" / "stale").exists()
+    assert not (WORK / "c" / "stale").exists() and (WORK / "c.old-1" / "stale").exists()
+
+
+def test_output_that_no_step_has_made_is_kept(runner):
+    """Guards: a run by hand in a step's folder, or of another project of the same name, was removed."""
+    (WORK / "a").mkdir(parents=True)
+    (WORK / "a" / "mine.pth").touch()
+    _, screen = runner(make_step("a"))
+    assert (WORK / "a.old-1" / "mine.pth").exists() and f"kept as {WORK / 'a.old-1'}" in screen
 
 
 def test_a_failed_step_stops_the_sequence_shows_its_output_and_is_resumed(runner):
