@@ -72,6 +72,8 @@ class Annotator:
     normalization: dict[str, Any]  # mean, std and channel order, plain JSON values
     inference: Inference = field(default_factory=Inference)
     subset: ClassSubset | None = None  # the classes of the output; None: all
+    loading: dict[str, str | None] = field(default_factory=dict)  # options of read_image; by default uint8 BGR
+    channels: int = 3  # of the images
 
     def __post_init__(self) -> None:
         if self.inference.channels_last:
@@ -84,7 +86,8 @@ class Annotator:
     def resize(self, size_hw: tuple[int, int]) -> ResizeToInput:
         """Return the preprocessing of image files for an input size."""
         crops = self.inference.crops
-        return ResizeToInput((crops * size_hw[0], crops * size_hw[1]), self.interpolation, self.backend)
+        input_hw = (crops * size_hw[0], crops * size_hw[1])
+        return ResizeToInput(input_hw, self.interpolation, self.backend, self.loading, self.channels)
 
     @torch.inference_mode()
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -108,7 +111,7 @@ class Annotator:
             ValueError: The classifier does not accept this size or cannot be converted to dense prediction.
         """
         try:
-            logits = self.logits(torch.zeros(1, 3, *self.resize(size_hw).size_hw, dtype=torch.uint8))
+            logits = self.logits(torch.zeros(1, self.channels, *self.resize(size_hw).size_hw, dtype=torch.uint8))
         except (RuntimeError, TypeError, AssertionError, AttributeError, IndexError) as error:
             if is_out_of_memory(error):
                 raise

@@ -1,8 +1,8 @@
 """Read images at the annotator's input size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mmcv
@@ -18,19 +18,31 @@ from mmtl.utils.read_image import read_image
 class ResizeToInput:
     """Read an image and resize it to the input size without keeping the aspect ratio: a map covers the full image.
 
-    Interpolation and backend are those of `mmcv.imresize`.
+    Interpolation and backend are those of `mmcv.imresize`, ``loading`` the options of `read_image`.
     """
 
     size_hw: tuple[int, int]
     interpolation: str
     backend: str
+    loading: Mapping[str, str | None] = field(default_factory=dict)
+    channels: int = 3
 
     def __call__(self, path: Path) -> np.ndarray | None:
-        """Return the image, uint8 [H, W, 3] BGR, or None if the file cannot be decoded."""
-        image = read_image(path)
-        if image is None or image.shape[:2] == self.size_hw:
-            return image
-        return mmcv.imresize(image, self.size_hw[::-1], interpolation=self.interpolation, backend=self.backend)
+        """Return the image, uint8 [H, W, 3] BGR or as ``loading`` gives it, or None if the file cannot be decoded.
+
+        Raises:
+            ValueError: It has another number of channels than the annotator takes.
+        """
+        image = read_image(path, **self.loading)
+        if image is None:
+            return None
+        found = image.shape[2] if image.ndim == 3 else 1
+        if found != self.channels:
+            raise ValueError(f"{path}: the annotator takes images of {self.channels} channels, got {found}.")
+        if image.shape[:2] != self.size_hw:
+            options = dict(interpolation=self.interpolation, backend=self.backend)
+            image = mmcv.imresize(image, self.size_hw[::-1], **options)
+        return image.reshape(*self.size_hw, found)  # the resize drops a single channel
 
 
 def common_size(root: Path, keys: Sequence[str], annotator: str) -> tuple[int, int]:
@@ -70,12 +82,12 @@ class ResizedImages(Dataset):
 
 
 def collate(samples: list[tuple[int, np.ndarray | None]]) -> tuple[list[int], list[int], torch.Tensor | None]:
-    """Return the indices of all samples, those of the decoded images, and their stack, uint8 [B, 3, H, W]."""
+    """Return the indices of all samples, those of the decoded images, and their stack [B, C, H, W]."""
     images = {index: image for index, image in samples if image is not None}
     stack = to_batch(np.stack(list(images.values()))) if images else None
     return [index for index, _ in samples], list(images), stack
 
 
 def to_batch(images: np.ndarray) -> torch.Tensor:
-    """Return images [B, H, W, 3] as a tensor [B, 3, H, W]."""
+    """Return images [B, H, W, C] as a tensor [B, C, H, W]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

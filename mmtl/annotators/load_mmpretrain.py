@@ -16,6 +16,7 @@ from mmtl.annotators.dense_timm import DenseTimmModel
 from mmtl.utils.checkpoint import load_weights, state_sha256
 from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.imagenet_wnids import wnid_labels
+from mmtl.utils.read_image import loading_options
 from mmtl.utils.type_name import type_name
 
 RANDOM_WEIGHTS = "random"
@@ -57,6 +58,7 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         "weights_sha256": state_sha256(classifier),
         **_class_description(cfg, list(meta.get("classes") or ())),
     }
+    loading = loading_options(_test_pipeline(cfg))
     with name_config_errors(config):
         size_hw, interpolation, backend = _pipeline_input(cfg)
     is_timm = type(classifier).__name__ == "TimmClassifier"
@@ -68,8 +70,10 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
         interpolation=interpolation,
         backend=backend,
         description=description,
-        normalization={"mean": mean, "std": std, "to_rgb": bool(getattr(preprocessor, "to_rgb", False))},
+        normalization={"mean": mean, "std": std, "to_rgb": bool(getattr(preprocessor, "to_rgb", False)), **loading},
         inference=inference,
+        loading=loading,
+        channels=cfg.model.get("backbone", {}).get("in_channels", 3),
     )
 
 

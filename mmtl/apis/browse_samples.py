@@ -16,6 +16,7 @@ from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.models.collate import collate_training_batch
 from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.visualization.figures import save_figure
+from mmtl.visualization.rgb import rgb_of
 from mmtl.visualization.samples import Sample, TokenLabels, draw_samples
 
 
@@ -64,7 +65,7 @@ def label_tokens(preprocessor: nn.Module, packed: Sequence[dict]) -> list[Sample
         fields = (top_class, probability, targets.row_weights > 0)
         grids = zip(*(field.unflatten(1, targets.grid_hw).numpy() for field in fields), strict=True)
         tokens = [TokenLabels(*grid) for grid in grids]
-    rgb = (images.flip(1) if preprocessor.to_rgb else images).permute(0, 2, 3, 1).numpy()
+    rgb = [rgb_of(image, preprocessor.to_rgb) for image in images.permute(0, 2, 3, 1).numpy()]
     data = [sample.get("data_samples", sample) for sample in packed]
     rows = zip(rgb, data, tokens, strict=True)
     return [Sample(image, each, labels if "view_affine" in each else None) for image, each, labels in rows]

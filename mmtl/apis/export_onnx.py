@@ -39,7 +39,7 @@ def export_onnx(
         cfg = load_config(config)
         image_hw = resolve_image_hw(cfg, image_size)
         model = build_model(cfg, checkpoint)
-    write_onnx(model, target, image_hw)
+    write_onnx(model, target, image_hw, cfg.model.backbone.get("in_channels", 3))
     return image_hw
 
 
@@ -84,9 +84,9 @@ class SegmentorLogits(nn.Module):
         return self.segmentor.encode_decode(images, [dict(img_shape=tuple(images.shape[-2:]))])
 
 
-def write_onnx(model: nn.Module, target: Path, image_hw: tuple[int, int]) -> None:
-    """Trace a model that maps images [B, 3, H, W] to logits and write it."""
-    images = torch.zeros(2, 3, *image_hw)
+def write_onnx(model: nn.Module, target: Path, image_hw: tuple[int, int], channels: int = 3) -> None:
+    """Trace a model that maps images [B, C, H, W] to logits and write it."""
+    images = torch.zeros(2, channels, *image_hw)
     model(images)  # reports a size that the model refuses with the model's own message
     try:
         program = torch.onnx.export(

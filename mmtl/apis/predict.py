@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain import ImageClassificationInferencer, get_model
@@ -22,8 +23,9 @@ from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.imagenet_wnids import wnid_labels
 from mmtl.utils.processes import silence_worker
-from mmtl.utils.read_image import read_image
+from mmtl.utils.read_image import loading_options, read_image
 from mmtl.utils.text import csv_cell
+from mmtl.utils.type_name import type_name
 
 DEFAULT_TOPK = 5
 
@@ -94,6 +96,9 @@ def table_cells(label: int | None, scores: Tensor, topk: int, names: Sequence[st
 def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassificationInferencer:
     """Return MMPretrain's inferencer of a config; its weights are read without running code from them."""
     cfg = read_config(config)
+    for step in test_pipeline(cfg):
+        if (name := type_name(step["type"])) == "LoadImageFromFile":
+            step["type"] = name  # the inferencer removes it by this name
     init_default_scope("mmpretrain")
     with name_config_errors(config):
         model = get_model(cfg, pretrained=False)
@@ -102,6 +107,11 @@ def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassif
     meta = load_weights(model, checkpoint)
     with name_config_errors(config):
         return ImageClassificationInferencer(model.to(device), classes=meta.get("classes"))
+
+
+def test_pipeline(cfg: Config) -> list[dict]:
+    """Return the steps that the inferencer applies, which begin with the loading of an image."""
+    return (cfg.get("test_dataloader") or {}).get("dataset", {}).get("pipeline", [])
 
 
 def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str] | None) -> dict[str, int] | None:
@@ -115,12 +125,14 @@ def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str
     return {folder: index for index, folder in enumerate(folders)} if len(folders) == num_classes else None
 
 
-def load_batch(root: Path, pipeline: Callable, keys: Sequence[str]) -> list[tuple[str, dict | None]]:
+def load_batch(
+    root: Path, pipeline: Callable, loading: dict[str, str | None], keys: Sequence[str]
+) -> list[tuple[str, dict | None]]:
     """Return each key with the output of the test pipeline, or None if the image cannot be decoded."""
     batch = []
     for key in keys:
         try:
-            image = read_image(root / key)
+            image = read_image(root / key, **loading)
         except OSError:
             image = None
         hw = None if image is None else image.shape[:2]
@@ -133,7 +145,8 @@ def classify(
     inferencer: ImageClassificationInferencer, root: Path, keys: Sequence[str], batch_size: int, workers: int
 ) -> Iterator[tuple[str, Tensor | None]]:
     """Yield each image's key and class probabilities [K], None if it cannot be decoded, under a progress bar."""
-    collate = partial(load_batch, root, inferencer.pipeline)  # runs in the workers
+    loading = loading_options(test_pipeline(inferencer.config))
+    collate = partial(load_batch, root, inferencer.pipeline, loading)  # runs in the workers
     options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)
     loader = DataLoader(keys, batch_size=batch_size, **options)
     columns = (BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())

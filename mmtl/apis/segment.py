@@ -22,11 +22,12 @@ from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, un
 from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.model_parts import decode_head_of
-from mmtl.utils.read_image import read_image
+from mmtl.utils.read_image import loading_options, read_image
 from mmtl.utils.text import csv_cell, in_line
 from mmtl.utils.type_name import type_name
 from mmtl.visualization.colors import class_palette
 from mmtl.visualization.overlay import draw_overlay
+from mmtl.visualization.rgb import rgb_of
 
 RANDOM_WEIGHTS = "random"
 MAX_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and its mask enlarged
@@ -61,11 +62,11 @@ def segment(
     """
     paths, failures = find_images(images, out)
     with name_config_errors(config):
-        inferencer, table = load_model(config, checkpoint, device, cfg_options)
+        inferencer, table, loading = load_model(config, checkpoint, device, cfg_options)
     count, full = 0, None
     for name, path in track(paths.items(), description="segment"):
         try:
-            image = read_image(path)
+            image = read_image(path, **loading)
         except OSError as error:
             failures[path] = f"cannot be read: {error.strerror}"
             continue
@@ -78,7 +79,8 @@ def segment(
             full = error if isinstance(error, torch.OutOfMemoryError) else full
             failures[path] = f"{image.shape[0]} x {image.shape[1]} pixels (H x W): {error}".strip()
             continue
-        overlay = draw_overlay(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), mask, *table, opacity)
+        rgb = rgb_of(image, is_bgr=loading.get("backend") != "tifffile")
+        overlay = draw_overlay(rgb, mask, *table, opacity)
         for kind, drawn in (("masks", mask_image(mask, table.palette)), ("overlays", overlay)):
             with atomic_file(out / kind / f"{name}.png") as part:
                 drawn.save(part, "PNG")
@@ -130,13 +132,14 @@ def images_below(folder: Path, out: Path) -> list[Path]:
 
 def load_model(
     config: Path, checkpoint: str, device: str, cfg_options: dict | None
-) -> tuple[MMSegInferencer, ClassTable]:
-    """Return MMSegmentation's inferencer with weights that must fit, and its classes."""
+) -> tuple[MMSegInferencer, ClassTable, dict[str, str | None]]:
+    """Return MMSegmentation's inferencer with weights that must fit, its classes, and how images are read."""
     cfg = read_config(config, cfg_options)
     if "decode_head" not in cfg.get("model", {}) or "test_dataloader" not in cfg:
         raise ValueError(
             f"{config} has no model with a decode_head, or no test_dataloader. Give a segmentation config."
         )
+    loading = loading_options(cfg.test_dataloader.dataset.get("pipeline", ()))
     for step in cfg.test_dataloader.dataset.get("pipeline", ()):
         if (name := type_name(step["type"])) in ("LoadImageFromFile", "LoadAnnotations"):
             step["type"] = name  # the inferencer replaces the one and drops the other by these names
@@ -148,7 +151,7 @@ def load_model(
     if contents:  # the inferencer's own loading only logs that weights do not fit
         fit_weights(inferencer.model, unwrap_weights(contents), checkpoint)
     num_classes = decode_head_of(inferencer.model).num_classes
-    return inferencer, class_table(dataset_meta(contents), cfg.test_dataloader.dataset, num_classes)
+    return inferencer, class_table(dataset_meta(contents), cfg.test_dataloader.dataset, num_classes), loading
 
 
 def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTable:
@@ -168,7 +171,7 @@ def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTabl
 
 
 def predict_mask(inferencer: MMSegInferencer, image: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the class indices [H, W] of a BGR image [H, W, 3]."""
+    """Return the class indices [H, W] of a BGR image [H, W, 3], or of what else the model takes."""
     height, width = image.shape[:2]
     stretch = math.ceil(max(height, width) / (MAX_ASPECT * min(height, width)))
     if stretch > 1:
@@ -178,7 +181,9 @@ def predict_mask(inferencer: MMSegInferencer, image: np.ndarray, num_classes: in
     scale = math.sqrt(MAX_LOGITS / (num_classes * height * width))
     if scale < 1:
         size = max(1, int(width * scale)), max(1, int(height * scale))
-        small = predict_mask(inferencer, cv2.resize(image, size, interpolation=cv2.INTER_AREA), num_classes)
+        # OpenCV's INTER_AREA takes up to four channels.
+        method = cv2.INTER_AREA if image.size <= 4 * height * width else cv2.INTER_LINEAR
+        small = predict_mask(inferencer, cv2.resize(image, size, interpolation=method), num_classes)
         return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
     mask = inferencer(image, return_datasamples=True).pred_sem_seg.data[0].cpu().numpy()
     return mask.astype(np.uint8 if num_classes <= 256 else np.uint16)

@@ -1,4 +1,4 @@
-"""``type='mmtl.EncoderDecoder'``, which imports MMSegmentation only when a config uses it."""
+"""``mmtl.EncoderDecoder`` and ``mmtl.SegDataPreProcessor``, which import MMSegmentation when a config uses them."""
 
 from typing import Any
 
@@ -15,3 +15,11 @@ def build_segmentor(**kwargs: Any) -> nn.Module:
 
     with DefaultScope.overwrite_default_scope("mmseg"):  # MMPretrain's `get_model` builds it in its own scope
         return EncoderDecoder(**kwargs)
+
+
+@MODELS.register_module(name="SegDataPreProcessor")
+def build_segmentation_preprocessor(**kwargs: Any) -> nn.Module:
+    """Return :class:`mmtl.models.segmentor.SegDataPreProcessor` with these arguments."""
+    from mmtl.models.segmentor import SegDataPreProcessor
+
+    return SegDataPreProcessor(**kwargs)

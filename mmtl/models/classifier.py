@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmtl.models.batch_augments.mix_token import MixToken, TokenMix
 from mmtl.models.data_preprocessor import TokenLabelDataPreprocessor
 from mmtl.models.head import TokenLabelHead
+from mmtl.models.lvvit.backbone import LVViT
 from mmtl.models.lvvit.loading import prepare_loaded
 from mmtl.models.other_backbones import (
     head_in_channels,
@@ -21,6 +22,7 @@ from mmtl.models.other_backbones import (
     token_stride,
 )
 from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.models.volo import VOLO
 from mmtl.registry import BATCH_AUGMENTS, MODELS
 from mmtl.utils.checkpoint import unwrapped_init_cfg
 from mmtl.utils.compile_or_warn import CompiledOrEager
@@ -72,6 +74,12 @@ class TokenLabelClassifier(ImageClassifier):
         self._register_load_state_dict_pre_hook(self._prepare_loaded)
         self.backbone_mixes = "token_mix" in inspect.signature(backbone.forward).parameters
         self._losses = _losses
+        channels, mean = getattr(backbone, "in_channels", 3), getattr(self.data_preprocessor, "mean", None)
+        if isinstance(backbone, LVViT | VOLO) and isinstance(mean, Tensor) and mean.numel() not in (1, channels):
+            raise ValueError(
+                f"data_preprocessor.mean must have one value for each of the {channels} input channels of "
+                f"{type(backbone).__name__}, got {mean.numel()}. Set mean and std, or backbone.in_channels."
+            )
         if annotator is not None:
             self._use_annotator(annotator)
         augments = getattr(getattr(self.data_preprocessor, "token_augments", None), "augments", [])

@@ -69,7 +69,8 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
     ) -> None:
         super().__init__(num_classes=num_classes, **kwargs)
         if self._enable_normalize:  # numbers on the host, where draws are
-            mean, std = (np.broadcast_to(np.asarray(kwargs[name], np.float64), 3) for name in ("mean", "std"))
+            mean, std = (np.asarray(kwargs[name], np.float64) for name in ("mean", "std"))
+            mean, std = np.broadcast_arrays(mean, std, np.zeros(max(mean.size, std.size, 1)))[:2]
             self._normalization = Normalization(mean, std, self.to_rgb)
         check_options(tail, outside, smoothing)
         check_label_form(label_form, temperature, min_confidence)
@@ -150,10 +151,20 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
             images = augment_images(images, draws)
         if not normalizes_only:
             return super().forward({"inputs": images}, training=False)["inputs"]
-        images = images.flip(1) if self.to_rgb else images
+        self._check_channels(images.shape[1])
+        images = images.flip(1) if self.to_rgb and images.shape[1] == 3 else images
         # As the parent does, without a copy in floating point before.
         images = (images - self.mean.float()).div_(self.std)
         return images if erasing is None else erase_last(images, erasing, self._normalization)
+
+    def _check_channels(self, channels: int) -> None:
+        if len(self._normalization.mean) not in (1, channels) or (self.to_rgb and channels not in (1, 3)):
+            raise ValueError(
+                f"mean, std and to_rgb of TokenLabelDataPreprocessor must fit images of {channels} channels, got "
+                f"{self.mean.numel()} means, {self.std.numel()} deviations and to_rgb={self.to_rgb}. Give as many "
+                "values as channels, to_rgb=False unless images are BGR, and load images with LoadImageFromFile("
+                "color_type='unchanged') if they are not RGB."
+            )
 
     def _check_augments(self) -> None:
         for augment in self.token_augments.augments:

@@ -1,13 +1,32 @@
 """MMSegmentation's segmentor for backbones of patches. Only :mod:`mmtl.models.build_segmentor` imports this module."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmseg.models import EncoderDecoder as MMSegEncoderDecoder
+from mmseg.models import SegDataPreProcessor as MMSegDataPreProcessor
 from torch import Tensor
 
 from mmtl.models.lvvit.loading import prepare_loaded
 from mmtl.utils.checkpoint import unwrapped_init_cfg
+
+
+class SegDataPreProcessor(MMSegDataPreProcessor):
+    """MMSegmentation's SegDataPreProcessor for images of any number of channels, of which MMEngine takes 1 or 3.
+
+    Args:
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        **kwargs: of the parent.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._enable_normalize = True
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
 
 class EncoderDecoder(MMSegEncoderDecoder):

@@ -10,6 +10,7 @@ from mmpretrain.models.utils import to_2tuple
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmtl.models.input_weights import check_input_options, fit_input_weights
 from mmtl.models.lvvit.loading import report_loaded
 from mmtl.registry import MODELS
 from mmtl.utils.checkpoint import check_finite, pretrained_init, unwrapped_init_cfg
@@ -34,6 +35,7 @@ class VOLO(BaseModule):
         img_size: pixels (side, or H and W) of the position embedding, which is resized for other sizes.
         patch_size: pixels per output token: 8, 16 or 32.
         in_channels: channels of the images.
+        input_weights: 'mean' or 'first', as in ``LVViT``.
         out_type: 'raw' gives [B, 1 + N, C] with the class token first, 'cls_token' [B, C], 'featmap' the maps
             [B, C, h, w] of ``out_indices`` without class attention.
         out_indices: groups of blocks whose maps 'featmap' returns: 0 is stage 1 (stride of half the patch size), 1 to
@@ -56,6 +58,7 @@ class VOLO(BaseModule):
         img_size: int | Sequence[int] = 224,
         patch_size: int = 16,
         in_channels: int = 3,
+        input_weights: str = "mean",
         out_type: str = "raw",
         out_indices: int | Sequence[int] = -1,
         final_norm: bool = True,
@@ -71,7 +74,9 @@ class VOLO(BaseModule):
             raise ValueError(f"out_type must be 'raw', 'cls_token' or 'featmap', got {out_type!r}.")
         if patch_size not in (8, 16, 32):
             raise ValueError(f"patch_size of VOLO must be 8, 16 or 32, got {patch_size!r}.")
+        check_input_options(in_channels, input_weights)
         self.patch_size, self.out_type, self.with_cp = patch_size, out_type, with_cp
+        self.in_channels, self.input_weights = in_channels, input_weights
         self._grid_hw(to_2tuple(img_size))
         net = _timm_volo(
             arch,
@@ -127,6 +132,7 @@ class VOLO(BaseModule):
         if loaded is not None and loaded.ndim == 4 and tuple(loaded.shape[1:3]) != grid_hw:
             print_log(f"Resize {name} from a {tuple(loaded.shape[1:3])} to a {grid_hw} grid", logger="current")
             state_dict[name] = _resized(loaded, grid_hw)
+        fit_input_weights(state_dict, f"{prefix}patch_embed.conv.0.weight", self.in_channels, self.input_weights)
         check_finite(state_dict, prefix)
         if report := report_loaded(self.state_dict(), state_dict, prefix, model="VOLO", blocks="network."):
             print_log(f"VOLO: {report}", logger="current")

@@ -1,21 +1,40 @@
-"""Decode image files as training does: the first image of a file, upright by its EXIF orientation, of 8 bit."""
+"""Decode image files as training does: the first image of a file, upright by its EXIF orientation, of 8 bit.
 
+The flag 'unchanged' keeps all channels, and 16 bit or floating-point values as float32, without scaling.
+"""
+
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import mmcv
 import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image
 
+from mmtl.utils.type_name import type_name
+
 UPRIGHT = 1  # EXIF's orientation of pixels that need no turning
 IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
 
-def read_image(path: Path) -> np.ndarray | None:
-    """Return an image file's pixels, uint8 [H, W, 3] BGR, or None if it cannot be decoded."""
+def loading_options(pipeline: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Return how a pipeline's config loads images that are not BGR of 8 bit, as arguments of `read_image`."""
+    step = next((step for step in pipeline if type_name(step["type"]) == "LoadImageFromFile"), {})
+    flag, backend = step.get("color_type", "color"), step.get("imdecode_backend")
+    return {} if flag == "color" and backend != "tifffile" else dict(flag=flag, backend=backend)
+
+
+def read_image(path: Path, flag: str = "color", backend: str | None = None) -> np.ndarray | None:
+    """Return an image file's pixels, uint8 [H, W, 3] BGR unless the flag asks otherwise, None if it is not decodable.
+
+    The options are those of `decode_image`.
+    """
     try:
-        return decode_image(path.read_bytes())
+        return decode_image(path.read_bytes(), flag, backend)
+    except ImportError:  # of tifffile
+        raise
     except Exception:  # decoders raise all kinds of errors on corrupt files
         return None
 
@@ -23,7 +42,13 @@ def read_image(path: Path) -> np.ndarray | None:
 def decode_image(data: bytes, flag: str = "color", backend: str | None = None) -> np.ndarray:
     """Decode a file's contents with mmcv, whose arguments are the others; upright unless the flag asks otherwise.
 
+    Returns:
+        uint8 [H, W, 3] BGR; uint8 [H, W] with the flag 'grayscale'; with 'unchanged' uint8 or float32 [H, W] or
+        [H, W, C], in the channel order of the file (backend 'tifffile', for any number of channels) or of OpenCV (BGR,
+        BGRA). Values of other types become float32 without scaling.
+
     Raises:
+        ImportError: The backend is 'tifffile', which is not installed.
         ValueError: The file is truncated or cannot be decoded; decoders raise errors of other types, too.
     """
     if is_truncated(data):
@@ -31,10 +56,28 @@ def decode_image(data: bytes, flag: str = "color", backend: str | None = None) -
     is_opencv = (backend or mmcv.image.io.imread_backend) == "cv2"
     if is_opencv and flag == "color" and (image := _decode_plain_jpeg(data)) is not None:
         return image
-    image = mmcv.imfrombytes(data, flag=flag, backend=backend)
+    image = _decode_tiff(data) if backend == "tifffile" else mmcv.imfrombytes(data, flag=flag, backend=backend)
     if image is None:
         raise ValueError("it cannot be decoded")
+    if image.dtype != np.uint8:
+        image = image.astype(np.float32)
     return turn_upright(image, _orientation(data)) if backend in IGNORE_EXIF and flag == "color" else image
+
+
+def _decode_tiff(data: bytes) -> np.ndarray:
+    """Return the first image of a TIFF with the channels last, however the file arranges them."""
+    try:
+        import tifffile
+    except ImportError:
+        text = "imdecode_backend='tifffile' needs tifffile. Install it with: pip install tifffile"
+        raise ImportError(text) from None
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        image, axes = file.series[0].asarray(), file.series[0].axes
+    if image.ndim == 3 and axes.endswith("YX"):  # channels in separate planes or pages
+        image = np.ascontiguousarray(image.transpose(1, 2, 0))
+    if image.ndim not in (2, 3):
+        raise ValueError(f"its axes must be rows, columns and channels, got {axes} {image.shape}")
+    return image
 
 
 def _decode_plain_jpeg(data: bytes) -> np.ndarray | None:

@@ -14,6 +14,7 @@ from mmtl.score_maps.store import ScoreMapStore
 from mmtl.utils.read_image import read_image
 from mmtl.visualization.colors import colors_by_frequency
 from mmtl.visualization.figures import add_class_legend, color_cells, draw_over
+from mmtl.visualization.rgb import rgb_of
 
 NUMBER_POINTS = (5, 9)  # smallest and largest font; where the smallest does not fit, numbers would not be readable
 PANEL_INCHES = 5.5
@@ -57,10 +58,13 @@ def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, na
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Read an image [H, W, 3]."""
+    """Read an image [H, W, 3], of a TIFF of many channels the first three."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Check --images.")
     image = read_image(path)
+    if image is None and path.suffix.lower() in (".tif", ".tiff"):
+        image = read_image(path, "unchanged", "tifffile")
+        image = None if image is None else rgb_of(image)  # back to BGR
     if image is None:
         raise FileNotFoundError(f"{path} cannot be decoded as an image.")
     return image[..., ::-1]

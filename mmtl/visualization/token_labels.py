@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmtl.visualization.colors import class_name, color_of
 from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render
+from mmtl.visualization.rgb import rgb_of
 
 PANEL_INCHES, LEGEND_INCHES = 2.2, 2.6
 
@@ -47,8 +48,7 @@ def predict_tokens(model: nn.Module, samples: Sequence[dict], names: Sequence[st
     shares = [None] * len(inputs)
     if feats[-1].ndim == 3 and attention_inputs:
         shares = class_attention(attention, attention_inputs[-1]).float().unflatten(1, grid_hw).cpu().numpy()
-    images = torch.stack(data["inputs"])
-    images = (images.flip(1) if preprocessor.to_rgb else images).permute(0, 2, 3, 1).numpy()
+    images = [rgb_of(image.permute(1, 2, 0).numpy(), preprocessor.to_rgb) for image in data["inputs"]]
     titles = [
         f"{class_names_of(sample, names)}\npredicted {class_name(label, names)}"
         for sample, label in zip(data["data_samples"], model.head(feats).argmax(-1).tolist(), strict=True)

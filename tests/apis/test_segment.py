@@ -106,7 +106,7 @@ def test_a_mask_shows_the_palette_and_reads_as_an_annotation_of_mmseg(segmented)
 
 def test_a_huge_image_is_predicted_smaller_and_keeps_its_size(root, monkeypatch):
     monkeypatch.setattr(api, "MAX_LOGITS", 3 * 1000)
-    inferencer, _ = api.load_model(root / "tiny.py", str(root / "weights.pth"), "cpu", None)
+    inferencer, _, _ = api.load_model(root / "tiny.py", str(root / "weights.pth"), "cpu", None)
     sizes = []
     inferencer.pipeline.transforms.append(lambda results: sizes.append(results["data_samples"].ori_shape) or results)
     image = tiny.make_pair((80, 112), 0)[0]

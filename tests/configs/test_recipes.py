@@ -185,7 +185,8 @@ def test_checkpoints_are_saved_ten_times_in_a_run_and_the_best_is_kept(path):
 def draw_sample(folder: Path, config: Config, image_hw: tuple[int, int]) -> dict:
     """Write an image of noise and return it with its label or mask, as the dataset returns it."""
     generator = np.random.default_rng(0)
-    cv2.imwrite(str(folder / "a.png"), generator.integers(0, 255, (*image_hw, 3), np.uint8))
+    channels, dtype = (4, np.uint16) if "-multiband-" in config.filename else (3, np.uint8)
+    cv2.imwrite(str(folder / "a.png"), generator.integers(0, 255, (*image_hw, channels), dtype))
     sample = dict(img_path=str(folder / "a.png"), gt_label=1)
     if config.default_scope == "mmseg":
         cv2.imwrite(str(folder / "mask.png"), np.tile(np.arange(image_hw[1], dtype=np.uint8) % 9, (image_hw[0], 1)))
@@ -229,7 +230,7 @@ def test_pipelines_give_the_input_size_of_the_model(path, tmp_path):
     image_hw = (300, 400) if resizes or expected is None else expected
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         packed = run_pipeline(config, loader, tmp_path, image_hw)
-        assert packed["inputs"].dtype == torch.uint8
+        assert packed["inputs"].dtype == (torch.float32 if "-multiband-" in path.stem else torch.uint8)
         if expected and config.default_scope == "mmpretrain":
             assert tuple(packed["inputs"].shape[-2:]) == expected
         elif expected and loader == "train_dataloader":  # small images are padded in the batch

@@ -63,6 +63,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
     "configs/lvvit/lvvit-small_8xb128-tokenlabel-releasedorder-300e_in1k.py": {
         "": "new: the released order of the augmentation",
     },
+    "configs/own_data/lvvit-nano_1xb32-tokenlabel-multiband-60e_owndata-224px.py": {"": "new: images of many bands"},
     "configs/token_labeling/volo-*.py": {"": "new: VOLO"},
     "configs/lvvit/lvvit-small_8xb64-classlabel-100e_cifar100.py": {
         "train_dataloader.drop_last": "as on ImageNet",

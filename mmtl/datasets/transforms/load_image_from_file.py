@@ -22,6 +22,10 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     Corruption in the middle of a file is not noticed. Images are turned upright by their EXIF orientation, as viewers
     show them and as all of mmtl reads them.
 
+    ``color_type='unchanged'`` keeps all channels, and values of other than 8 bit as float32 without scaling: give mean
+    and std in their unit. ``imdecode_backend='tifffile'`` reads TIFFs of any number of channels, in the file's order;
+    OpenCV reads up to four, as BGR or BGRA. Such images can be moved (flips, Rotate, Shear, Translate) and erased.
+
     Args:
         unreadable: 'stop' ends the run with the path. 'skip' logs the path, and the dataset draws another image in
             training (mmtl.CheckInputsHook refuses it in validation); ``num_skipped`` counts them over all data-loader
@@ -51,6 +55,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         try:
             data = fileio.get(path, backend_args=self.backend_args)
             image = decode_image(data, flag=self.color_type, backend=self.imdecode_backend)
+        except ImportError:  # of tifffile
+            raise
         except Exception as error:  # decoders raise errors of many types
             return self._report(path, error)
         results["img"] = image.astype("float32") if self.to_float32 else image

@@ -12,7 +12,7 @@ from mmpretrain.datasets.transforms import auto_augment
 
 from mmtl.datasets.transforms.device_policies import check_device_form, draw_policy
 from mmtl.datasets.transforms.geometry import rotate_affine, shear_affine, translate_affine
-from mmtl.datasets.transforms.view import image_hw, move_view
+from mmtl.datasets.transforms.view import image_hw, is_bgr8, move_view
 from mmtl.registry import TRANSFORMS
 from mmtl.utils.type_name import type_name, type_path
 
@@ -82,7 +82,8 @@ class RandAugment(auto_augment.RandAugment):
             here.
 
     Raises:
-        ValueError: There is no preset of that name, or a policy has no form on the device.
+        ValueError: There is no preset of that name, a policy has no form on the device, or it changes colors and the
+            image is not BGR of 8 bit.
     """
 
     _methods_with_randomness = ["random_policy_indices"]  # a list of its own, as mmcv's decorator extends it
@@ -97,6 +98,7 @@ class RandAugment(auto_augment.RandAugment):
             policies = presets[policies]
         super().__init__([with_view(policy) for policy in policies], *args, **kwargs)
         self.on_device = on_device
+        self._recoloring = [type(policy).__name__ for policy in self.transforms if not hasattr(policy, "local_affine")]
         if on_device:
             for policy in self.transforms:
                 check_device_form(policy)
@@ -108,6 +110,12 @@ class RandAugment(auto_augment.RandAugment):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Apply randomly chosen policies, or record them for the device."""
+        if self._recoloring and not is_bgr8(results["img"]):
+            raise ValueError(
+                f"{results.get('img_path')}: policies {', '.join(self._recoloring)} need BGR images of 8 bit, got "
+                f"{results['img'].dtype} {results['img'].shape}. Use policies=[dict(type='Rotate', ...), ...] of only "
+                "Rotate, Shear and Translate."
+            )
         if not self.on_device:
             return super().transform(results)
         for index in self.random_policy_indices():

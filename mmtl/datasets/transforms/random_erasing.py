@@ -5,7 +5,7 @@ from mmpretrain.datasets import transforms as mmpretrain_transforms
 
 from mmtl.datasets.transforms.draws import check_order, record_draw, undecorated
 from mmtl.datasets.transforms.geometry import crop_affine
-from mmtl.datasets.transforms.view import image_hw
+from mmtl.datasets.transforms.view import image_hw, is_bgr8
 from mmtl.registry import TRANSFORMS
 from mmtl.utils.augment_draws import NUM_SEEDS, Operation
 
@@ -17,7 +17,8 @@ class RandomErasing(mmpretrain_transforms.RandomErasing):
     """mmpretrain's RandomErasing with boxes smaller than the image, which can record what it erased.
 
     With ``on_device``, and if only erasing follows on the device, the normalized image is filled with noise that is
-    neither rounded nor clipped.
+    neither rounded nor clipped. Images of other than three channels are erased only so, with the mean of
+    ``data_preprocessor`` (mode 'const') or noise of its mean and std ('rand' with any ``fill_std``).
 
     Args:
         *args: of the parent, as are the keyword arguments.
@@ -46,6 +47,7 @@ class RandomErasing(mmpretrain_transforms.RandomErasing):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Erase or not, and record the box as a map from its unit square to the image's."""
         self._drawn_tlhw = (0, 0, 0, 0)
+        self._check_image(results)
         if self.on_device:
             self._draw(results)
         else:
@@ -56,6 +58,17 @@ class RandomErasing(mmpretrain_transforms.RandomErasing):
             box = crop_affine((left, top, left + width, top + height), image_hw(results))
             results["erased_affines"] = np.stack([*results.get("erased_affines", ()), box])
         return results
+
+    def _check_image(self, results: dict[str, Any]) -> None:
+        image = results["img"]
+        if is_bgr8(image):
+            return
+        is_uniform, has_three = self.mode == "rand" and self.fill_std is None, image.shape[2:] == (3,)
+        if is_uniform or not (has_three or self.on_device):
+            raise ValueError(
+                f"{results.get('img_path')}: RandomErasing needs on_device=True, and mode='const' or fill_std, for "
+                f"images that are not BGR of 8 bit, got {image.dtype} {image.shape}."
+            )
 
     def _draw(self, results: dict[str, Any]) -> None:
         if random_disable(self):

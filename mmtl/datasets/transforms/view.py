@@ -42,6 +42,11 @@ def image_hw(results: dict[str, Any]) -> tuple[int, int]:
     return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
 
 
+def is_bgr8(image: Any) -> bool:
+    """Return whether an image may have color operations: BGR of 8 bit, or none of NumPy's arrays."""
+    return not isinstance(image, np.ndarray) or (image.dtype == np.uint8 and image.shape[2:] == (3,))
+
+
 def move_view(results: dict[str, Any], input_hw: tuple[int, int], local: np.ndarray) -> None:
     """Update the view after the image in ``results`` was replaced by a moved one.
 

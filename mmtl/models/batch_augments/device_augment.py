@@ -62,18 +62,24 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
     Which images an operation concerns is known on the host, so nothing waits for the device.
 
     Args:
-        images: uint8 [B, 3, H, W] on any device, channels in OpenCV's order (BGR).
+        images: uint8 [B, 3, H, W] on any device, channels in OpenCV's order (BGR). Images of other channels or of
+            float32 [B, C, H, W] take only operations that move pixels.
         draws: float32 [B, L, D] on the CPU, see :mod:`mmtl.utils.augment_draws`.
 
     Returns:
-        Tensor: uint8 [B, 3, H, W]; the argument is left as it was.
+        Tensor: like the images; the argument is left as it was.
 
     Raises:
-        ValueError: The images are not uint8.
+        ValueError: An operation changes colors, and the images are not BGR of 8 bit.
     """
-    if images.dtype != torch.uint8:
-        raise ValueError(f"Images to augment must be uint8, got {images.dtype}. Load them without to_float32.")
-    return _apply(images.clone(), _schedule(unpack_draws(draws.numpy()), GROUPS))
+    rows = unpack_draws(draws.numpy())
+    others = [kind.name for kind in Operation if kind and kind not in GEOMETRIC and kind in rows["operation"]]
+    if others and (images.dtype != torch.uint8 or images.shape[1] != 3):
+        raise ValueError(
+            f"{', '.join(others)}: such operations need BGR images of 8 bit, got {images.shape[1]} channels of "
+            f"{images.dtype}. Use only flips and the policies Rotate, Shear and Translate, and erase after them."
+        )
+    return _apply(images.clone(), _schedule(rows, GROUPS))
 
 
 def geometric_draws(draws: Tensor) -> Tensor:
@@ -92,7 +98,7 @@ def split_erasing(draws: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def erase_last(images: Tensor, draws: Tensor, normalization: Normalization) -> Tensor:
-    """Erase boxes of normalized images, float32 [B, 3, H, W], in place.
+    """Erase boxes of normalized images, float32 [B, C, H, W], in place.
 
     Args:
         images: the images, which are changed.

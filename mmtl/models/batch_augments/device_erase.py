@@ -14,8 +14,8 @@ WORD = 0xFFFFFFFF
 class Normalization(NamedTuple):
     """What was done to the images after the draws were made."""
 
-    mean: np.ndarray  # [3], in the new order of the channels
-    std: np.ndarray  # [3]
+    mean: np.ndarray  # [C], in the new order of the channels
+    std: np.ndarray  # [C]
     to_rgb: bool  # whether the channels were reversed
 
 
@@ -23,7 +23,8 @@ def erase(images: Tensor, draws: np.ndarray, uniform: bool, normalization: Norma
     """Fill one box in every image with noise.
 
     Args:
-        images: uint8 [n, 3, H, W], or float32 if they are normalized.
+        images: uint8 [n, 3, H, W], or float32 [n, C, H, W] if they are normalized. If C is not 3, normal noise has
+            mean 0 and standard deviation 1 after normalization, or 0 where ``std`` is 0.
         draws: :data:`DRAW` [n] with ``box_xyxy`` and ``seed``, and with ``fill`` and ``std`` for normal noise.
         uniform: whether all gray levels are equally likely, instead of normal noise.
         normalization: of the images; the noise of normalized images is neither rounded nor clipped.
@@ -31,10 +32,13 @@ def erase(images: Tensor, draws: np.ndarray, uniform: bool, normalization: Norma
     Returns:
         Tensor: like the images.
     """
+    channels = images.shape[1]
     levels = np.stack([draws["fill"], draws["std"]])  # [2, n, 3], offset and scale of the noise
+    if channels != 3:
+        levels = np.stack([np.zeros((len(draws), channels)), np.repeat(draws["std"][:, :1] > 0, channels, axis=1)])
     if uniform:
         levels[:] = np.array([0, 1])[:, None, None]
-    if normalization is not None:
+    if normalization is not None and (uniform or channels == 3):
         levels = levels[..., ::-1] if normalization.to_rgb else levels
         levels = (levels - np.stack([normalization.mean, np.zeros(3)])[:, None]) / normalization.std
     offset, scale = to_device(levels.astype(np.float32)[..., None, None], images.device).unbind()

@@ -12,18 +12,20 @@ def warp(images: Tensor, draws: np.ndarray, mode: str) -> Tensor:
     """Warp images, each by its own affine map and with its own fill color.
 
     Args:
-        images: uint8 [n, 3, H, W].
-        draws: :data:`DRAW` [n] with ``affine`` and ``fill``.
+        images: uint8 or float32 [n, C, H, W].
+        draws: :data:`DRAW` [n] with ``affine`` and ``fill``; unless C is 3, its first value serves all channels.
         mode: 'nearest', 'bilinear' or 'bicubic'.
 
     Returns:
-        Tensor: uint8 [n, 3, H, W].
+        Tensor: like the images.
     """
-    fill = to_device(np.ascontiguousarray(draws["fill"])[..., None, None], images.device)
+    fill = np.ascontiguousarray(draws["fill"] if images.shape[1] == 3 else draws["fill"][:, :1])
+    fill = to_device(fill[..., None, None], images.device)
     grid = sampling_grid(draws["affine"], images)
     # grid_sample pads with zeros, so the fill color is moved to zero and back.
     warped = F.grid_sample(images - fill, grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return (warped + fill).round().clamp(0, 255).to(torch.uint8)
+    warped = warped + fill
+    return warped.round().clamp(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else warped
 
 
 def sampling_grid(affines: np.ndarray, images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
+from mmtl.models.input_weights import check_input_options, fit_input_weights
 from mmtl.models.lvvit.arch import arch_of_weights, arch_settings, describe_arch
 from mmtl.models.lvvit.block import BLOCK_KINDS, Block
 from mmtl.models.lvvit.loading import report_loaded
@@ -28,19 +29,20 @@ class PatchEmbed(nn.Module):
         patch_size: side of a patch in pixels; even with a stem, whose first layer halves the image.
         stem_channels: channels of the stem; None selects the plain projection of ViT.
         embed_dims: channels C of a token.
+        in_channels: channels I of the images.
 
     Source: paper, section 3.3; released code for kernel sizes.
     """
 
-    def __init__(self, patch_size: int, stem_channels: int | None, embed_dims: int) -> None:
+    def __init__(self, patch_size: int, stem_channels: int | None, embed_dims: int, in_channels: int = 3) -> None:
         super().__init__()
         self.with_stem = stem_channels is not None
         if not self.with_stem:
-            self.proj = nn.Conv2d(3, embed_dims, patch_size, stride=patch_size)
+            self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
             return
         if patch_size % 2:
             raise ValueError(f"patch_size must be even, as the stem of LVViT halves the image, got {patch_size}.")
-        self.conv1 = nn.Conv2d(3, stem_channels, 7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, stem_channels, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_channels)
         self.conv2 = nn.Conv2d(stem_channels, stem_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(stem_channels)
@@ -49,7 +51,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(stem_channels, embed_dims, patch_size // 2, stride=patch_size // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, 3, H, W] to [B, C, h, w], channels last in memory."""
+        """Map [B, I, H, W] to [B, C, h, w], channels last in memory."""
         if self.with_stem:
             if x.is_cuda:  # convolutions and BatchNorm are faster in this layout there
                 x = x.contiguous(memory_format=torch.channels_last)
@@ -74,6 +76,10 @@ class LVViT(BaseBackbone):
         img_size: pixels (side, or H and W) of the position embedding. Other sizes work: the position embedding is
             resized in each forward pass, and once when a checkpoint of another size is loaded.
         patch_size: side of a patch in pixels.
+        in_channels: channels of the images.
+        input_weights: how the first layer of a checkpoint of RGB images, also a released one, is loaded if in_channels
+            is not 3. 'mean' gives all channels the mean of the three, scaled by 3 / in_channels; 'first' keeps those
+            of the first channels, and further ones get zero.
         out_type: 'raw' gives [B, 1 + N, C] with the class token first, 'featmap' [B, C, h, w] without it,
             'cls_token' [B, C].
         out_indices: blocks whose output is returned; negative ones count from the end. Blocks after the last of them,
@@ -103,6 +109,8 @@ class LVViT(BaseBackbone):
         arch: str | dict = "small",
         img_size: int | Sequence[int] = 224,
         patch_size: int = 16,
+        in_channels: int = 3,
+        input_weights: str = "mean",
         out_type: str = "raw",
         out_indices: int | Sequence[int] = -1,
         final_norm: bool = True,
@@ -124,6 +132,8 @@ class LVViT(BaseBackbone):
         self.embed_dims, self.num_layers = settings["embed_dims"], settings["num_layers"]
         self.patch_size, self.out_type, self.frozen_stages = patch_size, out_type, frozen_stages
         self.norm_eval, self.with_cp = norm_eval, with_cp
+        check_input_options(in_channels, input_weights)
+        self.in_channels, self.input_weights = in_channels, input_weights
         self.out_indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
         kinds = ["full"] * self.num_layers if blocks is None else list(blocks)
         is_list = isinstance(drop_path_rate, Sequence)
@@ -131,7 +141,7 @@ class LVViT(BaseBackbone):
         self._check_options(kinds, rates)
         self.grid_hw = self._grid_hw(to_2tuple(img_size))
 
-        self.patch_embed = PatchEmbed(patch_size, settings["stem_channels"], self.embed_dims)
+        self.patch_embed = PatchEmbed(patch_size, settings["stem_channels"], self.embed_dims, in_channels)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         num_tokens = self.num_extra_tokens + self.grid_hw[0] * self.grid_hw[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens, self.embed_dims))
@@ -210,7 +220,10 @@ class LVViT(BaseBackbone):
             state_dict[name] = self._pos_embed_for(loaded, source_hw, self.grid_hw)
 
     def _report_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:
-        """Log which weights a checkpoint provides; refuse weights that are not finite."""
+        """Log which weights a checkpoint provides, and fit the first layer; refuse weights that are not finite."""
+        first = "conv1" if self.patch_embed.with_stem else "proj"
+        name = f"{prefix}patch_embed.{first}.weight"
+        fit_input_weights(state_dict, name, self.in_channels, self.input_weights)
         check_finite(state_dict, prefix)
         if report := report_loaded(self.state_dict(), state_dict, prefix):
             print_log(f"LVViT: {report}", logger="current")
@@ -242,7 +255,7 @@ class LVViT(BaseBackbone):
         return self
 
     def embed(self, images: Tensor, token_mix: TokenMix | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """Turn images [B, 3, H, W] into the tokens [B, 1 + N, C] that enter the first block, and their grid (h, w).
+        """Turn images [B, I, H, W] into the tokens [B, 1 + N, C] that enter the first block, and their grid (h, w).
 
         MixToken's draw is applied between patch and position embedding.
         """
@@ -257,7 +270,7 @@ class LVViT(BaseBackbone):
         """Run the backbone.
 
         Args:
-            images: [B, 3, H, W], H and W multiples of the patch size.
+            images: [B, in_channels, H, W], H and W multiples of the patch size.
             token_mix: MixToken's draw for this batch, None for no mixing.
 
         Returns:

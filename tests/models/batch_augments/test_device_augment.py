@@ -182,9 +182,33 @@ def test_no_draws_return_the_images():
     torch.testing.assert_close(augment_images(images, torch.zeros(1, 0, DRAW_SIZE)), images, rtol=0, atol=0)
 
 
-def test_images_of_another_type_are_refused():
-    with pytest.raises(ValueError, match="must be uint8, got torch.float32.*to_float32"):
-        augment_images(torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, DRAW_SIZE))
+@pytest.mark.parametrize("images", [torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, 4, dtype=torch.uint8)])
+def test_color_operations_of_images_that_are_not_bgr_of_8_bit_are_refused_by_name(images):
+    draws = [make_draw(kind, value=1) for kind in (Operation.FLIP_VERTICAL, Operation.EQUALIZE, Operation.POSTERIZE)]
+    with pytest.raises(ValueError, match=f"POSTERIZE, EQUALIZE: .*got {images.shape[1]} channels of {images.dtype}"):
+        augment_images(images, torch.from_numpy(np.stack(draws))[None])
+    assert augment_images(images, torch.zeros(1, 1, DRAW_SIZE)).equal(images)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+def test_an_image_of_many_channels_moves_as_its_channels_would_alone(channels):
+    images = torch.rand(2, channels, 12, 14, generator=torch.Generator().manual_seed(0)) * 9000
+    affine = [[0.9, 0.2, 0.1], [-0.1, 1.1, 0]]
+    moves = [make_draw(kind, affine=affine) for kind in Operation if kind.name.startswith(("FLIP", "WARP"))]
+    draws = torch.from_numpy(np.stack([moves, moves[::-1]]))
+    alone = [augment_images(images[:, [c] * 3], draws)[:, :1] for c in range(channels)]
+    torch.testing.assert_close(augment_images(images, draws), torch.cat(alone, dim=1))
+
+
+@pytest.mark.parametrize("std", [0, 57.0])
+def test_boxes_of_many_channels_are_filled_by_the_mean_or_by_noise_of_its_std(std):
+    draw = make_draw(Operation.ERASE_NORMAL, box_xyxy=(2, 1, 52, 61), fill=100, std=std, seed=5)
+    normalization = Normalization(np.arange(4) * 100.0, np.full(4, 10.0), to_rgb=False)
+    images = torch.full((1, 4, 64, 64), 7.0)
+    erased = erase_last(images.clone(), torch.from_numpy(draw)[None, None], normalization)
+    box = erased[..., 1:61, 2:52]
+    assert (erased == 7).sum() >= images.numel() - box.numel()
+    assert box.mean((0, 2, 3)).abs().max() < 0.1 and (box.std((0, 2, 3)) - float(std > 0)).abs().max() < 0.1
 
 
 class CountedOperators(TorchDispatchMode):
