@@ -88,6 +88,7 @@ class VOLO(BaseModule):
         )
         self.embed_dims, self.layers = net.num_features, [len(net.network[end]) for end in net.stage_ends]
         self.out_indices = self._resolved(out_indices)
+        self.feature_channels = [net.feature_info[index]["num_chs"] for index in self.out_indices]
         has_class_token = out_type != "featmap"
         if has_class_token and (self.out_indices != [len(self.layers) - 1] or not final_norm):
             raise ValueError(f"out_indices and final_norm of VOLO are for out_type='featmap', not for {out_type!r}.")

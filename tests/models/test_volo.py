@@ -23,7 +23,7 @@ SIZE_HW, CLASSES = (32, 48), 5  # 4 x 6 tokens
 def classifier(**options: object) -> nn.Module:
     torch.manual_seed(0)
     backbone = dict(type="mmtl.VOLO", arch=ARCH, img_size=SIZE_HW, patch_size=8) | options
-    head = dict(type="mmtl.TokenLabelHead", num_classes=CLASSES, in_channels=12)
+    head = dict(type="mmtl.TokenLabelHead", num_classes=CLASSES)
     augments = dict(augments=[dict(type="mmtl.MixToken")])
     preprocessor = dict(mean=[120.0] * 3, std=[60.0] * 3, batch_augments=augments)
     return MODELS.build(

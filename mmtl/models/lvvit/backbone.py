@@ -171,6 +171,7 @@ class LVViT(BaseBackbone):
         if len(set(resolved)) < len(resolved):
             raise ValueError(f"out_indices must name each block once, got {self.out_indices}.")
         self.out_indices = resolved
+        self.feature_channels = [self.embed_dims] * len(resolved)
         if len(kinds) != total or not set(kinds) <= set(BLOCK_KINDS):
             names = ", ".join(BLOCK_KINDS)
             raise ValueError(f"blocks must name one of {names} for each of {total} layers, got {kinds}.")
