@@ -1,5 +1,6 @@
 """The byte layout of a score map in a record of fixed size, and the record's checksum."""
 
+import reprlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -225,12 +226,12 @@ def check_fields(content: Any, kinds: dict[str, type]) -> None:
         ValueError: A field is missing or of another type.
     """
     if not isinstance(content, dict):
-        raise ValueError(f"it must be a JSON object, got {content!r}.")
+        raise ValueError(f"it must be a JSON object, got {reprlib.repr(content)}.")
     for name, kind in kinds.items():
         value = content.get(name)
         if type(value) is not kind or (kind is int and not 0 <= value < 2**48):  # bool is a subclass of int
             expected = "a count" if kind is int else f"of type {kind.__name__}"
-            raise ValueError(f"{name} must be {expected}, got {value!r}.")
+            raise ValueError(f"{name} must be {expected}, got {reprlib.repr(value)}.")
 
 
 def layout_of(settings: dict[str, Any]) -> RecordLayout:

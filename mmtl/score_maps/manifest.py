@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import reprlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ def _parse(content: Any) -> Manifest:
     own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
     settings = {name: value for name, value in content.items() if name not in own}
     layout_of(settings)
+    _check_annotator(content["annotator"])
     check_coverage(settings.get("coverage", "whole"))
     shards = [_parse_shard(entry) for entry in content["shards"]]
     manifest = Manifest(settings, shards, content["index_sha256"], content["undecodable"])
@@ -135,6 +137,18 @@ def _parse(content: Any) -> Manifest:
     valid = num_maps == expected > 0
     _require(valid, f"num_maps must be {expected} as in its shards and positive, got {num_maps!r}.")
     return manifest
+
+
+def _check_annotator(annotator: dict[str, Any]) -> None:
+    """Check what is read of the annotator's description, whose other entries are only shown."""
+    for name in ("class_names", "class_folders"):
+        value = annotator.get(name)
+        valid = value is None or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+        _require(valid, f"annotator.{name} must be a list of names, got {reprlib.repr(value)}.")
+    indices = annotator.get("class_indices") or []
+    valid = isinstance(indices, list) and all(isinstance(each, list) for each in indices)
+    valid = valid and all(type(index) is int and index >= 0 for each in indices for index in each)
+    _require(valid, f"annotator.class_indices must be lists of classes, got {reprlib.repr(indices)}.")
 
 
 def _parse_shard(entry: Any) -> ShardEntry:
