@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mmtl.demo.scenes import CLASSES, draw_scene
+from mmtl.utils.atomic_file import name_disk_errors
 
 MARKER = "demo.json"
 SPLITS = {"train": "training", "val": "validation"}  # ImageNet's name -> ADE20K's name
@@ -44,12 +45,16 @@ def make_demo_data(out: Path, settings: Settings) -> bool:
     draft = out.with_name(f".{out.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    write_split(draft, "train", settings.num_train, settings)
-    write_split(draft, "val", settings.num_val, settings)
-    (draft / MARKER).write_text(json.dumps(asdict(settings), indent=2) + "\n")
-    if out.exists():
-        out.rmdir()
-    draft.rename(out)
+    try:
+        with name_disk_errors(draft):
+            write_split(draft, "train", settings.num_train, settings)
+            write_split(draft, "val", settings.num_val, settings)
+            (draft / MARKER).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        if out.exists():
+            out.rmdir()
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return True
 
 

@@ -34,6 +34,8 @@ def atomic_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
             yield temporary
         return
     path = Path(os.path.realpath(path))
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "The link leads to itself. Remove it, or give another file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:

@@ -44,6 +44,9 @@ def run_tool(
         traceback: whether all errors keep their traceback.
     """
     raise_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):  # a name that the locale cannot encode is escaped, not an error
+        if hasattr(stream, "reconfigure"):  # not of notebooks and tests
+            stream.reconfigure(errors="backslashreplace")
     if is_rank := is_rank_of_tool():  # Ctrl-C reaches the tool, which ends its ranks by SIGTERM
         end_with_parent()
     try:

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,13 @@ def test_an_interrupted_run_leaves_no_dataset_and_can_be_repeated(tmp_path, monk
     assert not (tmp_path / "demo").exists()
     assert make_demo_data(tmp_path / "demo", settings)
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_a_full_disk_is_named_and_leaves_no_draft(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mmtl.demo.dataset.write_split", full)
+    with pytest.raises(OSError, match=r"free disk space.*demo\.part"):
+        make_demo_data(tmp_path / "demo", Settings())
+    assert not list(tmp_path.iterdir())

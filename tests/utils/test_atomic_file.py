@@ -77,6 +77,15 @@ def test_a_device_is_written_into_and_not_replaced(tmp_path):
     assert stat.S_ISCHR((tmp_path / "null").stat().st_mode) and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_link_to_itself_is_refused_and_stays(tmp_path):
+    """Guards: it was replaced by a regular file."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="leads to itself"), atomic_file(tmp_path / "a") as part:
+        part.touch()
+    assert (tmp_path / "a").is_symlink() and (tmp_path / "b").is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_pipe_receives_the_content(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with ThreadPoolExecutor(1) as thread:

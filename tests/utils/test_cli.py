@@ -109,3 +109,13 @@ def test_config_options_are_typed_and_out_is_required_without_a_default(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["a.py"])
     assert "-o/--out" in capsys.readouterr().err
+
+
+def test_a_name_that_the_locale_cannot_encode_is_escaped(monkeypatch):
+    """Guards: a class name or a path that is not ASCII ended tools with an error under other locales."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    with pytest.raises(SystemExit) as end:
+        run_tool(lambda: print("日.png"))
+    shown.seek(0)
+    assert end.value.code is None and shown.read() == "\\u65e5.png\n"
