@@ -99,10 +99,12 @@ def from_values(
 ) -> tuple[Table, Labels]:
     """Return the classes of masks of colors, gray levels, or 0 and 255, and their labels."""
     found = find_masks([root / name for name in names], limit=None)
-    if found.kind == "index":
-        raise ValueError(f"{root}: the masks have class indices already, of {found.num_classes} classes.")
     ignored = parse_value(ignore)
     values = [value for value in found.values if value != ignored]
+    if found.kind == "index" and len(classes) == len(values) < found.num_classes:  # the user names gray levels
+        found.kind = "gray"
+    if found.kind == "index":
+        raise ValueError(f"{root}: the masks have class indices already, of {found.num_classes} classes.")
     if found.kind == "binary":
         values, default, palette = [0, IGNORED], [BACKGROUND, FOREGROUND], [[0, 0, 0], [255, 255, 255]]
     elif found.kind == "gray":

@@ -60,11 +60,18 @@ def test_gray_masks_saved_as_rgb_are_gray(tmp_path):
     assert np.array_equal(converted(tmp_path, tmp_path / "masks")[2], LABELS % 2)
 
 
-def test_index_masks_are_refused(tmp_path):
+def test_index_masks_are_refused_unless_all_of_their_values_are_named(tmp_path):
     save(tmp_path / "masks/a.png", [[0, 1], [7, 255]])
     with pytest.raises(ValueError, match="class indices already, of 8 classes"):
         convert_masks(tmp_path / "masks", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    labels = converted(tmp_path, tmp_path / "masks", ["a", "b", "c"], ignore="255")[2]
+    assert labels.tolist() == [[0, 1], [2, 255]]
+
+
+def test_few_masks_of_many_classes_are_indices(tmp_path):
+    save(tmp_path / "a.png", [[1, 3, 5, 6, 10, 13, 41, 103]])
+    assert find_masks([tmp_path / "a.png"]).num_classes == 104
 
 
 def test_palette_files_are_indices_and_photographs_are_no_masks(tmp_path):

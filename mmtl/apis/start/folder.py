@@ -87,7 +87,7 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImag
         problem = f"{loose[0]} is in no class folder" if loose else f"the only class folder is {classes[0]!r}"
         raise ValueError(
             f"{root} must have a folder of images for each of several classes, or images and masks in folders such as "
-            f"images/ and masks/, but {problem}."
+            f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}."
         )
     label = {name: index for index, name in enumerate(classes)}
     entries = [(key, label[key.removeprefix(prefix).split("/")[0]]) for key in images]

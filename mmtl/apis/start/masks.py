@@ -1,5 +1,6 @@
 """What the masks of a folder contain, and which of them training can read as they are."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from PIL import Image
 IGNORED = 255
 CLASSES_FILE = "classes.json"  # {"classes": [...], "palette": [[r, g, b], ...]}, beside masks
 MAX_MASKS = 500  # masks that are read
+MAX_GRAYS = 16  # gray levels that a person distinguishes
+MAX_INDEX = 150  # of ADE20K, the most classes of usual masks
 MAX_COLORS = 64  # more are a photograph, or a mask with smoothed borders
 
 
@@ -71,8 +74,10 @@ def kind_of(values: Sequence[int], is_color: bool, has_palette: bool) -> str:
     if set(values) <= {0, IGNORED}:
         return "binary"
     known = [value for value in values if value != IGNORED]
-    # Classes may be absent from a small folder, but a few gray levels leave most indices out.
-    return "index" if has_palette or len(known) > 16 or known[-1] < max(2 * len(known), 8) else "gray"
+    if has_palette or len(known) > MAX_GRAYS or known[-1] < max(2 * len(known), 8):
+        return "index"
+    # Many classes can be absent from a small folder. Gray levels are far apart, and often multiples of a number.
+    return "gray" if known[-1] > MAX_INDEX or math.gcd(*known) > 1 else "index"
 
 
 def read_mask(path: Path) -> tuple[np.ndarray, list[list[int]] | None]:
