@@ -10,6 +10,7 @@ from rich.markup import escape
 from mmtl.apis.run_logs import read_curve
 from mmtl.apis.run_steps import Step, remove, run_steps
 from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.config_file import read_config
 
 STEPS_NAME = "steps.json"
 SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
@@ -18,6 +19,12 @@ SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation ->
 def train_step(name: str, title: str, config: Path, run: Path) -> Step:
     """Return the training of a config, whose work directory is ``run``."""
     return Step(name, title, ("mmtl", "train", str(config)), out=run, run=run, resume=("--resume",))
+
+
+def config_step(config: Path) -> Step:
+    """Return the training of a config in its own work directory."""
+    work_dir = read_config(config).get("work_dir") or Path("work_dirs") / config.stem
+    return train_step(config.stem, f"Train {config.name}", config, Path(work_dir))
 
 
 def write_steps(folder: Path, work: Path, steps: Sequence[Step], then: Sequence[str]) -> None:
@@ -45,8 +52,13 @@ def write_steps(folder: Path, work: Path, steps: Sequence[Step], then: Sequence[
 
 
 def read_steps(folder: Path) -> tuple[Path, list[Step], list[str]]:
-    """Return what `write_steps` has written: the work folder, the steps, and the commands after them."""
-    path = folder / STEPS_NAME
+    """Return the work folder, the steps, and the commands after them.
+
+    They are those of `write_steps`. Without its file, the folder's configs are trained in the order of their names.
+    """
+    path, configs = folder / STEPS_NAME, sorted(folder.glob("*.py"))
+    if not path.is_file() and configs:
+        return Path("work_dirs") / folder.resolve().name, [config_step(config) for config in configs], []
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Give a config, or a folder that `mmtl start` has made.")
     try:
@@ -81,5 +93,6 @@ def run_project(folder: Path, restart: bool = False) -> int:
             values = read_curve(step.run, scalar).values if step.run else []
             if values:
                 console.print(f"{escape(step.title)}: {name} {values[-1]:.1f} %, best {max(values):.1f} %")
-    console.print("\nNext:", *(f"  {command}" for command in then), sep="\n", markup=False)
+    if then:
+        console.print("\nNext:", *(f"  {command}" for command in then), sep="\n", markup=False)
     return 0

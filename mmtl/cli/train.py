@@ -9,8 +9,9 @@ CONFIG is a file, or the name of a config of mmtl. Its default_scope selects the
 they are those of `mim train mmpretrain` and `mim train mmsegmentation`. `--launcher pytorch` starts one process per
 GPU, or as many as `--processes`; under torchrun or srun the command joins the processes that these have started.
 
-FOLDER is made by `mmtl start`: its steps.json lists the steps. Finished steps are skipped and an interrupted one is
-resumed, unless its command or config has changed; --restart removes the output of earlier runs first.
+FOLDER is made by `mmtl start`: its steps.json lists the steps. Without such a file, its configs are trained in the
+order of their names. Finished steps are skipped and an interrupted one is resumed, unless its command or config has
+changed; --restart removes the output of earlier runs first.
 """
 
 from argparse import ArgumentParser

@@ -168,6 +168,17 @@ def test_filling_a_template_keeps_comments_and_refuses_unknown_names():
         fill(text, dict(zz=1))
 
 
+def test_a_folder_without_steps_trains_its_configs_in_the_order_of_their_names():
+    Path("mine").mkdir()
+    for name in ("2_b", "1_a"):
+        Path("mine", f"{name}.py").write_text("work_dir = 'runs/first'" if name == "1_a" else "lr = 1")
+    _, steps, then = read_steps(Path("mine"))
+    assert [step.command for step in steps] == [("mmtl", "train", f"mine/{name}.py") for name in ("1_a", "2_b")]
+    assert [step.run for step in steps] == [Path("runs/first"), Path("work_dirs/2_b")] and not then
+    with pytest.raises(FileNotFoundError, match="steps.json does not exist"):
+        read_steps(Path("."))
+
+
 def test_a_folder_runs_its_steps_once_and_shows_what_follows(capsys):
     code = "from pathlib import Path; Path('work/a').mkdir(); print('run')"
     step = Step("a", "First", (sys.executable, "-c", code), Path("work/a"))
