@@ -7,8 +7,10 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from helpers.online_annotators import load_batch, student, write_cnn
 from helpers.score_map_makers import write_images
+from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
@@ -124,6 +126,23 @@ def test_training_leaves_the_annotator_as_it_is_and_reaches_the_student(paths, c
         assert losses["loss_token"].isfinite() and losses["loss_token"] > 0
     assert not torch.equal(model.head.token_fc.weight, weight)
     assert all(torch.equal(value, before[name]) for name, value in dense.state_dict().items())
+
+
+def test_distributed_training_neither_sends_nor_trains_the_annotator(paths, cnn, tmp_path):
+    """Each rank labels its own images: the gradients are those of the plain model, for one rank here."""
+    models = [student(dict(cnn, topk=2)) for _ in range(2)]
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        wrapped = MMDistributedDataParallel(models[1], device_ids=None)
+        for model in (models[0], wrapped):
+            model.train_step(load_batch([], paths), OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.0)))
+    finally:
+        dist.destroy_process_group()
+    names = {name.removeprefix("module.") for name in wrapped.state_dict()}
+    assert names == models[0].state_dict().keys()
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        assert one.grad is None or torch.equal(one.grad, other.grad)
 
 
 def test_its_precision_is_its_own_under_mixed_precision(paths, cnn):
