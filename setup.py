@@ -8,8 +8,8 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 MIM_ITEMS = ("configs", "tools", "model-index.yml")
-# mim 0.5 takes the folder of a package's first recorded file as the package. pip sorts the records, in which the command
-# `mmtl` is ../../../bin/mmtl: only names that begin with a character before the dot come first.
+# mim 0.5 takes the folder of a package's first recorded file as the package. pip sorts the records, and the command
+# `mmtl` is ../../../bin/mmtl there: only names that begin with a character before the dot come first.
 FIRST_FOLDER = "+mmtl"
 
 FORWARD = '''"""Run the tool of this name in mmtl/.mim/tools: mim 0.5 looks beside a package's first recorded file."""

@@ -10,7 +10,7 @@ from helpers.paths import ROOT
 
 @pytest.fixture(scope="module")
 def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the names of a wheel built from the files that git tracks and of its command, sorted as pip records them."""
+    """Return the names in a wheel built from the tracked files and of its command, sorted as pip records them."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, tracked.decode().split("\0")):

@@ -55,7 +55,7 @@ class Runner(mmengine.runner.Runner):
 
 def missing_folder(dataloader: Mapping) -> str | None:
     """Return a local folder that the datasets of a data loader's config name and that does not exist."""
-    dataset = dataloader["dataset"]
+    dataset = dataloader.get("dataset")
     for leaf in leaf_dataset_cfgs(dataset) if isinstance(dataset, Mapping) else ():
         root, prefix = leaf.get("data_root") or "", leaf.get("data_prefix") or ""
         prefixes = prefix.values() if isinstance(prefix, Mapping) else [prefix]

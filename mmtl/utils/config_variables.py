@@ -33,8 +33,8 @@ def follow_variables(config: Config) -> list[str]:
             continue
         new = config[name]
         for old in earlier_values(config, name):
-            change = replace_path(old, new) if isinstance(new, str) else replace_crop(old, new)
-            found = {key: rewritten(config[key], change) for key in settings_of(config)}
+            change = replacement(name, old, new)
+            found = {key: rewritten(config[key], change) for key in settings_of(config, name)}
             changed = [key for key, value in found.items() if value != config[key]]
             if changed:
                 config.update({key: found[key] for key in changed})
@@ -44,35 +44,43 @@ def follow_variables(config: Config) -> list[str]:
 
 def is_used(config: Config, name: str) -> bool:
     """Return whether a setting has the present value of a variable that is followed."""
-    value = config.get(name)
-    change = replace_path(value, "\0") if isinstance(value, str) else replace_crop(value, "\0")
-    return any(rewritten(config[key], change) != config[key] for key in settings_of(config))
+    change = replacement(name, config.get(name), (-1, -1) if name == "crop_size" else "\0")
+    return any(rewritten(config[key], change) != config[key] for key in settings_of(config, name))
 
 
-def settings_of(config: Config) -> Iterator[str]:
-    """Yield the top-level keys that hold paths and sizes."""
-    names = re.compile("model|tta_pipeline|.*_(dataloader|evaluator)")
+def settings_of(config: Config, name: str) -> Iterator[str]:
+    """Yield the top-level keys that hold what is derived from a variable."""
+    names = re.compile(".*_dataloader|tta_pipeline|model" if name == "crop_size" else ".*_(dataloader|evaluator)")
     return (key for key in [*config] if names.fullmatch(key) and config[key])
+
+
+def replacement(name: str, old: Any, new: Any) -> Change:
+    """Return a function that replaces what is derived from a variable; values of other types than its own stay."""
+    if name == "crop_size" and as_pair(old) and as_pair(new):
+        return replace_crop(as_pair(old), as_pair(new))
+    if name != "crop_size" and isinstance(old, str) and isinstance(new, str):
+        return replace_path(old.rstrip("/"), new.rstrip("/"))
+    return lambda key, value: value
 
 
 def replace_path(old: str, new: str) -> Change:
     """Return a function that replaces a folder, and the start of paths below it."""
 
     def change(key: str, value: Any) -> Any:
-        is_below = isinstance(value, str) and isinstance(old, str) and (value + "/").startswith(old.rstrip("/") + "/")
-        return new.rstrip("/") + value[len(old.rstrip("/")) :] if is_below else value
+        is_below = isinstance(value, str) and (value + "/").startswith(old + "/")
+        return new + value[len(old) :] if is_below else value
 
     return change
 
 
-def replace_crop(old: Any, new: Any) -> Change:
+def replace_crop(old: tuple[int, int], new: tuple[int, int]) -> Change:
     """Return a function that replaces a crop size, and scales the stride of windows of this size."""
 
     def change(key: str, value: Any) -> Any:
-        if isinstance(value, Mapping) and "stride" in value and as_pair(value.get("crop_size")) == as_pair(old):
-            sides = zip(as_pair(value["stride"]) or (), as_pair(old) or (), as_pair(new) or (), strict=False)
+        if isinstance(value, Mapping) and as_pair(value.get("stride")) and as_pair(value.get("crop_size")) == old:
+            sides = zip(as_pair(value["stride"]), old, new, strict=True)
             return {**value, "stride": tuple(round(stride * to / before) for stride, before, to in sides)}
-        return as_pair(new) or new if key in CROP_KEYS and as_pair(value) == as_pair(old) else value
+        return new if key in CROP_KEYS and as_pair(value) == old else value
 
     return change
 
@@ -96,12 +104,17 @@ def rewritten(node: Any, change: Change, key: str = "") -> Any:
 
 
 def earlier_values(config: Config, name: str) -> list[Any]:
-    """Return the literals other than the present value that the files of a config assign to a variable."""
-    found = []
+    """Return the values other than the present one that the files of a config assign to a variable as literals.
+
+    The value of the complete file may be computed: it is what an option replaces.
+    """
+    is_file = config.filename and Path(config.filename).is_file()
+    found = [Config.fromfile(config.filename).get(name)] if is_file else []
     for text in assignments(config.text, name):
         with suppress(ValueError, SyntaxError):
             found.append(ast.literal_eval(text))
-    return [value for value in found if value and value != config[name]]
+    found = [value for value in found if value and value != config[name]]
+    return [value for index, value in enumerate(found) if value not in found[:index]]
 
 
 def assignments(text: str, name: str) -> list[str]:

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 from mmtl.utils.type_name import type_name
 
 UPRIGHT = 1  # EXIF's orientation of pixels that need no turning
+UPRIGHT_FLAGS = ("color", "grayscale")  # of mmcv; its others leave an image as it is stored
 IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
 
@@ -61,7 +62,7 @@ def decode_image(data: bytes, flag: str = "color", backend: str | None = None) -
         raise ValueError("it cannot be decoded")
     if image.dtype != np.uint8:
         image = image.astype(np.float32)
-    return turn_upright(image, _orientation(data)) if backend in IGNORE_EXIF and flag == "color" else image
+    return turn_upright(image, _orientation(data)) if backend in IGNORE_EXIF and flag in UPRIGHT_FLAGS else image
 
 
 def _decode_tiff(data: bytes) -> np.ndarray:

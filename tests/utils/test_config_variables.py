@@ -94,6 +94,41 @@ def test_paths_below_a_data_root_follow_and_others_stay(tmp_path, warnings):
     assert cfg.val_dataloader.dataset.data_root == "data/x2" and not warnings
 
 
+def test_computed_values_and_other_formats_follow_an_option(tmp_path, warnings):
+    text = 'root = "data"\ndata_root = root + "/x/"\ntrain_dataloader = dict(dataset=dict(data_root=data_root))\n'
+    (tmp_path / "computed.py").write_text(text + 'model = dict(init_cfg=dict(checkpoint="data/x/weights.pth"))')
+    cfg = read_config(tmp_path / "computed.py", {"data_root": "/mine"})
+    assert cfg.train_dataloader.dataset.data_root == "/mine/"
+    assert cfg.model.init_cfg.checkpoint == "data/x/weights.pth"  # not a file of the dataset
+    Config.fromfile(SEGMENT).dump(tmp_path / "a.json")
+    cfg = read_config(tmp_path / "a.json", {"data_root": "/mine", "crop_size": [64, 96]})
+    assert roots(cfg) == {"/mine"} and tuple(cfg.model.test_cfg.crop_size) == (64, 96) and not warnings
+
+
+@pytest.mark.parametrize("value", ["256", (256,), 256.0, (1, 2, 3), True])
+def test_a_crop_size_that_is_not_a_size_is_a_warning_and_changes_nothing(warnings, value):
+    cfg = read_config(SEGMENT, {"crop_size": value})
+    assert cfg.model.backbone.img_size == (512, 512) and len(warnings) == 1
+
+
+@pytest.mark.parametrize("value", [None, 5, ["a"]])
+def test_a_data_root_that_is_not_a_path_is_a_warning_and_changes_nothing(warnings, value):
+    cfg = read_config(SEGMENT, {"data_root": value})
+    assert roots(cfg) == roots(Config.fromfile(SEGMENT)) and len(warnings) == 1
+
+
+def test_a_config_of_a_test_only_and_one_in_the_new_style_follow(tmp_path, warnings):
+    cfg = read_config(child(tmp_path, SEGMENT, "train_dataloader = None\ntrain_cfg = None"), {"data_root": "/mine"})
+    assert cfg.train_dataloader is None and cfg.test_dataloader.dataset.data_root == "/mine"
+    text = "from mmengine.dataset import DefaultSampler\n"
+    text += 'data_root = "data/x"\n'
+    text += "val_dataloader = dict(sampler=dict(type=DefaultSampler), dataset=dict(data_root=data_root))"
+    (tmp_path / "lazy.py").write_text(text)
+    cfg = read_config(tmp_path / "lazy.py", {"data_root": "/mine"})
+    assert cfg.val_dataloader.dataset.data_root == "/mine" and not warnings
+    assert "DefaultSampler" in str(cfg.val_dataloader.sampler.type)
+
+
 def test_what_was_changed_together_with_the_variable_stays_as_it_is(tmp_path):
     options = {"data_root": "/mine", "train_dataloader.dataset.data_root": "/mine"}
     assert roots(read_config(SEGMENT, options)) == {"/mine", Config.fromfile(SEGMENT).data_root}

@@ -115,7 +115,7 @@ def check_share(
     backbone: nn.Module, expected: Mapping[str, Tensor], missing: Iterable[str], unexpected: Iterable[str]
 ) -> None:
     """Refuse a checkpoint that has less than MIN_SHARE of a backbone's values."""
-    total = sum(weight.numel() for name, weight in expected.items() if _is_backbone(name))
+    total = max(1, sum(weight.numel() for name, weight in expected.items() if _is_backbone(name)))
     lacking = [name for name in missing if _is_backbone(name)]
     share = 1 - sum(expected[name].numel() for name in lacking) / total
     if share >= MIN_SHARE:
@@ -135,7 +135,9 @@ def check_share(
 def lacking_initial(model: nn.Module) -> list[str]:
     """Return the backbone's weights that a checkpoint of its or the model's ``init_cfg`` lacks, and `check_share`."""
     found = []
-    for module, prefix in ((model, ""), (getattr(model, "backbone", None), "backbone.")):
+    if not hasattr(model, "backbone"):
+        return found
+    for module, prefix in ((model, ""), (model.backbone, "backbone.")):
         for cfg in pretrained_cfgs(getattr(module, "init_cfg", None)):
             contents = CheckpointLoader.load_checkpoint(str(cfg["checkpoint"]), "cpu")
             start = (cfg.get("prefix") or "").rstrip(".")

@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
-from mmtl.engine.hooks.pretrained_weights import PretrainedWeightsHook, check_share
+from mmtl.engine.hooks.pretrained_weights import PretrainedWeightsHook, check_share, lacking_initial
 
 names = itertools.count()
 VIT = dict(arch=dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=96), patch_size=8, img_size=32)
@@ -161,3 +161,9 @@ def test_load_from_takes_precedence_over_what_the_backbone_loads_itself(tmp_path
     runner.load_checkpoint(str(tmp_path / "whole.pth"))
     runner.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "other.pth"))
     train_hook(runner).before_train(runner)
+
+
+def test_a_model_without_a_backbone_may_load_weights_itself():
+    model = torch.nn.Module()
+    model.init_cfg = dict(type="Pretrained", checkpoint="missing.pth")
+    assert lacking_initial(model) == []
