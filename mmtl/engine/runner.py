@@ -48,7 +48,7 @@ class Runner(mmengine.runner.Runner):
             if folder := missing_folder(dataloader):
                 raise FileNotFoundError(
                     f"{folder} does not exist, the folder of a dataset. Put the data there, or set the folder of "
-                    "your data with --cfg-options data_root=FOLDER."
+                    "your data in the config, with --cfg-options data_root=FOLDER if it has this variable."
                 ) from error
             raise
 

@@ -250,3 +250,19 @@ def test_a_jpeg_has_opencvs_pixels(kind):
 def test_a_plain_jpeg_takes_the_faster_decoder(kind, monkeypatch):
     monkeypatch.setattr(mmcv, "imfrombytes", None)
     assert decode_image(JPEGS[kind]).shape == (45, 61, 3)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+@pytest.mark.parametrize("backend", ["cv2", "pillow"])
+def test_a_gray_image_is_upright_by_every_backend(orientation, backend):
+    image = decode_image(oriented("PNG", orientation), flag="grayscale", backend=backend)
+    assert image.shape[:2] == turn_upright(PIXELS, orientation).shape[:2]
+    color = decode_image(oriented("PNG", orientation), backend=backend)
+    assert np.abs(image.reshape(color.shape[:2]) - color.mean(-1)).mean() < 25
+
+
+def test_a_backend_that_ignores_the_orientation_is_upright_for_gray_and_color(monkeypatch):
+    monkeypatch.setattr("mmcv.imfrombytes", lambda data, flag, backend: PIXELS[..., : 3 if flag == "color" else 1])
+    for flag in ("color", "grayscale"):
+        image = decode_image(oriented("JPEG", 6), flag=flag, backend="turbojpeg")
+        assert image.shape[:2] == PIXELS.shape[1::-1]
