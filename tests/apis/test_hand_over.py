@@ -1,13 +1,15 @@
 """`mim train mmtl` and `mim test mmtl` run the script of the package that a config is for."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from helpers import tiny_segmentation as tiny
 from helpers.paths import ROOT
+from mmengine.logging import MMLogger
 
-from mmtl.apis.hand_over import upstream_script
+from mmtl.apis.hand_over import hand_over, upstream_script
 
 PRETRAIN = ROOT / "configs/demo/resnet-nano_1xb32-9e_demo.py"
 SEGMENT = ROOT / "configs/demo/lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x80.py"
@@ -45,3 +47,51 @@ def test_help_and_a_missing_config_are_answered_by_the_tool(tool):
     assert "--gpus" not in text  # which would make mim add options that the upstream scripts refuse
     done = run(tool, "--amp")
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(f"{tool}: Give a config")
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Record the command line of the upstream script instead of running it."""
+    lines = []
+    monkeypatch.setattr(sys, "argv", ["mmtl"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setattr("runpy.run_path", lambda script, run_name: lines.append(sys.argv[1:]))
+    monkeypatch.setattr("mmtl.annotators.launch.start_processes", lambda count: lines.append(count) or 7)
+    return lines
+
+
+def test_the_config_goes_first_by_file_or_name_and_all_options_are_passed_on(called):
+    options = ["--cfg-options", "a=b.py", "c=1", "--resume", "--amp"]
+    assert hand_over("train", [*options, str(PRETRAIN)]) == 0
+    assert hand_over("test", [PRETRAIN.stem, "--checkpoint", "a.pth", "--tta"]) == 0
+    assert called == [[str(PRETRAIN), *options], [str(PRETRAIN), "a.pth", "--tta"]]
+
+
+def test_processes_are_started_with_the_pytorch_launcher_only(called, monkeypatch):
+    launch = [str(PRETRAIN), "--launcher", "pytorch"]
+    assert hand_over("train", [*launch, "--processes", "2"]) == 7 and hand_over("train", launch) == 7
+    with pytest.raises(ValueError, match="--gpus 2 needs --launcher pytorch"):
+        hand_over("train", [str(PRETRAIN), "--gpus", "2"])
+    monkeypatch.setenv("RANK", "0")  # started by torchrun
+    assert hand_over("train", launch) == 0
+    assert called == [2, None, launch]
+
+
+def test_without_gpus_none_is_visible(called):
+    hand_over("train", [str(PRETRAIN), "--gpus", "0"])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_the_traceback_of_a_run_is_in_its_log_file_or_on_the_screen(monkeypatch, called, tmp_path, capsys):
+    def fail(*_, **__):
+        MMLogger.get_instance("hand over", log_file=str(tmp_path / "run.log"))
+        raise TypeError("of a user's transform")
+
+    monkeypatch.setattr("runpy.run_path", fail)
+    with pytest.raises(TypeError):
+        hand_over("train", [str(PRETRAIN)])
+    assert "Traceback" in (tmp_path / "run.log").read_text() and "Traceback" not in capsys.readouterr().err
+    assert hand_over("train", [str(PRETRAIN)], keep_traceback=True) == 1
+    assert "Traceback" in capsys.readouterr().err
