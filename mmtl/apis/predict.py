@@ -56,6 +56,8 @@ def predict(
     keys = list_images(images)
     inferencer = load_inferencer(config, checkpoint, device)
     num_classes, names = inferencer.model.head.num_classes, inferencer.classes
+    if names is not None and len(names) != num_classes:  # of other data
+        names = None
     topk = min(DEFAULT_TOPK, num_classes) if topk is None else topk
     if topk > num_classes:
         raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")

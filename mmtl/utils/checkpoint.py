@@ -116,7 +116,14 @@ def dataset_meta(contents: Mapping[str, Any]) -> dict[str, Any]:
     known = {name: value for name, value in known.items() if isinstance(value, list | tuple | np.ndarray)}
     if not all(isinstance(name, str) for name in known.get("classes", ())):
         del known["classes"]
+    if not all(map(_is_color, known.get("palette", ()))):
+        del known["palette"]
     return known
+
+
+def _is_color(value: Any) -> bool:
+    is_triple = isinstance(value, list | tuple | np.ndarray) and len(value) == 3
+    return is_triple and all(isinstance(each, int | np.integer) and 0 <= each <= 255 for each in value)
 
 
 def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:

@@ -91,6 +91,19 @@ def test_an_image_too_large_for_the_device_does_not_cost_the_others(root, monkey
     assert "2 images segmented" in out and MESSAGE in error.splitlines()[-1]
 
 
+@pytest.mark.parametrize("names", [["ant"], ["ant"] * 50, ["=1+1\n", "\udc80\x1b[2J"]])
+def test_any_class_names_of_a_checkpoint_are_data_for_predict(root, names, monkeypatch):
+    """Guards: fewer names than classes ended with an IndexError."""
+    monkeypatch.chdir(root)
+    meta = dict(dataset_meta=dict(classes=names))
+    torch.save(dict(state_dict=torch.load("two.pth"), meta=meta), "named.pth")
+    assert not run(
+        "predict", "two.py", "named.pth", *COMMANDS["predict"][2:3], "-o", "named.csv", *COMMANDS["predict"][5:]
+    )
+    assert len(Path("named.csv").read_text().splitlines()) == 3
+    assert Path("named.csv").read_text().replace("\n", "").isprintable()
+
+
 OTHERS = {"browse_samples": ["two.py", "-o", "b.png"], "check_segmentation_data": ["tiny.py", "--jobs", "1"]}
 
 

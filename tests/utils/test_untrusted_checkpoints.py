@@ -135,3 +135,11 @@ def test_a_run_resumes_with_its_schedulers_and_log(tmp_path):
                                   {"dataset_meta": {"classes": [1, None]}}, {"CLASSES": {"a": 1}}])  # fmt: skip
 def test_odd_metadata_is_ignored(meta):
     assert not dataset_meta({"meta": meta}).get("classes")
+
+
+@pytest.mark.parametrize("color", [(300, 0, 0), (-1, 0, 0), (1, 2), "abc", None, (0.5, 0, 0), [[1, 2, 3]] * 3])
+def test_a_palette_without_colors_is_ignored(color):
+    """Guards: segment ended with an OverflowError that named the config."""
+    known = dataset_meta({"meta": {"dataset_meta": {"classes": ["a", "b"], "palette": [(1, 2, 255), color]}}})
+    assert known == {"classes": ["a", "b"]}
+    assert dataset_meta({"meta": {"dataset_meta": {"palette": [[1, 2, 3]]}}}) == {"palette": [[1, 2, 3]]}
