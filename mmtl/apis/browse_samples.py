@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from torch import nn
 
+from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders
 from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.models.collate import collate_training_batch
 from mmtl.utils.config_file import name_config_errors, read_config
@@ -44,6 +46,9 @@ def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_
     try:
         with name_config_errors(config):
             dataset = DATASETS.build(cfg.train_dataloader.dataset)
+            if preprocessor.annotator_cfg is not None:  # as in training, in place of a store
+                for load in chain.from_iterable(map(score_map_loaders, leaf_datasets(dataset))):
+                    load.store = None
             packed = [dataset[int(index)] for index in np.random.permutation(len(dataset))[:count]]
     except AssertionError as error:  # MMPretrain asserts that folders match the classes, mmcv that images decode
         raise ValueError(str(error)) from error
@@ -54,6 +59,9 @@ def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_
 def label_tokens(preprocessor: nn.Module, packed: Sequence[dict]) -> list[Sample]:
     """Return packed samples with the token targets that training builds from them."""
     batch = collate_training_batch(packed)
+    is_annotated = preprocessor.annotator_cfg is not None
+    if is_annotated:
+        batch = preprocessor.annotated(batch)
     images = batch.pop("inputs")
     if "augment" in batch:
         images = augment_images(images, batch["augment"])
@@ -68,4 +76,6 @@ def label_tokens(preprocessor: nn.Module, packed: Sequence[dict]) -> list[Sample
     rgb = [rgb_of(image, preprocessor.to_rgb) for image in images.permute(0, 2, 3, 1).numpy()]
     data = [sample.get("data_samples", sample) for sample in packed]
     rows = zip(rgb, data, tokens, strict=True)
-    return [Sample(image, each, labels if "view_affine" in each else None) for image, each, labels in rows]
+    return [
+        Sample(image, each, labels if is_annotated or "view_affine" in each else None) for image, each, labels in rows
+    ]

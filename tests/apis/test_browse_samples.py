@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from helpers.online_annotators import write_cnn
 from helpers.paths import ROOT
 from helpers.synthetic_data import write_classification_data
 from matplotlib.figure import Figure
@@ -152,3 +153,14 @@ def test_a_recipe_draws_from_another_data_root_with_its_score_maps(tmp_path):
     }
     recipe = ROOT / "configs/examples/lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"
     assert browse_samples(recipe, tmp_path / "figure.png", 4, cfg_options=options) == 4
+
+
+def test_labels_of_an_online_annotator_are_drawn_without_a_store(tmp_path):
+    cv2.imwrite(str(tmp_path / "image.png"), np.full((32, 32, 3), 120, np.uint8))
+    (tmp_path / "images/a").mkdir(parents=True)
+    (tmp_path / "image.png").rename(tmp_path / "images/a/0.png")
+    (tmp_path / "config.py").write_text(CONFIG.format(root=tmp_path))
+    annotator = dict(model=write_cnn(tmp_path, classes=6), checkpoint="random")
+    options = {f"model.annotator.{name}": value for name, value in annotator.items()}
+    assert browse_samples(tmp_path / "config.py", tmp_path / "out.png", cfg_options=options) == 1
+    assert (tmp_path / "out.png").stat().st_size > 0

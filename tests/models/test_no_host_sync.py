@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.dispatch import Operators
+from helpers.online_annotators import student, write_cnn
 from mmpretrain.registry import MODELS
 from test_collate import samples, without_draws
 
 from mmtl.models.collate import collate_training_batch
+from mmtl.utils.augment_draws import Operation, make_draw
 
 # Operators whose result, or its shape, depends on numbers on the device.
 WAITING = (
@@ -25,6 +27,8 @@ RECIPES = dict(
     plain=(dict(), dict()),
     some_maps_missing=(dict(without_map=(1,)), dict(outside="ignore")),
     padded=(dict(padded=(0, 3)), dict(class_target="both", tail="probability")),
+    hard_labels=(dict(), dict(label_form="hard", min_confidence=0.3)),
+    sampled_labels=(dict(), dict(label_form="gumbel", tail="probability", min_confidence=0.3)),
     labels_only=(dict(without_map=range(4)), dict()),
 )
 
@@ -68,6 +72,19 @@ def iteration(fields: dict, options: dict, augment: str, device: str) -> Operato
 def test_a_training_iteration_reads_nothing_on_the_host(recipe, device, augment):
     fields, options = RECIPES[recipe]
     operators = iteration(fields, options, augment, device)
+    assert len(operators.calls) > 100
+    assert not [name for name, args in operators.calls if waits(name, args)]
+
+
+@pytest.mark.parametrize("topk", [None, 2])
+def test_an_online_annotator_reads_nothing_on_the_host(topk, tmp_path):
+    model = student(dict(model=write_cnn(tmp_path, size=32), checkpoint="random", topk=topk))
+    model.data_preprocessor.load_annotator()
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    draw = make_draw(Operation.WARP_BILINEAR, affine=[[1, 0.1, 0], [0, 1, 0]])
+    batch = dict(inputs=images, labels=torch.tensor([0, 1]), augment=torch.from_numpy(draw).repeat(2, 1, 1))
+    with Operators() as operators:
+        model.data_preprocessor(batch, training=True)
     assert len(operators.calls) > 100
     assert not [name for name, args in operators.calls if waits(name, args)]
 
