@@ -13,7 +13,7 @@ from mmtl.utils.atomic_file import atomic_file
 from mmtl.visualization.colors import class_palette
 
 SIDES = {"cpu": 120, "cuda": 512}  # pixels of the short side that training sees
-ITERATIONS = {"cpu": (300, 2_000), "cuda": (4_000, 40_000)}  # fewest and most
+ITERATIONS = {"cpu": (500, 1_000), "cuda": (4_000, 40_000)}  # fewest and most
 PASSES = {"cpu": 40, "cuda": 200}  # through the training images, within these limits
 BATCH = {"cpu": 8, "cuda": 8}
 MULTIPLE = {"cpu": 16, "cuda": 32}  # of the crop: patches, and levels of the pyramid
