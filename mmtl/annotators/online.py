@@ -149,7 +149,7 @@ class OnlineAnnotator:
             raise RuntimeError(
                 f"model.annotator ({self.model}) ran out of memory for {count} images of {size_hw[0]} x {size_hw[1]} "
                 f"pixels: {str(error).splitlines()[0]} Lower model.annotator.input_size or "
-                "train_dataloader.batch_size, or label with a store (`mim run mmtl make_score_maps`)."
+                "train_dataloader.batch_size, or label with a store (`mmtl make_score_maps`)."
             ) from error
 
 

@@ -46,7 +46,7 @@ class FolderMixin:
         if not entries:
             raise ValueError(
                 f"{image_source(self)}: the dataset must contain images, got none. Correct data_root, data_prefix, "
-                "ann_file or img_suffix; `mim run mmtl check_segmentation_data CONFIG` checks every split."
+                "ann_file or img_suffix; `mmtl check_segmentation_data CONFIG` checks every split."
             )
         return entries
 

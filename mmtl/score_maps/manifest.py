@@ -108,8 +108,7 @@ def read_manifest(folder: Path) -> Manifest:
         if any(folder.glob("shard-*.bin*")):
             raise FileNotFoundError(f"{folder} is an unfinished score map store. Run the command that makes it again.")
         raise FileNotFoundError(
-            f"{folder} contains no score map store ({MANIFEST_NAME} is missing)."
-            " Make one with `mim run mmtl make_score_maps`."
+            f"{folder} contains no score map store ({MANIFEST_NAME} is missing). Make one with `mmtl make_score_maps`."
         )
     try:
         return _parse(json.loads(path.read_bytes()))

@@ -225,7 +225,7 @@ class Shard:
     def _check(self, row: int, record: Buffer) -> None:
         if not self.layout.is_intact(record):
             raise ScoreMapStoreError(
-                f"{self.path}: record {row} is corrupt. Run `mim run mmtl score_maps verify` on the store,"
+                f"{self.path}: record {row} is corrupt. Run `mmtl score_maps verify` on the store,"
                 " then restore the shard or delete it and make it again."
             )
         self._checked[row] = 1

@@ -219,4 +219,4 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
             raise KeyError(
                 f"{key!r}: no score map in {self.path}, where {', '.join(missing)} are missing. Fetch them."
             )
-        raise KeyError(f"{key!r}: no score map in {self.path}. Make one with `mim run mmtl make_score_maps`.")
+        raise KeyError(f"{key!r}: no score map in {self.path}. Make one with `mmtl make_score_maps`.")

@@ -144,7 +144,7 @@ class LoadScoreMap(BaseTransform):
             if not folder.exists():
                 raise FileNotFoundError(
                     f"Score map store {str(folder)!r} does not exist. Make it with "
-                    "`mim run mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set score_maps=None to train "
+                    "`mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE`, or set score_maps=None to train "
                     "on class labels only."
                 )
         return ScoreMapStore(folders)

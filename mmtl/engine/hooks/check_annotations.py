@@ -71,7 +71,7 @@ def raise_problem(path: str | None, problem: rules.Problem | None) -> None:
     if problem:
         raise ValueError(
             f"{in_line(path or 'annotation')}: {in_line(problem.text)}. Correct the file or the config; "
-            "`mim run mmtl check_segmentation_data CONFIG` lists all such files before a run."
+            "`mmtl check_segmentation_data CONFIG` lists all such files before a run."
         )
 
 

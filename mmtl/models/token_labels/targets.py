@@ -265,7 +265,7 @@ def token_targets(
     if tail == "probability" and log_norm is None:
         raise ValueError(
             "tail='probability' needs log_norm, the log-sum-exp over all classes, which these score maps (such as "
-            "released archives) lack. Make them with `mim run mmtl make_score_maps` or set tail='zero_logit'."
+            "released archives) lack. Make them with `mmtl make_score_maps` or set tail='zero_logit'."
         )
     if check_values:
         checks.check_values(maps, num_classes)
