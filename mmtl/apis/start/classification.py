@@ -16,7 +16,7 @@ from mmtl.utils.checkpoint import dataset_meta, read_checkpoint
 
 SMALL = 96  # pixels; images with shorter sides are not photographs
 # Images that training sees in total, which sets its length: of teacher and student, on a CPU and on a GPU.
-SEEN_PHOTOS = {"cpu": (1_000, 8_000), "cuda": (60_000, 300_000)}
+SEEN_PHOTOS = {"cpu": (1_000, 6_000), "cuda": (60_000, 300_000)}
 SEEN_SMALL = {"cpu": (35_000, 75_000), "cuda": (100_000, 600_000)}
 CNN_FACTOR = 6  # a teacher from scratch is trained for longer
 RELEASED_FACTOR = {"cpu": 1 / 10, "cuda": 1 / 3}  # a pretrained LV-ViT is larger, and learns sooner
