@@ -71,7 +71,7 @@ def check_no_hidden_files(dataset: Dataset) -> None:
     if root is None or getattr(dataset, "ann_file", ""):
         return
     if hidden := [name for name in classes_of(dataset) if name.startswith(".")]:
-        raise ValueError(f"{root}: the hidden folder {hidden[0]!r} counts as a class. Remove it.")
+        raise ValueError(f"{root}: the hidden folder {in_line(hidden[0])} counts as a class. Remove it.")
     for info in sampled_entries(dataset):
         path = info.get("img_path", "")
         if is_hidden(path.removeprefix(root).lstrip("/")):
