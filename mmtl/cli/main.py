@@ -17,7 +17,7 @@ from mmtl.utils.cli import CONTINUE, end_with, run_tool, tool_parser
 
 # Group -> commands, in the order of the help.
 COMMANDS = {
-    "your own images": ("start", "train", "test", "predict", "segment", "convert_masks"),
+    "your own images": ("start", "train", "test", "predict", "segment", "corruption_error", "convert_masks"),
     "score maps": ("make_score_maps", "score_maps"),
     "checks and figures": ("browse_samples", "check_segmentation_data"),
     "configs and checkpoints": ("list", "config", "convert_checkpoint", "export_onnx"),

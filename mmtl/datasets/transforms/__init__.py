@@ -1,5 +1,6 @@
 """Station 2: one sample, an image with its score map and the geometry applied to it."""
 
+from mmtl.datasets.transforms.corrupt import Corrupt
 from mmtl.datasets.transforms.formatting import PackTokenLabelInputs
 from mmtl.datasets.transforms.load_image_from_file import LoadImageFromFile
 from mmtl.datasets.transforms.load_score_map import LoadScoreMap
@@ -9,6 +10,7 @@ from mmtl.datasets.transforms.random_erasing import RandomErasing
 
 __all__ = [
     "CenterCrop",
+    "Corrupt",
     "LoadImageFromFile",
     "LoadScoreMap",
     "PackTokenLabelInputs",

@@ -1,0 +1,49 @@
+"""Measure a classifier on corrupted images: ImageNet-C, or corruptions made from clean images.
+
+    mmtl corruption_error CONFIG CHECKPOINT data/imagenet-c -o errors.csv
+    mmtl corruption_error CONFIG CHECKPOINT data/imagenet/val -o errors.csv
+
+IMAGES has ImageNet-C's layout, <corruption>/<severity>/<class>/, or class folders of clean images, to which the 15
+corruptions of the benchmark are applied at the network's input size (pip install 'mmtl[corruptions]'). The table has
+the top-1 error of each corruption and severity in percent; the plot is beside it. For ImageNet the column CE is the
+error in units of AlexNet's (Hendrycks and Dietterich, ICLR 2019), and its mean is the mean corruption error.
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from mmtl.utils.cli import (
+    add_device_argument,
+    add_force_argument,
+    add_out_argument,
+    check_minimum,
+    check_out,
+    resolve_device,
+)
+
+
+def main(parser: ArgumentParser, arguments: list[str]) -> None:
+    """Write table and plot, and print the table."""
+    parser.add_argument("config", type=Path, help="a classification config")
+    parser.add_argument("checkpoint", type=Path, help="its weights")
+    parser.add_argument("images", type=Path, help="ImageNet-C, or clean images in class folders")
+    add_out_argument(parser, "CSV file to write (default: %(default)s)", "corruption_error.csv")
+    parser.add_argument("--corruptions", nargs="+", metavar="NAME", help="only these, such as fog or saturate")
+    parser.add_argument("--severities", nargs="+", type=int, choices=range(1, 6), help="default: all five")
+    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
+    add_device_argument(parser)
+    add_force_argument(parser)
+    args = parser.parse_args(arguments)
+    check_out(args, "out", "config", "checkpoint", "images")
+    check_minimum(args, 1, "batch_size")
+    check_minimum(args, 0, "workers")
+    if args.out.suffix == ".png":
+        raise ValueError(f"--out must be the CSV file, got {args.out}. The plot is written beside it.")
+    resolve_device(args)
+    from mmtl.apis.corruption_error import corruption_error
+
+    rows = corruption_error(**vars(args))
+    for name, *cells in rows:
+        print(f"{name:20}" + "".join(f"{cell:>7}" for cell in cells))
+    print(f"{args.out}, {args.out.with_suffix('.png')}")
