@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from mmtl.apis.predict import folder_classes, load_batch, load_inferencer
+from mmtl.apis.predict import folder_classes, load_batch, load_inferencer, test_pipeline
 from mmtl.datasets.transforms.corrupt import CORRUPTIONS, SEVERITIES, Corrupt
 from mmtl.evaluation.corruption_error import Errors, mean_corruption_error, mean_error, relative_error
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.processes import silence_worker
+from mmtl.utils.read_image import loading_options
 from mmtl.visualization.corruption_error import draw_corruption_errors
 from mmtl.visualization.figures import save_figure
 
@@ -132,7 +133,8 @@ def top1_error(
             f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or be "
             f"{model.head.num_classes}, one for each class."
         )
-    options = dict(num_workers=workers, collate_fn=partial(load_batch, root, pipeline), worker_init_fn=silence_worker)
+    collate = partial(load_batch, root, pipeline, loading_options(test_pipeline(inferencer.config)))
+    options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)
     wrong = count = 0
     for batch in DataLoader(keys, batch_size=batch_size, **options):
         decoded = {key: packed for key, packed in batch if packed is not None}
