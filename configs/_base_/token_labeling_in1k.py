@@ -1,5 +1,5 @@
-# Token labeling on ImageNet for any backbone, at DeiT's and Swin's rate; a recipe adds model.backbone and
-# model.head.in_channels. The token stride, which sets the grid of the labels, is measured on the backbone.
+# Token labeling on ImageNet for any backbone, at DeiT's and Swin's rate; a recipe adds model.backbone. The channels of
+# the head, if not given, and the token stride, which sets the grid of the labels, are measured on the backbone.
 _base_ = [
     "models/token_labeling.py",
     "datasets/imagenet_score_maps.py",

@@ -122,10 +122,14 @@ def empty_image_features(backbone: nn.Module, neck: nn.Module | None) -> tuple[t
     size_hw = to_2tuple(getattr(backbone, "img_size", 224))
     first = next(backbone.parameters())
     channels = getattr(backbone, "in_channels", None)
-    backbone.eval()
+    parts = [part for part in (backbone, neck) if part is not None]
+    for part in parts:
+        part.eval()
     feats = backbone(torch.zeros(1, channels if isinstance(channels, int) else 3, *size_hw, device=first.device))
-    backbone.train()
-    return (feats if neck is None else neck(feats)), size_hw
+    feats = feats if neck is None else neck(feats)
+    for part in parts:
+        part.train()
+    return feats, size_hw
 
 
 def head_in_channels(backbone: nn.Module, neck: nn.Module | None, channels_first: bool) -> int:
@@ -134,6 +138,14 @@ def head_in_channels(backbone: nn.Module, neck: nn.Module | None, channels_first
         return backbone.feature_channels[-1]
     feature = empty_image_features(backbone, neck)[0][-1]
     return feature.shape[1 if feature.ndim == 4 or channels_first else -1]
+
+
+def map_shapes(backbone: nn.Module, neck: nn.Module | None) -> tuple[list[int], list[int]]:
+    """Return the channels and strides (pixels) of the maps that segmentation heads get from backbone and neck."""
+    if neck is None and hasattr(backbone, "feature_channels"):
+        return backbone.feature_channels, backbone.feature_strides
+    maps, size_hw = empty_image_features(backbone, neck)
+    return [each.shape[1] for each in maps], [size_hw[0] // each.shape[2] for each in maps]
 
 
 def token_stride(backbone: nn.Module, neck: nn.Module | None, head: nn.Module | None) -> int | None:

@@ -48,7 +48,7 @@ class TimmBackbone(BaseModule):
             for each of ``out_indices``.
         out_indices: blocks or stages whose maps are returned by 'featmap', negative ones count from the end. None
             means four blocks at equal distances, or for a hierarchical model the last map of each stride from 4.
-        drop_path_rate: passed to models that have it.
+        drop_path_rate: passed to models that have it; None means the model's own, which is above 0 for some.
         with_cp: whether blocks are recomputed in the backward pass to save memory.
         init_cfg: weight initialization, see mmengine; None keeps timm's.
         kwargs: further options of the timm model.
@@ -69,7 +69,7 @@ class TimmBackbone(BaseModule):
         img_size: int | Sequence[int] | None = None,
         out_type: str = "raw",
         out_indices: int | Sequence[int] | None = None,
-        drop_path_rate: float = 0.0,
+        drop_path_rate: float | None = None,
         with_cp: bool = False,
         init_cfg: dict | list | None = None,
         **kwargs: Any,
@@ -82,7 +82,7 @@ class TimmBackbone(BaseModule):
         if out_type not in ("raw", "featmap"):
             raise ValueError(f"out_type must be 'raw' or 'featmap', got {out_type!r}.")
         optional = dict(ANY_SIZE, img_size=img_size and to_2tuple(img_size))
-        if drop_path_rate:
+        if drop_path_rate is not None:
             optional["drop_path_rate"] = drop_path_rate
         options = dict(kwargs, pretrained=pretrained, in_chans=in_channels)
         self.model_name, self.out_type = model_name, out_type
@@ -186,7 +186,8 @@ class TimmBackbone(BaseModule):
         except ValueError as error:
             raise self._no_grid(str(error)) from None
         patches = cells.flatten(1, 2)
-        if getattr(model, "attn_pool", None) is None and maps is features:
+        # Attention over one token is another computation, and some heads take only a list of maps.
+        if getattr(model, "attn_pool", None) is None and last is features:
             cells = model.forward_head(one_patch(patches.flatten(0, 1)), pre_logits=True)
             patches = cells.unflatten(0, patches.shape[:2])
         if pooled.shape[-1] != patches.shape[-1]:
@@ -216,7 +217,7 @@ class TimmBackbone(BaseModule):
 
         ``prefix`` is the backbone's own in the full ``param_name``, such as 'backbone.'.
         """
-        num_depths = max(self._depths.values()) + 1
+        num_depths = max(self._depths.values()) + 2  # with those of neck and head
         return self._depths.get(param_name.removeprefix(f"{prefix}timm_model."), num_depths - 1), num_depths
 
     def _fit_loaded_weights(self, state_dict: dict, prefix: str, *args: object) -> None:

@@ -65,6 +65,8 @@ DEPARTURES: dict[str, dict[str, str]] = {
     },
     "configs/own_data/lvvit-nano_1xb32-tokenlabel-multiband-60e_owndata-224px.py": {"": "new: images of many bands"},
     "configs/token_labeling/volo-*.py": {"": "new: VOLO"},
+    "configs/token_labeling/timm_*.py": {"": "new: any timm model"},
+    "configs/token_labeling/*_upernet_*.py": {"": "new: segmentation with other backbones"},
     "configs/lvvit/lvvit-small_8xb64-classlabel-100e_cifar100.py": {
         "train_dataloader.drop_last": "as on ImageNet",
         "custom_hooks*": "released fine-tuning trains and validates the weights themselves, without an average",

@@ -1,4 +1,4 @@
-"""DeiT and Swin students of token labeling become backbones of segmentors, with layer-wise decay."""
+"""DeiT, Swin and timm students of token labeling become backbones of segmentors, with layer-wise decay."""
 
 import pytest
 import torch
@@ -6,7 +6,10 @@ from helpers import tiny_segmentation as tiny
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
 from mmpretrain.registry import MODELS
+from mmseg.registry import MODELS as MMSEG_MODELS
+from mmseg.structures import SegDataSample
 
 VIT = dict(
     type="mmpretrain.VisionTransformer",
@@ -34,11 +37,22 @@ def trained(cfg, tmp_path):
     return runner
 
 
+TIMM = dict(type="mmtl.TimmBackbone", img_size=32)
+TIMM_VIT = dict(
+    TIMM, model_name="vit_tiny_patch16_224", depth=4, embed_dim=24, num_heads=2, patch_size=8, drop_path_rate=0.0
+)
+TIMM_SWIN = dict(
+    TIMM, model_name="swin_tiny_patch4_window7_224", depths=(1, 1, 1), embed_dim=8, num_heads=(1, 2, 2), window_size=2
+)
+
+
 @pytest.mark.parametrize(
     ("backbone", "classifier", "segmentor", "channels"),
     [
         (VIT, dict(out_type="raw"), dict(out_type="featmap", out_indices=(1, 3)), 24),
         (SWIN, dict(), dict(out_indices=(0, 1, 2, 3)), 64),
+        (TIMM_VIT, dict(), dict(out_type="featmap"), 24),
+        (TIMM_SWIN, dict(), dict(out_type="featmap"), 32),
     ],
 )
 def test_a_student_is_fine_tuned_from_its_pretraining_checkpoint(tmp_path, backbone, classifier, segmentor, channels):
@@ -61,6 +75,41 @@ def test_a_student_is_fine_tuned_from_its_pretraining_checkpoint(tmp_path, backb
     loaded = [name for name in state if name.startswith("backbone.") and name in weights]
     assert all(torch.allclose(weights[name].float(), state[name].float(), atol=1e-5) for name in loaded)
     assert len({group["lr"] for group in runner.optim_wrapper.optimizer.param_groups}) >= 5
+    assert 0 <= runner.message_hub.get_scalar("val/mIoU").current() <= 100
+
+
+METAINFO = dict(img_shape=(70, 50), ori_shape=(70, 50))
+UPERNET = dict(
+    neck=dict(type="Feature2Pyramid", norm_cfg=dict(type="BN")),
+    decode_head=dict(
+        type="UPerHead", pool_scales=(1, 2), channels=8, num_classes=3, norm_cfg=dict(type="BN"), align_corners=False
+    ),
+    auxiliary_head=dict(type="FCNHead", in_index=-2, channels=8, num_convs=1, num_classes=3, norm_cfg=dict(type="BN")),
+    test_cfg=dict(mode="whole", size_divisor=32),
+)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "channels", "has_pyramid"),
+    [
+        (dict(VIT, out_type="featmap", out_indices=(0, 1, 2, 3)), [24] * 4, True),
+        (dict(TIMM_VIT, out_type="featmap"), [24] * 4, True),
+        (dict(SWIN, out_indices=(0, 1, 2, 3)), [8, 16, 32, 64], False),
+        (dict(TIMM_SWIN, out_type="featmap"), [8, 16, 32], False),
+        (dict(TIMM, model_name="resnet10t", channels=(8, 8, 8, 16), out_type="featmap"), [8, 8, 8, 16], False),
+    ],
+)
+def test_one_upernet_fits_any_student(backbone, channels, has_pyramid):
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MMSEG_MODELS.build(dict(UPERNET, type="mmtl.EncoderDecoder", backbone=backbone, train_cfg=dict()))
+    assert model.with_neck == has_pyramid and list(model.decode_head.in_channels) == channels
+    assert model.auxiliary_head.in_channels == channels[-2]
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.randint(3, (1, 64, 64))), metainfo=dict(img_shape=(64, 64)))
+    losses = model(torch.randn(2, 3, 64, 64), [sample, sample], mode="loss")
+    sum(value for name, value in losses.items() if "loss" in name).backward()
+    assert all(p.grad is not None for p in model.backbone.parameters() if p.requires_grad)
+    (found,) = model.eval()(torch.randn(1, 3, 70, 50), [SegDataSample(metainfo=METAINFO)], mode="predict")
+    assert found.pred_sem_seg.data.shape == (1, 70, 50)
 
 
 @pytest.mark.parametrize("door", ["load_from", "init_cfg"])
