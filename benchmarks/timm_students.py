@@ -128,7 +128,7 @@ def train_one_step(model: TokenLabelClassifier, side: int) -> None:
 
 
 @torch.no_grad()
-def response(backbone: torch.nn.Module, side: int, draws: int = 3) -> torch.Tensor:
+def response(backbone: torch.nn.Module, side: int, draws: int = 2) -> torch.Tensor:
     """Return how much each token (column) changes if the pixels of each patch (row) change, [N, N]."""
     stride, generator = backbone.token_stride, torch.Generator().manual_seed(2)
     grid = side // stride

@@ -7,7 +7,8 @@
 #            the default is DeiT-S as timm has it, Touvron et al., arXiv 2012.12877, drop path 0.1 (table 9)
 # Command:   mim train mmpretrain configs/token_labeling/timm_8xb128-tokenlabel-300e_in1k.py
 #            --launcher pytorch --gpus 8
-#            --cfg-options optim_wrapper.type=mmtl.BFloat16OptimWrapper model.backbone.model_name=deit_small_patch16_224
+#            --cfg-options model.backbone.model_name=deit_small_patch16_224
+#            optim_wrapper.type=mmtl.BFloat16OptimWrapper
 # Batch:     8 GPUs x 128 = 1024 images, lr 1e-3 (DeiT's 5e-4 x 1024 / 512);
 #            the rest as LV-ViT-S
 # Length:    300 epochs + 10 at the floor = 310 x 1251 (1,281,167 images / 1024) = 387,810 steps

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmtl.annotators.annotator import not_dense
+from mmtl.models.timm_features import square_grid
 
 POOLED_BEFORE_NORM = ("gap_before_final_norm", "gap_before_output")
 
@@ -24,13 +25,6 @@ def tokens_to_map(tokens: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tens
         size = " x ".join(map(str, image_hw))
         raise ValueError(f"{tokens.shape[1]} tokens do not tile a {size} image with square patches.")
     return tokens.transpose(1, 2).unflatten(2, grid_hw)
-
-
-def square_grid(count: int, image_hw: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the grid (h, w) of ``count`` square patches of an image, None if they do not tile it."""
-    patch = (image_hw[0] * image_hw[1] / max(count, 1)) ** 0.5
-    grid_hw = round(image_hw[0] / patch), round(image_hw[1] / patch)
-    return grid_hw if grid_hw[0] * grid_hw[1] == count else None
 
 
 class DenseImageClassifier(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmtl.annotators.annotator import not_dense
-from mmtl.annotators.dense_mmpretrain import square_grid, tokens_to_map
+from mmtl.models.timm_features import patch_map
 
 
 class DenseTimmModel(nn.Module):
@@ -29,34 +29,11 @@ class DenseTimmModel(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits [B, h, w, K] of normalized images [B, 3, H, W]."""
         features = self.model.forward_features(images)
-        if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
-            raise not_dense(self.model, "its features are not a single map.")
-        if features.ndim == 3:
-            image_hw = tuple(images.shape[-2:])
-            prefix = self._num_prefix_tokens(features.shape[1], image_hw)
-            maps = tokens_to_map(features[:, prefix:], image_hw).permute(0, 2, 3, 1)  # [B, h, w, C]
-            cells = maps.flatten(0, 2)[:, None].expand(-1, max(prefix, 1) + 1, -1)
-        elif self._is_channels_last(features):
-            maps = features
-            cells = maps.flatten(0, 2)[:, None, None]
-        else:
-            maps = features.permute(0, 2, 3, 1)
-            cells = maps.flatten(0, 2)[..., None, None]
-        return self._head(cells).reshape(*maps.shape[:3], -1)
-
-    def _num_prefix_tokens(self, count: int, image_hw: tuple[int, int]) -> int:
-        """Return the number of class and register tokens: the model's own, or else the surplus over a grid."""
-        stated = getattr(self.model, "num_prefix_tokens", None)
-        for prefix in (stated,) if stated is not None else range(3):
-            if count - prefix > 1 and square_grid(count - prefix, image_hw):
-                return prefix
-        raise not_dense(self.model, f"its {count} tokens do not tile a {image_hw[0]} x {image_hw[1]} image.")
-
-    def _is_channels_last(self, features: torch.Tensor) -> bool:
-        first, last = (features.shape[axis] == self.model.num_features for axis in (1, 3))
-        if first == last:
-            return str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC"
-        return last
+        try:
+            cells, one_patch = patch_map(self.model, features, tuple(images.shape[-2:]))
+        except ValueError as error:
+            raise not_dense(self.model, f"{error}.") from None
+        return self._head(one_patch(cells.flatten(0, 2))).reshape(*cells.shape[:3], -1)
 
     def _head(self, cells: torch.Tensor) -> torch.Tensor:
         logits = self.model.forward_head(cells)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import tiny_segmentation as tiny
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
@@ -101,7 +101,9 @@ UPERNET = dict(
 )
 def test_one_upernet_fits_any_student(backbone, channels, has_pyramid):
     with DefaultScope.overwrite_default_scope("mmseg"):
-        model = MMSEG_MODELS.build(dict(UPERNET, type="mmtl.EncoderDecoder", backbone=backbone, train_cfg=dict()))
+        model = MMSEG_MODELS.build(
+            ConfigDict(UPERNET, type="mmtl.EncoderDecoder", backbone=backbone, train_cfg=dict())
+        )
     assert model.with_neck == has_pyramid and list(model.decode_head.in_channels) == channels
     assert model.auxiliary_head.in_channels == channels[-2]
     sample = SegDataSample(gt_sem_seg=PixelData(data=torch.randint(3, (1, 64, 64))), metainfo=dict(img_shape=(64, 64)))
