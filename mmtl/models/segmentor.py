@@ -43,8 +43,9 @@ class EncoderDecoder(MMSegEncoderDecoder):
     backbone whose maps are one already.
     """
 
-    def __init__(self, neck: dict | None = None, **kwargs: Any) -> None:
-        self._pyramid = neck if neck and neck["type"] == "Feature2Pyramid" and "embed_dim" not in neck else None
+    def __init__(self, neck: dict | list[dict] | None = None, **kwargs: Any) -> None:
+        is_free = isinstance(neck, dict) and neck["type"] == "Feature2Pyramid" and "embed_dim" not in neck
+        self._pyramid = neck if is_free else None
         super().__init__(neck=None if self._pyramid else neck, **kwargs)
         self.init_cfg = unwrapped_init_cfg(self.init_cfg)
         self._register_load_state_dict_pre_hook(self._prepare_loaded)

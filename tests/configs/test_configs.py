@@ -21,10 +21,10 @@ REGISTRIES = {"mmpretrain": mmpretrain.registry, "mmseg": mmseg.registry}
 # OpenMMLab's grammar: model, (head,) GPUs x batch with tags and length, dataset, size.
 NAME = {
     "mmpretrain": re.compile(
-        r"[a-z0-9]+-[a-z0-9.-]+_\d+xb(?P<batch>\d+)(-[a-z0-9.]+)*-(?P<length>\d+)e_[a-z0-9]+(-(?P<px>\d+)px)?"
+        r"(?:timm|[a-z0-9]+-[a-z0-9.-]+)_\d+xb(?P<batch>\d+)(-[a-z0-9.]+)*-(?P<length>\d+)e_[a-z0-9]+(-(?P<px>\d+)px)?"
     ),
     "mmseg": re.compile(
-        r"[a-z0-9]+-[a-z0-9.-]+_[a-z0-9-]+_\d+xb(?P<batch>\d+)(-[a-z0-9.]+)*-(?P<length>\d+)(?P<unit>e|k|i)"
+        r"(?:timm|[a-z0-9]+-[a-z0-9.-]+)_[a-z0-9-]+_\d+xb(?P<batch>\d+)(-[a-z0-9.]+)*-(?P<length>\d+)(?P<unit>e|k|i)"
         r"_[a-z0-9]+-(?P<height>\d+)x(?P<width>\d+)"
     ),
 }

@@ -23,6 +23,9 @@ BACKBONES = dict(
     # The stem's BatchNorm keeps its statistics: in training they are those of each rank's own images.
     lvvit=dict(type="mmtl.LVViT", arch=NANO, img_size=64, patch_size=16, norm_eval=True),
     swin=dict(SWIN, type="mmpretrain.SwinTransformer", out_indices=(2,), drop_path_rate=0.0),
+    timm=dict(
+        type="mmtl.TimmBackbone", model_name="vit_tiny_patch16_224", img_size=64, depth=2, embed_dim=12, num_heads=2
+    ),
 )
 
 
@@ -99,6 +102,7 @@ def train_rank(rank: int, folder: Path, name: str, weights: str, wrapper: str) -
         ("lvvit", "unequal", "compiled"),
         ("lvvit", "none", "replicated"),
         ("swin", "equal", "replicated"),
+        ("timm", "equal", "replicated"),
     ],
 )
 def test_two_ranks_give_the_gradients_of_one_with_the_same_samples(tmp_path, processes, name, weights, wrapper):
