@@ -10,7 +10,7 @@ is trained before for as many epochs, with the same seed.
 """
 
 import argparse
-import os
+import re
 import statistics
 import time
 from pathlib import Path
@@ -59,8 +59,12 @@ def main() -> None:
     maps = score_maps(annotator, train)
     pooled = float((pooled_classes(maps, len(train.class_names)) == train.labels).float().mean())
     print(f"annotator: {accuracy_of(annotator, val):.2f} % top-1; pooled maps of the training images: {pooled:.2%}")
-    tasks = [(arm, seed, train, val, maps, source, args) for seed in range(args.seeds) for arm in args.arms]
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
+        labelers = [None] * args.seeds
+        if any(ARMS[arm].source == "labeler" for arm in args.arms):
+            labelers = pool.starmap(train_labeler, [(train, seed, args) for seed in range(args.seeds)], chunksize=1)
+        sources = {"store": maps, "online": source, "labeler": labelers, None: None}
+        tasks = [(arm, seed, train, val, sources, args) for seed in range(args.seeds) for arm in args.arms]
         results = {}
         for arm, seed, accuracy, seconds in pool.imap_unordered(run_arm, tasks):
             print(f"{arm}, seed {seed}: {accuracy:.2f} %, {seconds:.0f} s", flush=True)
@@ -117,29 +121,27 @@ def accuracy_of(annotator: Annotator, images: Images, batch: int = 500) -> float
 
 
 def run_arm(task: tuple) -> tuple[str, int, float, float]:
-    """Train and evaluate one arm with one seed; return both with its accuracy and seconds."""
-    name, seed, train, val, maps, annotator, args = task
-    arm = ARMS[name]
-    if args.jobs > 1:
-        torch.set_num_threads(1)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    """Train, save and evaluate one arm with one seed; return both with its accuracy and seconds."""
+    name, seed, train, val, sources, args = task
+    source, maps, changes = ARMS[name].source, None, {}
+    if source == "store":
+        maps = {name: values.to(args.device) for name, values in sources["store"].items()}
+    elif source is not None:
+        annotator = sources["labeler"][seed] if source == "labeler" else sources["online"]
+        changes = {"model.annotator": dict(annotator, topk=TOPK, dtype=args.dtype)}
     start = time.perf_counter()
-    train, val = train.to(args.device), val.to(args.device)
-    if arm.source == "labeler":
-        annotator = train_labeler(train, seed, args)
-    changes = (
-        {} if arm.source in (None, "store") else {"model.annotator": dict(annotator, topk=TOPK, dtype=args.dtype)}
-    )
-    maps = {name: values.to(args.device) for name, values in maps.items()} if arm.source == "store" else None
-    model = trained(arm.config(**changes), train, maps, seed, args)
-    return name, seed, top1(model, val), time.perf_counter() - start
+    config = ARMS[name].config(**changes)
+    model = trained(config, train.to(args.device), maps, seed, args)
+    seconds = time.perf_counter() - start
+    save(config, model, args.work_dir / f"{re.sub('[^a-z]+', '-', name.lower())}_{seed}", train.class_names)
+    return name, seed, top1(model, val.to(args.device)), seconds
 
 
 def train_labeler(train: Images, seed: int, args: argparse.Namespace) -> dict[str, str]:
     """Train phase 1 of self-emerging labels; return it as an online annotator."""
     config = LABELER.config()
-    stem = args.work_dir / f"labeler_{os.getpid()}_{seed}"
-    return save(config, trained(config, train, None, seed, args), stem, train.class_names)
+    model = trained(config, train.to(args.device), None, seed, args)
+    return save(config, model, args.work_dir / f"labeler_{seed}", train.class_names)
 
 
 def save(config: Config, model: nn.Module, stem: Path, class_names: list[str]) -> dict[str, str]:
@@ -155,6 +157,9 @@ def trained(
     config: Config, train: Images, maps: dict[str, Tensor] | None, seed: int, args: argparse.Namespace
 ) -> nn.Module:
     """Build and train the model of a config."""
+    if args.jobs > 1:
+        torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     seeded(seed)
     model = MODELS.build(config.model).to(args.device)
     model.init_weights()
