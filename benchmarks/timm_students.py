@@ -85,7 +85,6 @@ FAMILIES = {
     "ResNet": ("resnet18", 192),
     "NFNet": ("nfnet_l0", 192),
     "DenseNet": ("densenet121", 192),
-    "HRNet": ("hrnet_w18_small", 192),
 }
 
 
