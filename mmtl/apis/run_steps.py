@@ -102,7 +102,8 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
             status.update(f"{clock(time.monotonic() - start)}  {position}")
 
         try:
-            code = run_command(step.command + (step.resume if known else ()), log, show_position)
+            command = tuple(map(checkpoint_of, step.command)) + (step.resume if known else ())
+            code = run_command(command, log, show_position)
         finally:
             progress.write(step, digest, before + time.monotonic() - start, finished=code == 0)
     if code:
@@ -111,6 +112,13 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
     else:
         console.print(f"      done in {clock(time.monotonic() - start)}", highlight=False)
     return code == 0
+
+
+def checkpoint_of(word: str) -> str:
+    """Return the last checkpoint of a run for one that does not exist, such as after a change of the run's length."""
+    path = Path(word)
+    record = path.with_name("last_checkpoint")
+    return record.read_text().strip() if path.suffix == ".pth" and not path.exists() and record.is_file() else word
 
 
 def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]) -> int:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mmtl.apis import run_steps as module
-from mmtl.apis.run_steps import Progress, Step, fingerprint, last_lines, remove, run_steps
+from mmtl.apis.run_steps import Progress, Step, checkpoint_of, fingerprint, last_lines, remove, run_steps
 
 WORK = Path("work")
 
@@ -60,6 +60,14 @@ def test_a_changed_step_and_all_later_ones_start_again(runner):
     runner(make_step("a"), make_step("b", code="1"), make_step("c"))
     assert calls() == ["a", "b", "c", "b", "c"]
     assert not (WORK / "c" / "stale").exists() and (WORK / "c.old-1" / "stale").exists()
+
+
+def test_a_checkpoint_of_another_length_is_the_last_one_of_the_run(tmp_path):
+    (tmp_path / "epoch_3.pth").touch()
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_3.pth"))
+    for name in ("epoch_3.pth", "epoch_9.pth"):
+        assert checkpoint_of(str(tmp_path / name)) == str(tmp_path / "epoch_3.pth")
+    assert checkpoint_of("elsewhere/epoch_9.pth") == "elsewhere/epoch_9.pth" and checkpoint_of("-o") == "-o"
 
 
 def test_output_that_no_step_has_made_is_kept(runner):

@@ -1,5 +1,6 @@
 """Configs for class folders: teacher, score maps, LV-ViT with token labels."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ def write_classification(
     lines += [f"image size: {plan.img_size}, tokens of {plan.patch_size} x {plan.patch_size} pixels"]
     held = found.root / found.split.val[0][0].split("/")[0] if found.has_val else found.root
     checkpoint = run / f"epoch_{plan.student_epochs}.pth"
-    then = [f"mmtl predict {config} {checkpoint} {held} -o {work / 'predictions.csv'}"]
+    command = ["mmtl", "predict", config, checkpoint, held, "-o", work / "predictions.csv"]
+    then = [shlex.join(map(str, command))]
     write_steps(folder, work, steps, then)
     return lines
 

@@ -1,6 +1,7 @@
 """Configs for images with masks: UperNet on LV-ViT."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,7 +90,8 @@ def write_segmentation(
         write_config("lvvit-small_upernet_1xb8-20k_owndata-512x512", config, values)
     title = f"Train UperNet on {student.title}"
     images = found.root / Path(found.split.val[0][0]).parent
-    then = [f"mmtl segment {config} {run / f'iter_{max_iters}.pth'} {images} -o {work / 'segmented'}"]
+    command = ["mmtl", "segment", config, run / f"iter_{max_iters}.pth", images, "-o", work / "segmented"]
+    then = [shlex.join(map(str, command))]
     write_steps(folder, work, [train_step("segmentation", title, config, run)], then)
     return [
         f"model: UperNet on {student.title}",
