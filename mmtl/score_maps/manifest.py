@@ -17,6 +17,7 @@ FORMAT = "mmtl score maps"
 VERSION = 1
 SHARD_NAME = re.compile(r"shard-\d{5,}\.bin")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+CLASS_TABLE = ("class_names", "class_folders")  # of an annotator's description
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,17 @@ def make_settings(
 
 
 def setting_difference(old: Any, new: Any) -> str:
-    """Return the dotted names and values of settings that differ; empty if none do."""
+    """Return the dotted names and values of settings that differ; empty if none do.
+
+    Former versions knew fewer class names: a class table that only one side has, of the same weights, does not differ.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
-        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        unknown = (name for name in CLASS_TABLE if None in (old.get(name), new.get(name)))
+        same_weights = old.get("weights_sha256", "") == new.get("weights_sha256")
+        names = (old.keys() | new.keys()) - set(unknown if same_weights else ())
+        names = sorted(name for name in names if old.get(name) != new.get(name))
         parts = [(name, setting_difference(old.get(name), new.get(name))) for name in names]
-        return ", ".join(f"{name}.{part}" if part[:1] != "(" else f"{name} {part}" for name, part in parts)
+        return ", ".join(f"{name}.{part}" if part[:1] != "(" else f"{name} {part}" for name, part in parts if part)
     texts = str(old), str(new)
     # What is equal at the start of both is left out, so that long values show where they differ.
     skip = max(0, len(os.path.commonprefix(texts)) - 20) if max(map(len, texts)) > 60 else 0
@@ -140,7 +147,7 @@ def _parse(content: Any) -> Manifest:
 
 def _check_annotator(annotator: dict[str, Any]) -> None:
     """Check what is read of the annotator's description, whose other entries are only shown."""
-    for name in ("class_names", "class_folders"):
+    for name in CLASS_TABLE:
         value = annotator.get(name)
         valid = value is None or (isinstance(value, list) and all(isinstance(each, str) for each in value))
         _require(valid, f"annotator.{name} must be a list of names, got {reprlib.repr(value)}.")

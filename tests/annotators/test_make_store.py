@@ -415,3 +415,22 @@ def test_a_store_of_other_classes_is_not_continued(images, tmp_path):
             make(images, tmp_path / "s", Options(topk=1, workers=0, classes=write_classes(tmp_path, text)))
     with pytest.raises(FileExistsError, match="num_classes"):
         make(images, tmp_path / "s", Options(topk=1, workers=0))
+
+
+def test_a_store_made_before_class_names_were_known_continues(images, tmp_path, capsys):
+    """Guards: stores of timm models were refused as made with other settings after timm's class names were added."""
+    known = {"class_names": list(CLASSES), "class_folders": list(CLASSES)}
+    for before, now in (({"class_names": None}, known), ({}, known), (known, {})):
+        old, new = tiny_annotator(), tiny_annotator()
+        old.description |= {"weights_sha256": "0", **before}
+        new.description |= {"weights_sha256": "0", **now}
+        make(images, tmp_path / "s", annotator=old)
+        make(images, tmp_path / "s", annotator=new)
+        assert "nothing to do" in capsys.readouterr().out
+        (tmp_path / "s" / "shard-00000.bin").unlink()
+        make(images, tmp_path / "s", annotator=new)
+        assert ScoreMapStore(tmp_path / "s").verify() == []
+        new.description["weights_sha256"] = "1"
+        with pytest.raises(FileExistsError, match="weights_sha256"):
+            make(images, tmp_path / "s", annotator=new)
+        shutil.rmtree(tmp_path / "s")
