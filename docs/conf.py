@@ -1,5 +1,7 @@
 """Sphinx settings: `make docs` builds pages from the Markdown files and the docstrings in docs/_build."""
 
+from importlib.util import find_spec
+
 from mmcv.transforms.utils import cache_randomness
 
 import mmtl
@@ -8,8 +10,13 @@ project = "mmtl"
 copyright = "The mmtl authors"
 version = release = mmtl.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+if find_spec("sphinx_copybutton"):  # buttons that copy a block; environments made before it was required lack it
+    extensions.append("sphinx_copybutton")
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_title = "mmtl"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_default_options = dict(members=True)

@@ -35,6 +35,7 @@ from mmtl.visualization.figures import add_class_legend, color_cells, draw_over,
 ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES, MAX_WIDTH = 150_000, 1200
 PHOTOS = {"chelsea": "n02124075", "coffee": "n07920052", "camera": "n04485082"}  # class folders of ImageNet
+SIZE = ("--input-size", "448", "--workers", "0", "--device", "cpu")
 RECIPE = ROOT / "configs/lvvit/lvvit-small_8xb128-tokenlabel-300e_in1k.py"
 DEMO, DEMO_DATA = ROOT / "work_dirs/demo", ROOT / "data/demo"
 DEMO_CONFIGS = ROOT / "configs/demo"
@@ -70,8 +71,7 @@ def make_photo_store(folder: Path) -> tuple[Path, Path]:
         path = images / wnid / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(getattr(data, name)()).convert("RGB").save(path)
-    size = ("--input-size", "448", "--workers", "0", "--device", "cpu")
-    run_tool("make_score_maps", "lite/efficientnet_lite0", images, store, *size)
+    run_tool("make_score_maps", "lite/efficientnet_lite0", images, store, *SIZE)
     return images, store
 
 
@@ -89,7 +89,7 @@ def samples(folder: Path) -> None:
     for name in ("chelsea", "coffee"):  # two augmentations of each
         path = images / PHOTOS[name] / f"{name}.png"
         path.with_name(f"{name}_again.png").write_bytes(path.read_bytes())
-    run_tool("make_score_maps", "lite/efficientnet_lite0", images, folder / "more", "--input-size", "448", "--device", "cpu")
+    run_tool("make_score_maps", "lite/efficientnet_lite0", images, folder / "more", *SIZE)
     options = ("--cfg-options", f"data_root={images.parent}/", f"score_maps={folder / 'more'}")
     run_tool("browse_samples", RECIPE, "-n", "4", "--seed", "1", "-o", folder / "samples.png", *options)
     save(Image.open(folder / "samples.png"), "samples")
@@ -157,7 +157,8 @@ def masks(folder: Path) -> None:
     Image.fromarray(palette[scene.mask]).save(folder / "colors/scene.png")
     run_tool("convert_masks", folder / "colors", folder / "index", "--ignore", "#000000")
     index = np.asarray(Image.open(folder / "index/scene.png"))
-    gray = np.repeat(np.where(index == 255, 120, 250 - 12 * index)[..., None].astype(np.uint8), 3, 2)  # values are nearly black
+    light = np.where(index == 255, 120, 250 - 12 * index).astype(np.uint8)  # the values themselves are nearly black
+    gray = np.repeat(light[..., None], 3, 2)
     panels = [
         (scene.image[..., ::-1], "image"),
         (palette[scene.mask], "mask of colors, black: no label"),
@@ -165,7 +166,8 @@ def masks(folder: Path) -> None:
     ]
     figure = draw_panels(panels, 3)
     for value in np.unique(index):
-        inside = cv2.distanceTransform(np.uint8(index == value), cv2.DIST_L2, 5)
+        region = cv2.copyMakeBorder(np.uint8(index == value), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+        inside = cv2.distanceTransform(region, cv2.DIST_L2, 5)[1:-1, 1:-1]  # far from edges and other values
         y, x = np.unravel_index(inside.argmax(), index.shape)
         figure.axes[2].text(x, y, str(value), ha="center", va="center", fontsize=11)
     for axes in figure.axes:
@@ -175,16 +177,15 @@ def masks(folder: Path) -> None:
 
 def segmentation(folder: Path) -> None:
     """Draw what the tool segment writes for images of the demo."""
-    paths = sorted((DEMO_DATA / "segmentation/images/validation").glob("*.png"))[2:14]
+    paths = sorted((DEMO_DATA / "segmentation/images/validation").glob("*.png"))[5:9]
     checkpoint = DEMO / "segmentation_token_labels/iter_300.pth"
     config = DEMO_CONFIGS / "lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x80.py"
     run_tool("segment", config, checkpoint, *paths, "-o", folder / "out", "--device", "cpu")
     overlays = [Image.open(path).convert("RGB") for path in sorted((folder / "out/overlays").rglob("*.png"))]
-    canvas = Image.new("RGB", (sum(each.width for each in overlays), max(each.height for each in overlays)), "white")
-    left = 0
-    for each in overlays:
-        canvas.paste(each, (left, 0))
-        left += each.width
+    width, height = (max(sizes) + 10 for sizes in zip(*(each.size for each in overlays), strict=True))
+    canvas = Image.new("RGB", (2 * width, 2 * height), "white")
+    for index, overlay in enumerate(overlays):
+        canvas.paste(overlay, (index % 2 * width, index // 2 * height))
     save(canvas, "segmentation")
 
 
