@@ -5,9 +5,11 @@ name: ``mmpretrain.get_model("lvvit-small_8xb128-tokenlabel-300e_in1k", pretrain
 """
 
 from mmtl.utils.after_import import run_after_import
+from mmtl.utils.upstream_messages import ignore_harmless_warnings
 
 __version__ = "0.1.0"
 
-run_after_import("mmengine.logging.logger", "mmtl.utils.text:escape_log_messages")
+ignore_harmless_warnings()
+run_after_import("mmengine.logging.logger", "mmtl.utils.upstream_messages:adapt_logging")
 run_after_import("mmpretrain.apis.model", "mmtl.apis.model_index:register_with_mmpretrain")
 run_after_import("mmseg.apis.mmseg_inferencer", "mmtl.apis.model_index:register_with_mmseg")

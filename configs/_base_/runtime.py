@@ -27,4 +27,5 @@ default_hooks = dict(
     skipped_images=dict(type="mmtl.CountSkippedImagesHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     pretrained_weights=dict(type="mmtl.PretrainedWeightsHook"),  # logs what load_from loaded from a checkpoint
+    run_summary=dict(type="mmtl.RunSummaryHook"),  # a box before the first step: data, labels, weights, length
 )

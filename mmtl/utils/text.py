@@ -15,7 +15,7 @@ def in_line(text: object) -> str:
 
 
 def escape_log_messages(logger: ModuleType) -> None:
-    """Let MMEngine's loggers print names as data; ``mmtl/__init__.py`` calls it with ``mmengine.logging.logger``."""
+    """Let MMEngine's loggers print names as data; the argument is ``mmengine.logging.logger``."""
     format_record = logger.MMFormatter.format
 
     def format_printable(formatter: logging.Formatter, record: logging.LogRecord) -> str:

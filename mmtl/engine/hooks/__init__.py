@@ -9,6 +9,7 @@ from mmtl.engine.hooks.exact_resume import ExactResumeHook
 from mmtl.engine.hooks.finite_loss import FiniteLossHook
 from mmtl.engine.hooks.iter_timer import IterTimerHook
 from mmtl.engine.hooks.pretrained_weights import PretrainedWeightsHook
+from mmtl.engine.hooks.run_summary import RunSummaryHook
 from mmtl.engine.hooks.runtime_info import RuntimeInfoHook
 from mmtl.engine.hooks.scaled_ema import ScaledEMAHook, scaled_momentum
 from mmtl.engine.hooks.token_label_visualization import TokenLabelVisualizationHook
@@ -26,6 +27,7 @@ __all__ = [
     "FiniteLossHook",
     "IterTimerHook",
     "PretrainedWeightsHook",
+    "RunSummaryHook",
     "RuntimeInfoHook",
     "ScaledEMAHook",
     "TokenLabelVisualizationHook",

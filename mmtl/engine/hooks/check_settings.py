@@ -1,6 +1,5 @@
 """Name settings that contradict each other before the first step rather than hours later."""
 
-import logging
 import random
 import warnings
 from collections.abc import Iterator, Sequence
@@ -258,13 +257,13 @@ def evaluate_first_image(runner: Runner) -> dict[str, Any] | None:
             raise
         finally:
             runner.model.train(training)
-        logging.disable()  # IoUMetric logs a table
+        runner.logger.disabled = True  # IoUMetric logs a table; MMEngine's loggers ignore logging.disable()
         try:
             return runner.val_evaluator.evaluate(runner.world_size)
         except Exception:  # a metric that needs more than one image
             return None
         finally:
-            logging.disable(logging.NOTSET)
+            runner.logger.disabled = False
             for metric in metrics:
                 metric.results.clear()
 
