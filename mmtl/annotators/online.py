@@ -125,8 +125,8 @@ class OnlineAnnotator:
                 "Choose an annotator of these classes, or list them in a file model.annotator.classes, as for "
                 "make_score_maps --classes."
             )
-        if self.topk is not None and not 1 <= self.topk <= found:
-            raise ValueError(f"model.annotator.topk must be from 1 to {found}, its classes, got {self.topk}.")
+        if self.topk is not None and self.topk not in range(1, found + 1):
+            raise ValueError(f"model.annotator.topk must be from 1 to {found}, its classes, got {self.topk!r}.")
         if self.compile:
             dense, options = self.annotator.dense, {} if self.compile is True else dict(self.compile)
             compiled = CompiledOrEager(type(dense).forward, options, training=False)
@@ -154,7 +154,7 @@ class OnlineAnnotator:
 
 
 def resize(images: Tensor, annotator: Annotator, size_hw: tuple[int, int]) -> Tensor:
-    """Resize images [B, 3, H, W] as files are resized for this annotator, whole gray levels in float32.
+    """Resize images [B, C, H, W] as files are resized for this annotator; uint8 become float32 of integer values.
 
     Pillow's filters are antialiased, OpenCV's are not.
     """
@@ -165,7 +165,8 @@ def resize(images: Tensor, annotator: Annotator, size_hw: tuple[int, int]) -> Te
     options: dict[str, Any] = {}
     if mode in ("bilinear", "bicubic"):
         options = dict(align_corners=False, antialias=annotator.backend == "pillow")
-    return F.interpolate(images.float(), target_hw, mode=mode, **options).round_().clamp_(0, 255)
+    resized = F.interpolate(images.float(), target_hw, mode=mode, **options)
+    return resized.round_().clamp_(0, 255) if images.dtype == torch.uint8 else resized
 
 
 def _check_options(

@@ -95,7 +95,11 @@ def plan_runs(
     if unknown := sorted(set(corruptions or ()) - set(names)):
         raise ValueError(f"{images}: corruptions must be some of {', '.join(names)}, got {', '.join(unknown)}.")
     kept = {kind: folder for kind, folder in found.items() if kind[0] in (corruptions or names)}
-    return {kind: (folder, pipeline) for kind, folder in kept.items() if kind[1] in severities}
+    runs = {kind: (folder, pipeline) for kind, folder in kept.items() if kind[1] in severities}
+    if not runs:
+        known, given = (", ".join(map(str, sorted(set(each)))) for each in ((kind[1] for kind in kept), severities))
+        raise ValueError(f"{images}: severities must be some of {known}, got {given}.")
+    return runs
 
 
 def find_corruptions(root: Path) -> dict[tuple[str, int], Path]:

@@ -117,14 +117,20 @@ def test_pipeline(cfg: Config) -> list[dict]:
 
 
 def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str] | None) -> dict[str, int] | None:
-    """Return the class index of each sorted folder, by name or by order; None if it cannot be determined."""
+    """Return the class index of each sorted folder, by name or by order; None if it cannot be determined.
+
+    The order counts if there are as many folders as classes, and none has the name of a class of another index.
+    """
     if not folders:
         return None
+    order = {folder: index for index, folder in enumerate(folders)}
     by_name = {name: index for index, name in enumerate(names or ())}
-    for known in (by_name, wnid_labels() if num_classes == 1000 else {}):
+    tables = (by_name, wnid_labels() if num_classes == 1000 else {})
+    for known in tables:
         if all(folder in known for folder in folders):
             return {folder: known[folder] for folder in folders}
-    return {folder: index for index, folder in enumerate(folders)} if len(folders) == num_classes else None
+    contradicted = any(known.get(folder, index) != index for known in tables for folder, index in order.items())
+    return order if len(folders) == num_classes and not contradicted else None
 
 
 def load_batch(

@@ -92,8 +92,11 @@ class TokenLabelClassifier(ImageClassifier):
                 "model.annotator needs mmtl.TokenLabelDataPreprocessor as model.data_preprocessor, got "
                 f"{type(self.data_preprocessor).__name__}. Remove one of them."
             )
-        if "model" not in annotator:
-            raise ValueError(f"model.annotator must have a model, a config or timm/NAME, got {dict(annotator)}.")
+        if not isinstance(annotator, dict) or "model" not in annotator:
+            raise ValueError(
+                "model.annotator must be options with a model, dict(model=...), a config or timm/NAME, got "
+                f"{annotator!r}."
+            )
         self.data_preprocessor.annotator_cfg = annotator
 
     def _prepare_loaded(self, state_dict: dict, prefix: str, *args: object) -> None:

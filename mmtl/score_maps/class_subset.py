@@ -1,5 +1,6 @@
 """A part of an annotator's classes, renumbered; several classes can become one, whose probability is their sum."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from mmtl.score_maps.class_table import ClassTable, is_index
 from mmtl.score_maps.score_map import ScoreMap
 
 INDICES = "class_indices"  # in an annotator's description: its own classes, for each class of the maps
+COMMENT = re.compile(r"(^|\s)#.*")
 MAX_VALUES = 2**24  # scores of all classes that are in memory at once
 
 
@@ -88,17 +90,22 @@ def read_classes(path: Path, table: ClassTable) -> ClassSubset:
     """Read a file of classes, one a line: ``class``, or ``class target`` for several classes that become one.
 
     A class is given by name, folder name or index. A tab separates class and target; without one, the longest
-    beginning of the line that is a class is the class. Empty lines and lines that start with ``#`` are skipped. New
-    classes are numbered in the order of their first lines, or by targets that are all numbers.
+    beginning of the line that is a class is the class. Empty lines and comments, which begin with ``#``, are skipped.
+    New classes are numbered in the order of their first lines, or by targets that are all numbers.
 
     Raises:
-        ValueError: A line contains no class of the table or an ambiguous one, a class occurs twice, or numbers of new
-            classes are missing.
+        ValueError: The file is not UTF-8, a line contains no class of the table or an ambiguous one, a class occurs
+            twice, or numbers of new classes are missing.
     """
     targets: dict[int | str, list[int]] = {}  # by the index of the annotator's class with this name, or by a new name
     lines: dict[int, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a text file in UTF-8, got byte {error.object[error.start]:#x}.") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        line = COMMENT.sub("", line)
+        if not line.strip():
             continue
         try:
             index, target = _parse(line, table)

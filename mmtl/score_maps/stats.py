@@ -13,6 +13,7 @@ from mmtl.score_maps.store import ScoreMapStore
 from mmtl.utils.image_files import class_folders
 
 NUM_FREQUENT = 5
+LARGEST_EQUAL = 1 + 1e-6  # probability * K of a top-1 class above which a cell prefers it to the others
 
 
 def cell_probabilities(score_map: ScoreMap, num_classes: int) -> np.ndarray:
@@ -63,7 +64,7 @@ class StoreStats:
     confidence: float  # mean probability of a cell's top-1 class
     top1: float | None  # share of maps whose pooled top-1 class is their folder's; None if no class folder is known
     agreeing_cells: float | None  # share of cells whose top-1 class is the folder's; None likewise
-    frequent: list[tuple[int, float]]  # the most frequent top-1 classes of cells, with their share
+    frequent: list[tuple[int, float]]  # most frequent top-1 classes of cells, with share; equal classes are none
     pooled_reliability: Reliability | None  # of the pooled top-1 class; None likewise
     cell_reliability: Reliability | None  # of the cells' top-1 classes, which are right if they are the folder's
 
@@ -73,14 +74,15 @@ def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
     num_classes = store.num_classes
     folders = class_folders(list(store))
     labels = ClassTable.of(store.annotator, num_classes, folders).of_folders(folders)
-    entropies, confidences, hits, agreeing, cells = [], [], [], [], Counter()
+    entropies, confidences, hits, agreeing, cells, count = [], [], [], [], Counter(), 0
     pooled_counter, cell_counter = ReliabilityCounter(), ReliabilityCounter()
     for key in keys:
         score_map = store[key]
         entropies.append(entropy(score_map, num_classes))
         confidence, top1 = cell_probabilities(score_map, num_classes)[..., 0], score_map.classes[..., 0]
         confidences.append(confidence.mean())
-        cells.update(top1.ravel().tolist())
+        cells.update(top1[confidence * num_classes > LARGEST_EQUAL].tolist())
+        count += top1.size
         label = labels.get(key.split("/")[0])
         if label is not None:
             pooled, pooled_confidence = pooled_prediction(score_map, num_classes)
@@ -95,7 +97,7 @@ def store_stats(store: ScoreMapStore, keys: Iterable[str]) -> StoreStats:
         confidence=float(np.mean(confidences)),
         top1=float(np.mean(hits)) if hits else None,
         agreeing_cells=float(np.mean(agreeing)) if agreeing else None,
-        frequent=[(index, count / cells.total()) for index, count in cells.most_common(NUM_FREQUENT)],
+        frequent=[(index, each / count) for index, each in cells.most_common(NUM_FREQUENT)],
         pooled_reliability=pooled_counter.result(),
         cell_reliability=cell_counter.result(),
     )

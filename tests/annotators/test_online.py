@@ -186,6 +186,13 @@ def test_views_are_resized_as_files_are(paths, cnn):
         assert difference.max() <= 3 and difference.mean() < 0.5, (interpolation, backend)
 
 
+def test_values_above_255_of_other_images_are_resized_without_rounding(paths, cnn):
+    annotator = load_annotator(cnn["model"], "random", "cpu", Inference())
+    values = torch.linspace(-900, 9000.5, 64).view(1, 1, 8, 8).expand(1, 5, 8, 8)
+    expected = F.interpolate(values, (4, 4), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(resize(values, annotator, (4, 4)), expected)
+
+
 def test_a_store_next_to_an_annotator_is_not_used_and_said_once(paths, cnn):
     model, batch = student(cnn), load_batch([], paths)
     expected = targets_of(model, batch)["targets"].patch_tokens.dense()
@@ -210,6 +217,7 @@ def test_a_store_next_to_an_annotator_is_not_used_and_said_once(paths, cnn):
         (dict(input_size=(32, 32, 3)), r"input_size must be S or \(H, W\) in pixels, got \(32, 32, 3\)"),
         (dict(input_size=32, topk=4), "topk must be from 1 to 3, its classes, got 4"),
         (dict(input_size=32, topk=0), "topk must be from 1 to 3, its classes, got 0"),
+        (dict(input_size=32, topk="2"), "topk must be from 1 to 3, its classes, got '2'"),
         (dict(crops=0), "crops must be at least 1, got 0"),
         (dict(input_size=32, num_classes=10), "must have the 10 classes of model.head, got 3. .*--classes"),
         (
@@ -223,6 +231,12 @@ def test_a_store_next_to_an_annotator_is_not_used_and_said_once(paths, cnn):
 def test_what_cannot_work_is_refused(options, message, cnn):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         OnlineAnnotator(**{**cnn, **options})
+
+
+def test_options_without_a_model_are_refused():
+    for annotator in ("timm/test_vit", dict(checkpoint="random")):
+        with pytest.raises(ValueError, match=r"model.annotator must be options with a model, .*, got .*\w"):
+            student(annotator)
 
 
 def test_the_layer_that_keeps_a_model_from_dense_prediction_is_named(tmp_path, cnn):

@@ -98,6 +98,8 @@ def test_errors_of_imagenet_cs_layout_are_those_of_its_folders(root, tmp_path):
     )
     with pytest.raises(ValueError, match="corruptions must be some of gaussian_noise, fog, got snow"):
         measure(root, root / "c", tmp_path / "g.csv", corruptions=["snow"])
+    with pytest.raises(ValueError, match="c: severities must be some of 1, got 2, 5"):
+        measure(root, root / "c", tmp_path / "g.csv", corruptions=["fog"], severities=[5, 2])
 
 
 def test_clean_images_are_corrupted_before_the_network(root, tmp_path, library):

@@ -121,3 +121,10 @@ def test_user_errors_name_the_option_or_file_and_write_nothing(root, tmp_path):
         with pytest.raises((OSError, ValueError), match=rf"^[^\n]*{message}[^\n]*$"):
             run(root, tmp_path / "table.csv", **{"topk": 1, **options})
     assert not list(tmp_path.glob("table.csv*"))
+
+
+def test_folders_in_order_are_classes_unless_one_has_the_name_of_another_class():
+    names = ("ant", "bee", "cat")
+    assert folder_classes(["bee", "cat"], 3, names) == {"bee": 1, "cat": 2}
+    assert folder_classes(["ant", "dog", "elk"], 3, names) == {"ant": 0, "dog": 1, "elk": 2}
+    assert folder_classes(["bee", "cat", "dog"], 3, names) is None

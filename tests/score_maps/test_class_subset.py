@@ -49,6 +49,16 @@ def test_without_names_classes_are_indices_or_the_class_folders(tmp_path):
     assert subset.indices == [[1], [0]] and subset.folders == ["bee", "ant"]
 
 
+def test_comments_end_at_the_line_and_begin_after_a_space(tmp_path):
+    assert read(tmp_path, "n00 # my fish\n2\t# n01\nn01 fish#1 # x\n").names == [NAMES[0], NAMES[2], "fish#1"]
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"n00\ncaf\xe9\n")
+    with pytest.raises(ValueError, match="latin.txt must be a text file in UTF-8, got byte 0xe9"):
+        read_classes(tmp_path / "latin.txt", TABLE)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

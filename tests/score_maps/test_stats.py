@@ -53,6 +53,14 @@ def test_folders_that_the_annotator_knows_by_name_give_a_top1(tmp_path):
     assert numbers.frequent == [(1, 0.5), (2, 0.25), (0, 0.25)]
 
 
+def test_cells_in_which_all_classes_are_equal_have_no_frequent_class(tmp_path):
+    with ScoreMapWriter(tmp_path / "s", num_classes=50, grid_hw=(1, 4), topk=2, log_norm=False) as writer:
+        scores, classes = np.array([[[0, 0], [0, 0], [0, 0], [3, 0]]]), np.array([[[0, 1], [0, 1], [0, 1], [7, 0]]])
+        writer.add("a/0.png", ScoreMap(scores.astype(np.float16), classes))
+    store = ScoreMapStore(tmp_path / "s")
+    assert store_stats(store, list(store)).frequent == [(7, 0.25)]
+
+
 def test_without_a_known_class_folder_there_is_no_top1(tmp_path):
     write_store(tmp_path / "s", 3)
     assert store_stats(ScoreMapStore(tmp_path / "s"), ["a/0.png"]).top1 is None

@@ -105,7 +105,7 @@ def test_settings_that_contradict_an_annotator_are_named(images, annotator, tmp_
         check(images, annotator, head=dict(patch_target="label"))
     with pytest.raises(ValueError, match="must have the 3 classes of model.head, got 5.*--classes"):
         check(images, dict(annotator, model=write_cnn(tmp_path, classes=5, size=32)))
-    with pytest.raises(ValueError, match="model.annotator must have a model"):
+    with pytest.raises(ValueError, match="model.annotator must be options with a model"):
         check(images, dict(checkpoint="random"))
     (tmp_path / "order.txt").write_text("0\tb\n1\ta\n2\tc\n")
     with pytest.raises(ValueError, match="'a' is 0 in the dataset and 1 in the maps"):
