@@ -1,8 +1,11 @@
 """Sphinx settings: `make docs` builds pages from the Markdown files and the docstrings in docs/_build."""
 
+import json
 from importlib.util import find_spec
+from pathlib import Path
 
 from mmcv.transforms.utils import cache_randomness
+from sphinx.application import Sphinx
 
 import mmtl
 
@@ -26,3 +29,25 @@ napoleon_custom_sections = [("Convention", "params_style")]
 # mmcv's marker of random draws can be read only from an instance, but autodoc reads it from the class.
 read_from_instance = cache_randomness.__get__
 cache_randomness.__get__ = lambda draw, obj, cls: read_from_instance(draw, obj, cls) if obj is not None else draw.func
+
+
+def notebook_as_markdown(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Make a page of a notebook's text and code; it has no outputs."""
+    path = Path(app.env.doc2path(docname))
+    if path.suffix != ".ipynb":
+        return
+    parts = ["{download}`Download this notebook <" + path.name + ">`, or read it here without its figures."]
+    for cell in json.loads(content[0])["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            language = "bash" if text.startswith("!") else "python"
+            text = f"```{language}\n{text.removeprefix('!')}\n```"
+        parts.append(text)
+    # The title first.
+    content[0] = "\n\n".join([parts[1], parts[0], *parts[2:]])
+
+
+def setup(app: Sphinx) -> None:
+    """Let Sphinx read notebooks."""
+    app.add_source_suffix(".ipynb", "markdown")
+    app.connect("source-read", notebook_as_markdown)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 from mmtl.annotators.load_lite import PREFIX as LITE
 from mmtl.annotators.load_lite import convert_lite, package_weights
@@ -57,7 +58,7 @@ def choose_teacher(names: Sequence[str], device: str, is_small: bool, folder: Pa
         except Exception as error:  # a hub fails in many ways
             if names:
                 raise
-            notes.append(f"{name} is not available: {str(error).strip().splitlines()[0][:160]}")
+            notes.append(f"{name} is not available: {shorten(str(error).strip().splitlines()[0], 160)}")
     return Teacher("a CNN from scratch"), notes
 
 

@@ -50,7 +50,7 @@ def choose_student(
         except OSError as error:
             if arch:
                 raise
-            notes.append(f"released weights of LV-ViT {name} are not available: {str(error).splitlines()[0][:160]}")
+            notes.append(f"released weights of LV-ViT {name} are not available: {str(error).splitlines()[0]}")
     if count >= MANY[device] and not is_small:
         return Student("LV-ViT small from scratch", "small", CHANNELS["small"]), notes
     return Student("a nano LV-ViT from scratch"), notes
