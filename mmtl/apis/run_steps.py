@@ -89,8 +89,9 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
     if not known and work in step.out.parents:  # never a data folder: it can contain the user's own files
         set_aside(step.out, console)
     progress.write(step, digest, before, finished=False)
+    command = tuple(map(checkpoint_of, step.command)) + (step.resume if known else ())
     console.print(
-        f"{number} {escape(step.title)}\n      [dim]{escape(shlex.join(step.command))}[/]",
+        f"{number} {escape(step.title)}\n      [dim]{escape(shlex.join(command))}[/]",
         highlight=False,
         soft_wrap=True,
     )
@@ -102,7 +103,6 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
             status.update(f"{clock(time.monotonic() - start)}  {position}")
 
         try:
-            command = tuple(map(checkpoint_of, step.command)) + (step.resume if known else ())
             code = run_command(command, log, show_position)
         finally:
             progress.write(step, digest, before + time.monotonic() - start, finished=code == 0)

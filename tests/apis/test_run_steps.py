@@ -1,6 +1,7 @@
 import io
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +69,15 @@ def test_a_checkpoint_of_another_length_is_the_last_one_of_the_run(tmp_path):
     for name in ("epoch_3.pth", "epoch_9.pth"):
         assert checkpoint_of(str(tmp_path / name)) == str(tmp_path / "epoch_3.pth")
     assert checkpoint_of("elsewhere/epoch_9.pth") == "elsewhere/epoch_9.pth" and checkpoint_of("-o") == "-o"
+
+
+def test_the_command_on_the_screen_is_the_one_that_runs(runner):
+    (WORK / "run").mkdir(parents=True)
+    (WORK / "run/last_checkpoint").write_text("work/run/epoch_3.pth")
+    step = make_step("a")
+    shown = runner(replace(step, command=(*step.command, "work/run/epoch_9.pth")))[1]
+    assert "work/run/epoch_3.pth" in shown and "epoch_9" not in shown
+    assert calls() == ["a work/run/epoch_3.pth"]
 
 
 def test_output_that_no_step_has_made_is_kept(runner):
