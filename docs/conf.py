@@ -36,7 +36,8 @@ def notebook_as_markdown(app: Sphinx, docname: str, content: list[str]) -> None:
     path = Path(app.env.doc2path(docname))
     if path.suffix != ".ipynb":
         return
-    parts = ["{download}`Download this notebook <" + path.name + ">`, or read it here without its figures."]
+    hint = f"{{download}}`Download this notebook <{path.name}>` for Jupyter, or read it here without figures."
+    parts = [hint]
     for cell in json.loads(content[0])["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "code":

@@ -14,7 +14,7 @@ import mmtl.models.token_labels
 import mmtl.registry
 import mmtl.score_maps
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "docs/tutorial.ipynb"]
 
 
 def test_pages_build_without_a_warning_and_show_public_names(tmp_path):

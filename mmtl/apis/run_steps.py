@@ -118,7 +118,9 @@ def checkpoint_of(word: str) -> str:
     """Return the last checkpoint of a run for one that does not exist, such as after a change of the run's length."""
     path = Path(word)
     record = path.with_name("last_checkpoint")
-    return record.read_text().strip() if path.suffix == ".pth" and not path.exists() and record.is_file() else word
+    if path.suffix != ".pth" or path.exists() or not record.is_file():
+        return word
+    return str(path.with_name(Path(record.read_text().strip()).name))  # relative as the word is
 
 
 def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]) -> int:

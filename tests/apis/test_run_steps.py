@@ -73,7 +73,7 @@ def test_a_checkpoint_of_another_length_is_the_last_one_of_the_run(tmp_path):
 
 def test_the_command_on_the_screen_is_the_one_that_runs(runner):
     (WORK / "run").mkdir(parents=True)
-    (WORK / "run/last_checkpoint").write_text("work/run/epoch_3.pth")
+    (WORK / "run/last_checkpoint").write_text("/elsewhere/work/run/epoch_3.pth")
     step = make_step("a")
     shown = runner(replace(step, command=(*step.command, "work/run/epoch_9.pth")))[1]
     assert "work/run/epoch_3.pth" in shown and "epoch_9" not in shown
