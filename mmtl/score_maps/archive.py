@@ -248,10 +248,11 @@ def _refuse_repeated(entries: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str
 def export_archive(
     store: ScoreMapStore, target: Path, *, write_tensor: TensorWriter, on_map: Callable[[], None] = lambda: None
 ) -> None:
-    """Write a store in the released format to a folder, where existing files are kept; call `on_map` after each map.
+    """Write a store in the released format to a folder, where equal files are kept; call `on_map` after each map.
 
     Raises:
-        ScoreMapStoreError: The class indices do not fit in float16, or two keys result in the same file.
+        ScoreMapStoreError: The class indices do not fit in float16, two keys result in the same file, or the folder
+            contains another map of a key.
     """
     if store.num_classes > EXACT_IN_FLOAT16:
         raise ScoreMapStoreError(
@@ -266,9 +267,11 @@ def export_archive(
         if path in written:
             raise ScoreMapStoreError(f"{key} and {written[path]} both result in {path}.")
         written[path] = key
+        scores, classes, _ = store[key]
+        content = write_tensor(np.stack([scores, classes.astype(np.float16)]).transpose(0, 3, 1, 2))
         if not path.exists():
-            scores, classes, _ = store[key]
-            pair = np.stack([scores, classes.astype(np.float16)]).transpose(0, 3, 1, 2)
             with atomic_file(path) as temporary:
-                temporary.write_bytes(write_tensor(pair))
+                temporary.write_bytes(content)
+        elif path.read_bytes() != content:
+            raise ScoreMapStoreError(f"{path} contains another map than {store.path}. Choose another folder.")
         on_map()

@@ -135,7 +135,7 @@ def _parse(content: Any) -> Manifest:
     own = {"format", "version", "num_maps", "shards", "index_sha256", "undecodable"}
     settings = {name: value for name, value in content.items() if name not in own}
     layout_of(settings)
-    _check_annotator(content["annotator"])
+    check_annotator(content["annotator"])
     check_coverage(settings.get("coverage", "whole"))
     shards = [_parse_shard(entry) for entry in content["shards"]]
     manifest = Manifest(settings, shards, content["index_sha256"], content["undecodable"])
@@ -145,7 +145,7 @@ def _parse(content: Any) -> Manifest:
     return manifest
 
 
-def _check_annotator(annotator: dict[str, Any]) -> None:
+def check_annotator(annotator: dict[str, Any]) -> None:
     """Check what is read of the annotator's description, whose other entries are only shown."""
     for name in CLASS_TABLE:
         value = annotator.get(name)

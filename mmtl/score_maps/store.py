@@ -89,6 +89,11 @@ def _warn_of_another_annotator(first: StoreFolder, folder: StoreFolder) -> None:
         warnings.warn(text, stacklevel=3)
 
 
+def _encoded(key: str) -> bytes:
+    """Return the bytes of a key; those of a file name that is not UTF-8 are in no store."""
+    return key.encode(errors="surrogatepass")
+
+
 class ScoreMapStore(Mapping[str, ScoreMap]):
     """Read-only mapping from an image's key to its score map.
 
@@ -180,7 +185,7 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         return self._layout.decode(words, (len(keys),))
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and any(folder.find(key.encode()) for folder in self.folders)
+        return isinstance(key, str) and any(folder.find(_encoded(key)) for folder in self.folders)
 
     def __len__(self) -> int:
         return sum(folder.num_maps for folder in self.folders) if not self._shared_hashes else sum(1 for _ in self)
@@ -211,7 +216,7 @@ class ScoreMapStore(Mapping[str, ScoreMap]):
         return [problem for folder in self.folders for problem in find_problems(folder.path)]
 
     def _find(self, key: str) -> tuple[Shard, int]:
-        encoded = key.encode()
+        encoded = _encoded(key)
         for folder in self.folders:
             if (found := folder.find(encoded)) is not None:
                 return found

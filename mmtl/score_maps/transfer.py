@@ -17,6 +17,7 @@ from mmtl.score_maps.score_map import ScoreMapStoreError
 from mmtl.score_maps.shard import Shard, ShardWriter, read_records, shard_name
 from mmtl.score_maps.writer import (
     SHARD_BYTES,
+    check_unique,
     complete_shards,
     finish_store,
     is_complete,
@@ -83,6 +84,7 @@ def _repack(shards: list[tuple[Path, dict]], target: Path) -> None:
     for path, footer in shards:
         if difference := setting_difference(settings, _without_plan(footer)):
             raise ScoreMapStoreError(f"{path} and {shards[0][0]} have different settings: {difference}.")
+    check_unique([path for path, _ in shards], layout, "Merge stores of different images")
     settings["plan"] = {"merged": hashlib.sha256("".join(each["sha256"] for _, each in shards).encode()).hexdigest()}
     with _new_store(target, lambda path, footer: footer["settings"] == settings) as is_finished:
         if is_finished:

@@ -1,6 +1,7 @@
 """Write a store of score maps, shard by shard."""
 
 import hashlib
+import reprlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mmtl.score_maps.manifest import (
     MANIFEST_NAME,
     Manifest,
     ShardEntry,
+    check_annotator,
     make_settings,
     read_manifest,
     setting_difference,
@@ -109,7 +111,7 @@ def finish_store(folder: Path) -> None:
         raise ScoreMapStoreError(f"{folder} must contain at least one score map to become a store, got none.")
     settings = shards[0][1]["settings"]
     layout = layout_of(settings)
-    _check_unique([path for path, _ in shards], layout)
+    check_unique([path for path, _ in shards], layout, "Delete one of the shards and run the same command again")
     index = build_index(Shard(path, layout).all_key_bytes() for path, _ in shards)  # one is open at a time
     write_durably(folder / INDEX_NAME, index)
     entries = [ShardEntry(path.name, footer["records"], footer["bytes"], footer["sha256"]) for path, footer in shards]
@@ -121,7 +123,7 @@ def finish_store(folder: Path) -> None:
     remove_temporaries(folder)
 
 
-def _check_unique(paths: list[Path], layout: RecordLayout) -> None:
+def check_unique(paths: list[Path], layout: RecordLayout, remedy: str) -> None:
     """Check that no key occurs twice; only keys with a repeated hash are compared, so that memory stays small."""
     hashes = [np.fromiter(map(key_hash, Shard(path, layout).all_key_bytes()), np.uint32) for path in paths]
     values, counts = np.unique(np.concatenate(hashes), return_counts=True)
@@ -131,8 +133,7 @@ def _check_unique(paths: list[Path], layout: RecordLayout) -> None:
         for key in filter(lambda key: key_hash(key) in suspects, Shard(path, layout).all_key_bytes()):
             if key in seen:
                 raise ScoreMapStoreError(
-                    f"{path}: {key.decode(errors='replace')!r} occurs twice, first in {seen[key].name}. Delete one of"
-                    " the shards and run the same command again."
+                    f"{path}: {key.decode(errors='replace')!r} occurs twice, first in {seen[key]}. {remedy}."
                 )
             seen[key] = path
 
@@ -178,12 +179,14 @@ class ScoreMapWriter:
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         self.path = Path(path)
-        grid_hw = (int(grid_hw[0]), int(grid_hw[1]))
+        grid_hw = tuple(map(int, grid_hw))
         self._layout = RecordLayout(num_classes, grid_hw, topk, bool(log_norm), score_bits)
         self._log_norm_is_known = log_norm is not None
         self._descriptions = annotator, preprocessing
         self._extra = {"coverage": coverage} | ({} if plan is None else {"plan": plan})
         check_fields(self._settings, dict(annotator=dict, preprocessing=dict))
+        layout_of(self._settings)  # what a reader refuses is refused before it is written
+        check_annotator(self._settings["annotator"])
         self._shard_bytes = shard_bytes
         self._shard: ShardWriter | None = None
         self._keys: set[str] = set()
@@ -246,10 +249,14 @@ class ScoreMapWriter:
         """Add maps stacked in arrays [B, h, w, k] and log_norm [B, h, w]; see `add`."""
         self._check_keys(keys)
         scores, classes = np.asarray(scores), np.asarray(classes)
+        log_norm = None if log_norm is None else np.asarray(log_norm)
+        parts = dict(scores=scores, classes=classes) | ({} if log_norm is None else dict(log_norm=log_norm))
+        if shapes := {name: part.shape for name, part in parts.items() if part.shape[:1] != (len(keys),)}:
+            raise ValueError(f"There must be as many maps as keys, {len(keys)}, got the shapes {shapes}.")
+        if not len(keys):
+            return
         self._set_log_norm(log_norm is not None)
-        if {len(keys)} != {len(scores), len(classes), len(keys if log_norm is None else log_norm)}:
-            raise ValueError(f"There must be as many maps as keys, {len(keys)}, got {len(scores)} and {len(classes)}.")
-        records = self._layout.encode(scores, classes, None if log_norm is None else np.asarray(log_norm))
+        records = self._layout.encode(scores, classes, log_norm)
         if (np.diff(np.sort(classes, axis=-1), axis=-1) == 0).any():
             raise ValueError("The classes of a cell must differ, got a class twice in a cell.")
         if self._shard is None:
@@ -261,6 +268,8 @@ class ScoreMapWriter:
             self._finish_shard()
 
     def _check_keys(self, keys: list[str]) -> None:
+        if isinstance(keys, str) or not hasattr(keys, "__len__"):
+            raise ValueError(f"keys must be a list of image paths, got {reprlib.repr(keys)}.")
         for key in keys:
             if not isinstance(key, str) or not key or key in self._keys:
                 raise ValueError(f"Key {key!r} must be an image path that was not added before.")

@@ -303,3 +303,12 @@ def test_the_number_of_classes_is_guessed_from_folders_and_indices(tmp_path, lar
         return
     with pytest.raises(ValueError, match=rf"--num-classes must be given, .*up to {largest}"):
         guess_num_classes(source, images, read_tensor=tensor_from_bytes)
+
+
+def test_another_store_is_not_exported_to_the_same_folder(exported, tmp_path):
+    """Guards: the maps of the first store were kept without a word."""
+    folder, _ = exported
+    export_archive(ScoreMapStore(tmp_path / "s"), folder)  # again
+    write_store(tmp_path / "other", 3, seed=5)
+    with pytest.raises(ScoreMapStoreError, match=r"0.pt contains another map than .*other"):
+        export_archive(ScoreMapStore(tmp_path / "other"), folder)

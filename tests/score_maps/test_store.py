@@ -208,3 +208,12 @@ def test_maps_in_missing_shards_are_counted(tmp_path):
     lost = ScoreMapStore(tmp_path / "s").folders[0].manifest.shards[0]
     (tmp_path / "s" / lost.file).unlink()
     assert ScoreMapStore(tmp_path / "s").num_missing == lost.records
+
+
+def test_a_file_name_that_is_not_utf8_has_no_map(tmp_path):
+    """Guards: it ended with a UnicodeEncodeError."""
+    write_store(tmp_path / "s", 2)
+    store = ScoreMapStore(tmp_path / "s")
+    assert "caf\udce9.png" not in store
+    with pytest.raises(KeyError, match=r"caf\\\\udce9.png': no score map"):
+        store["caf\udce9.png"]

@@ -37,8 +37,10 @@ def test_stores_of_different_maps_or_with_a_key_twice_are_not_merged(tmp_path):
     write_store(tmp_path / "t", 3, topk=3, prefix="b")
     with pytest.raises(ScoreMapStoreError, match="topk"):
         merge_stores([tmp_path / "s", tmp_path / "t"], tmp_path / "m")
-    with pytest.raises(ScoreMapStoreError, match="occurs twice"):
-        merge_stores([tmp_path / "s", tmp_path / "s"], tmp_path / "m")
+    write_store(tmp_path / "u", 2, seed=1)
+    # Guards: the message named shards of the target, which were removed, and advised to delete one of them.
+    with pytest.raises(ScoreMapStoreError, match=r"u/shard-00000.bin: 'a/0.png' occurs twice, first in .*s/shard-0"):
+        merge_stores([tmp_path / "s", tmp_path / "u"], tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 

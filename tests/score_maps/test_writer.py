@@ -89,8 +89,12 @@ def batch(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(keys=["a.png", "b.png"]), "as many maps as keys, 2, got 1"),
+        (dict(keys=["a.png", "b.png"]), "as many maps as keys, 2, got the shapes"),
         (dict(keys=[]), "as many maps as keys"),
+        (dict(keys="a"), "keys must be a list of image paths"),
+        (dict(keys=iter(["a.png"])), "keys must be a list of image paths"),
+        (dict(scores=1.0, classes=2), "as many maps as keys"),
+        (dict(log_norm=3.0), "as many maps as keys"),
         (dict(classes=batch()["classes"] + 0.5), "must be integers"),
         (dict(classes=batch()["classes"] * np.nan), "must be integers"),
         (dict(classes=np.zeros((1, 3, 5, 2), int)), "a class twice"),
@@ -117,10 +121,27 @@ def test_a_key_twice_in_a_batch_is_refused(tmp_path):
         writer.add_batch(["a.png", "b.png"], **both)
 
 
-@pytest.mark.parametrize("change", [dict(annotator="resnet"), dict(grid_hw=(4096, 4096), topk=8)])
+def test_an_empty_batch_adds_nothing(tmp_path):
+    """Guards: it ended with NumPy's message about reshaping."""
+    with ScoreMapWriter(tmp_path / "s", **FORM) as writer:
+        writer.add_batch([], *(part[:0] for name, part in batch().items() if name != "keys"))
+        writer.add_batch(**batch())
+    assert len(ScoreMapStore(tmp_path / "s")) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(annotator="resnet"),
+        dict(annotator={"class_names": [1, 2]}),
+        dict(grid_hw=(4096, 4096), topk=8),
+        dict(grid_hw=(3, 4, 5)),
+        dict(num_classes=10.5),
+    ],
+)
 def test_what_no_reader_accepts_is_refused_before_the_first_map(tmp_path, change):
     """Guards: the bounds of the format were checked by readers only, after the work."""
-    with pytest.raises(ValueError, match="annotator must be of type dict|at most .* scores"):
+    with pytest.raises(ValueError, match=r"annotator.* must be|at most .* scores|two integers|must be a count"):
         ScoreMapWriter(tmp_path / "s", **(FORM | change))
     assert not (tmp_path / "s").exists()
 

@@ -91,6 +91,7 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> None:
     old_groups = saved["param_groups"] + list(filter(None, [saved.get("base_param_settings")]))
     if len(old_groups) != len(wrapper.param_groups) or any(getattr(s, "need_val_args", False) for s in schedulers):
         return  # the optimizer reports other groups; a schedule that follows metrics cannot be computed
+    check_same_optimizer(wrapper, old_groups[0])
     scheduled = {s.param_name for s in schedulers}
     constant = {
         key
@@ -108,7 +109,8 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> None:
         checkpoint["param_schedulers"] = [s.state_dict() for s in schedulers]
     keys = constant | (scheduled | {f"initial_{name}" for name in scheduled} if is_new else set())
     for old, new in zip(old_groups, wrapper.param_groups, strict=True):
-        old.update({key: new[key] for key in keys & new.keys()})
+        # A schedule of another type adds keys, such as the max_lr of OneCycleLR.
+        old.update({key: new[key] for key in new if key in keys or key not in old})
     print_log(
         f"The schedule or optimizer of the config differs from the checkpoint's and is used from iteration "
         f"{checkpoint['meta']['iter']} on: {ends_of(states)} -> {ends_of([s.state_dict() for s in schedulers])}; "
@@ -117,6 +119,19 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> None:
         logger="current",
         level=logging.WARNING,
     )
+
+
+def check_same_optimizer(wrapper: OptimWrapper, old_group: dict[str, Any]) -> None:
+    """Refuse the state of another type of optimizer, recognized by the numbers among its settings, such as betas."""
+    optimizer = wrapper.optimizer
+    # Versions of PyTorch add flags to the settings of an optimizer.
+    numbers = (name for name, value in optimizer.defaults.items() if value is not None and not isinstance(value, bool))
+    if missing := sorted(set(numbers) - old_group.keys()):
+        raise ValueError(
+            f"The checkpoint's optimizer must be of the same type as the config's, {type(optimizer).__name__}, but it "
+            f"has no {', '.join(missing)}. Resume with the optimizer of the checkpoint, or start a run from its weights "
+            "with load_from, without --resume."
+        )
 
 
 def ends_of(states: list[dict[str, Any]]) -> str:

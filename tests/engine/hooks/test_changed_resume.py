@@ -103,6 +103,26 @@ def test_another_learning_rate_and_weight_decay_are_used_and_reported(tmp_path, 
     assert "weight_decay changed" in log_of(tmp_path / "resumed")
 
 
+@pytest.mark.parametrize("schedule", [dict(COSINE, end=5), CYCLE], ids=["cosine", "cycle"])
+def test_a_schedule_of_another_type_is_used_from_where_the_run_is(tmp_path, schedule):
+    """Guards: OneCycleLR ended with a KeyError, as the parameter groups of the checkpoint had no max_lr."""
+    before, now = (each for each in ([dict(COSINE, end=5)], [CYCLE]) if [schedule] != each), [schedule]
+    checkpoint, _ = checkpoint_at(tmp_path / "run", 9, param_scheduler=next(before))
+    _, recorder = resumed(tmp_path / "resumed", checkpoint, param_scheduler=now)
+    fresh, uninterrupted = tiny_runner(tmp_path / "fresh", param_scheduler=now)
+    fresh.train()
+    assert recorder.rates == pytest.approx(uninterrupted.rates[9:], rel=1e-12)
+
+
+@pytest.mark.parametrize("types", [("SGD", "AdamW"), ("AdamW", "SGD")])
+def test_another_optimizer_is_refused_by_name(tmp_path, types):
+    """Guards: torch ended with KeyError: 'momentum' in the first step."""
+    before, now = (dict(optim_wrapper=dict(optimizer=dict(type=each, lr=0.01))) for each in types)
+    checkpoint, _ = checkpoint_at(tmp_path / "run", 9, **before)
+    with pytest.raises(ValueError, match=f"as the config's, {types[1]}, but it has no .*Resume with the optimizer"):
+        resumed(tmp_path / "resumed", checkpoint, **now)
+
+
 def test_a_checkpoint_of_a_finished_run_is_reported(tmp_path):
     checkpoint, _ = checkpoint_at(tmp_path / "run", 30)
     _, recorder = resumed(tmp_path / "resumed", checkpoint)
