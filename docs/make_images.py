@@ -29,7 +29,7 @@ from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.stats import cell_probabilities
 from mmtl.utils.cli import tool_parser
-from mmtl.visualization.colors import class_palette, colors_by_frequency
+from mmtl.visualization.colors import class_palette, figure_colors
 from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,7 +121,7 @@ def geometry(folder: Path) -> None:
     photo, score_map, to_pixels = first
     cells = [(score_map.classes[..., 0], cell_probabilities(score_map, store.num_classes)[..., 0])]
     cells += [tuple(each.numpy() for each in label.max(-1)[::-1]) for label in (labels[0], mixed[1])]
-    colors = colors_by_frequency(np.concatenate([top.ravel() for top, _ in cells]))
+    colors = figure_colors(np.concatenate([top.ravel() for top, _ in cells]), store.num_classes)
     figure = Figure((12, 4.6), dpi=100, layout="constrained")
     panels = figure.subplots(1, 4, width_ratios=[1.5, 1.5, 1, 1])
     corners = to_pixels @ np.array([[0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [1, 1, 1, 1, 1]])

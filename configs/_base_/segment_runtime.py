@@ -4,9 +4,9 @@ default_scope = "mmseg"
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=16000, save_best="mIoU"),  # a tenth of 160k iterations
-    # Ground truth and prediction side by side for every 50th batch of a validation, in vis_data/vis_image of the run.
-    # For every image of a test: `mim test ... --show-dir FOLDER`. Off: default_hooks.visualization.draw=False
-    visualization=dict(type="SegVisualizationHook", draw=True, interval=50),
+    # Annotation and prediction side by side for the first batch of a validation and every 50th after it, in
+    # vis_data/vis_image of the run. For every image of a test: --show-dir FOLDER. Off: draw=False
+    visualization=dict(type="mmtl.SegVisualizationHook", draw=True, interval=50),
     confusion_matrix=dict(type="mmtl.ConfusionMatrixHook"),  # a figure after each validation and test
     check_annotations=dict(type="mmtl.CheckAnnotationsHook"),
 )

@@ -38,15 +38,20 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
         tool: "train" or "test".
         arguments: a config (a file, or the name of one of mmtl's) and options of the script; besides those,
             ``--gpus`` (0: only the CPU; more than 1 with ``--launcher pytorch`` starts that many processes) and, as in
-            mim, ``--checkpoint``.
+            mim, ``--checkpoint``; of a test also ``--worst N``, which adds `mmtl.WorstImagesHook`.
         keep_traceback: whether errors of the script, except for a device without free memory, print their traceback,
             which may be of a user's code; otherwise only the run's log file gets it.
     """
     own = ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--gpus", "--processes", type=int)
     own.add_argument("--checkpoint")
+    if tool == "test":
+        own.add_argument("--worst", type=int, metavar="N")
     known, rest = own.parse_known_args(arguments)
     config = find_config(_take_config(tool, rest))
+    if getattr(known, "worst", None) is not None:
+        hook = dict(type="mmtl.WorstImagesHook", count=known.worst)
+        rest += ["--cfg-options", *(f"default_hooks.worst_images.{name}={value}" for name, value in hook.items())]
     script = upstream_script(config, tool)
     if known.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

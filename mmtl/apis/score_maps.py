@@ -121,9 +121,13 @@ def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path
     from mmtl.visualization.score_maps import draw_maps
 
     opened = ScoreMapStore(store)
-    table = ClassTable.of(opened.annotator, opened.num_classes)
-    names = classes.read_text(encoding="utf-8").splitlines() if classes else table.short_names
-    save_figure(draw_maps(opened, keys, images, names), out)
+    folders = class_folders(list(opened))
+    table = ClassTable.of(opened.annotator, opened.num_classes, folders)
+    names = table.short_names
+    if classes:
+        names = classes.read_text(encoding="utf-8").splitlines()
+        table = ClassTable(opened.num_classes, names, table.folders)
+    save_figure(draw_maps(opened, keys, images, names, table.of_folders(folders)), out)
     print(out)
 
 

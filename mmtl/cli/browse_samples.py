@@ -1,4 +1,4 @@
-"""Draw what the training pipeline of a config gives the network, with the label of every token.
+"""Draw what training gives the network: images after augmentation, with the label of every token or pixel.
 
     mmtl browse_samples CONFIG -n 16 -o samples.png
     mmtl browse_samples CONFIG --cfg-options data_root=/data/imagenet
@@ -6,7 +6,9 @@
 Each sample appears twice: the image after augmentation under the token grid, and the same image in gray with every
 token in the color of its most likely class, more opaque with its probability. Below are the most frequent classes with
 their share of the tokens and their mean probability. Tokens that the loss ignores are black, tokens whose label is
-uniform (outside the image) have no color.
+uniform (outside the image) have no color. The samples are one batch: MixToken, CutMix and Mixup are applied as in a
+step of training, with the probabilities of the config (--seed draws again). For a segmentation config, the crops are
+drawn with their masks; ignored pixels are black.
 """
 
 from argparse import ArgumentParser
@@ -22,7 +24,7 @@ from mmtl.utils.cli import (
 
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Draw one figure."""
-    add_config_arguments(parser, "a pretraining config")
+    add_config_arguments(parser, "a pretraining or segmentation config")
     add_out_argument(parser, "image file to write (default: %(default)s)", default="samples.png")
     parser.add_argument("-n", "--num-samples", type=int, default=16, help="number of samples (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images and their augmentation")

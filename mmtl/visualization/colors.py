@@ -5,6 +5,8 @@ from colorsys import hsv_to_rgb
 
 import numpy as np
 
+# Okabe and Ito's colors without black, then some of Tol's: distinct without full color vision, too.
+FIXED = "0072B2 E69F00 009E73 D55E00 CC79A7 56B4E9 F0E442 332288 882255 999933 BBBBBB 661100".split()
 GOLDEN_RATIO = 0.618034  # hues at steps of it stay apart, however many there are; the closest are 5, 8, 13 ... apart
 TONES = ((1.0, 1.0), (0.6, 1.0), (1.0, 0.7))  # saturation and value in turn: indices 5, 8 and 13 apart differ in it
 
@@ -12,7 +14,9 @@ Color = tuple[float, float, float]
 
 
 def color_of(index: int) -> Color:
-    """Return the RGB color, 0 to 1, at an index of an unlimited palette; neighbors differ most."""
+    """Return the RGB color, 0 to 1, at an index of an unlimited palette; the first ones differ most."""
+    if index < len(FIXED):
+        return tuple(value / 255 for value in bytes.fromhex(FIXED[index]))
     return hsv_to_rgb(GOLDEN_RATIO * index % 1, *TONES[index % 3])
 
 
@@ -22,16 +26,19 @@ def class_palette(num_classes: int) -> np.ndarray:
     return np.multiply(colors, 255).round().astype(np.uint8).reshape(-1, 3)
 
 
-def colors_by_frequency(labels: np.ndarray) -> dict[int, Color]:
-    """Return the color of each class that occurs in labels of any shape, the most frequent classes first.
+def figure_colors(labels: np.ndarray, num_classes: int) -> dict[int, Color]:
+    """Return the color of each class that occurs in labels of any shape, from 0 on.
 
-    Of a thousand classes only a few occur in one figure: by rank, their hues are further apart than by index.
+    Few classes have a color each, the same in every figure. Of a thousand classes only some occur in one figure: there
+    the most frequent ones get the first colors.
     """
-    classes, counts = np.unique(labels, return_counts=True)
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if num_classes <= len(FIXED):
+        return {int(label): color_of(int(label)) for label in classes}
     ranked = classes[np.argsort(-counts, kind="stable")]
     return {int(label): color_of(rank) for rank, label in enumerate(ranked)}
 
 
 def class_name(label: int, names: Sequence[str] | None, length: int = 24) -> str:
-    """Return a class's index and the start of its name, or only its index if the name is unknown."""
-    return f"{label} {str(names[label])[:length]}" if names and label < len(names) else f"class {label}"
+    """Return the start of a class's name, or its index if the name is unknown."""
+    return str(names[label])[:length] if names and label < len(names) else f"class {label}"

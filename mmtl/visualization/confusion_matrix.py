@@ -9,10 +9,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from mmtl.evaluation.confusion_matrix import row_shares
-from mmtl.visualization.figures import render
+from mmtl.visualization.figures import POINTS, render
 
 NUMBERS_UP_TO = 30  # classes; with more, percentages would not be readable in the cells
-DPI, MARGIN = 100, 1.9  # pixels per inch; inches for the class names
+DPI, MARGIN = 100, 2.2  # pixels per inch; inches for the class names
 BAR_TICKS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
 
 
@@ -22,7 +22,7 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> np.ndarra
     Rows of classes without a pixel are gray.
     """
     shares, few = row_shares(counts), len(names) <= NUMBERS_UP_TO
-    side = max(4.0, (0.42 if few else 0.15) * len(names))  # of the matrix, in inches
+    side = max(4.0, (0.42 if few else 0.16) * len(names))  # of the matrix, in inches
     # Positioned by hand: a layout engine measures each of 300 labels several times, which takes seconds.
     width, height = MARGIN + side + 1.2, MARGIN + side + 0.5
     figure = Figure((width, height), dpi=DPI)
@@ -32,7 +32,7 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> np.ndarra
     image = axes.imshow(shares, cmap=colors, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     mean = np.nanmean(np.diagonal(shares)) if counts.any() else float("nan")
     axes.set_title(f"share of a true class's pixels, mean of the diagonal {100 * mean:.1f} %", fontsize=10)
-    label_axes(axes, names, fontsize=8 if few else 7)
+    label_axes(axes, names, fontsize=POINTS)
     if few:
         write_percentages(axes, shares)
     else:
@@ -40,8 +40,8 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> np.ndarra
     bar_side = min(side, 6.0)
     bar = ((width - 1) / width, (height - 0.5 - bar_side) / height, 0.18 / width, bar_side / height)
     color_bar = figure.colorbar(image, cax=figure.add_axes(bar), ticks=BAR_TICKS)
-    color_bar.ax.set_yticklabels([f"{100 * value:g} %" for value in BAR_TICKS], fontsize=8)
-    return render(figure)
+    color_bar.ax.set_yticklabels([f"{100 * value:g} %" for value in BAR_TICKS], fontsize=POINTS)
+    return render(figure, fixed=True)
 
 
 def label_axes(axes: Axes, names: Sequence[str], fontsize: int) -> None:
@@ -59,7 +59,7 @@ def write_percentages(axes: Axes, shares: np.ndarray) -> None:
     for row, column in np.argwhere(np.nan_to_num(shares) >= 0.005):
         share = shares[row, column]
         color = "white" if share > 0.4 else "black"
-        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=color)
+        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=POINTS, color=color)
 
 
 def draw_grid(axes: Axes, num_classes: int) -> None:

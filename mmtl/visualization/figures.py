@@ -1,5 +1,6 @@
 """What the matplotlib figures share: an image under cells in the colors of their classes, their legend, saving."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.text import Text
+from PIL import Image
 
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.text import printable
 from mmtl.visualization.colors import Color, class_name
 
+POINTS = 9  # smallest type in a figure
 FORMATS = (".png", ".jpg", ".pdf", ".svg")
 
 
@@ -26,15 +29,17 @@ def color_cells(top_class: np.ndarray, probability: np.ndarray, colors: Mapping[
     cells = np.zeros((*top_class.shape, 4))
     for label, color in colors.items():
         cells[top_class == label, :3] = color
-    cells[..., 3] = (0.2 + 0.6 * probability) * np.isin(top_class, list(colors))
+    cells[..., 3] = 0.15 + 0.4 * probability  # the image stays visible under a sure label
+    cells[..., 3] *= np.isin(top_class, list(colors))
     return cells
 
 
 def draw_over(axes: Axes, image: np.ndarray | None, cells: np.ndarray, **options: Any) -> None:
-    """Draw cells [h, w] or RGBA [h, w, 4] that cover an image over it; without an image they fill the axes."""
+    """Draw cells [h, w] or RGBA [h, w, 4] over the image that they cover, in gray; without one they fill the axes."""
     height, width = cells.shape[:2] if image is None else image.shape[:2]
     extent = (0, width, height, 0)
     if image is not None:
+        image = image if image.ndim == 2 else image.mean(axis=-1)
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent)
     axes.imshow(cells, extent=extent, interpolation="nearest", aspect="auto" if image is None else "equal", **options)
 
@@ -46,6 +51,7 @@ def add_class_legend(
     colors: Mapping[int, Color],
     names: Sequence[str] | None,
     num_listed: int = 10,
+    unit: str = "cells",
     **options: Any,
 ) -> None:
     """List the most frequent classes of cells with their share of the cells and their mean probability.
@@ -57,6 +63,7 @@ def add_class_legend(
         colors: color of each class.
         names: class names; None shows indices.
         num_listed: number of classes to list; a last line counts the others.
+        unit: what is counted; "pixels" of an annotation have no probability.
         **options: position, font size and title, as of ``Axes.legend``.
     """
     labels, counts = np.unique(top_class, return_counts=True)
@@ -64,19 +71,24 @@ def add_class_legend(
     for index in np.argsort(-counts, kind="stable")[:num_listed]:
         label = int(labels[index])
         share, mean = 100 * counts[index] / top_class.size, probability[top_class == label].mean()
-        text = f"{class_name(label, names)}: {share:.0f}% of cells, p {mean:.2f}"
+        text = f"{class_name(label, names)}: {share:.0f}% of {unit}" + f", p {mean:.2f}" * (unit != "pixels")
         handles.append(Patch(color=colors[label], label=text))
     if len(labels) > num_listed:
         handles.append(Patch(color="none", label=f"and {len(labels) - num_listed} more"))
-    axes.legend(handles=handles, frameon=False, handlelength=1, handleheight=1, borderpad=0, **options)
+    options = dict(handlelength=1, handleheight=1, borderpad=0, fontsize=POINTS) | options
+    axes.legend(handles=handles, frameon=False, **options)
 
 
-def render(figure: Figure) -> np.ndarray:
-    """Return a figure's pixels, uint8 [H, W, 3] RGB."""
+def render(figure: Figure, fixed: bool = False) -> np.ndarray:
+    """Return a figure's pixels, uint8 [H, W, 3] RGB, fitted to what is drawn unless its size is fixed.
+
+    Nothing is cut off by fitting, but hundreds of labels take seconds to measure.
+    """
     _take_literally(figure)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    with io.BytesIO() as buffer:
+        box = None if fixed else "tight"
+        FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=figure.dpi, bbox_inches=box)
+        return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def _take_literally(figure: Figure) -> None:

@@ -1,4 +1,4 @@
-"""A segmented image with a legend beside it."""
+"""A segmented image, alone or beside its annotation, with a legend."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 MIN_SIDE = 320  # pixels; smaller images are enlarged, or they would show nothing
+MIN_FONT = 13  # pixels
 MIN_LINES = 8  # lines of the legend that fit beside the flattest image
 
 
@@ -24,13 +25,51 @@ def draw_overlay(
         palette: uint8 [K, 3], RGB.
         opacity: share of the colors in the result, 0 to 1.
     """
-    overlay = Image.fromarray(cv2.addWeighted(image, 1 - opacity, palette[mask], opacity, 0))
-    overlay = ImageOps.scale(overlay, max(1, math.ceil(MIN_SIDE / max(mask.shape))), Image.Resampling.NEAREST)
-    font_size = int(np.clip(overlay.height / 32, 13, 60))
-    legend = draw_legend(mask, names, palette, font_size, overlay.height)
-    canvas = Image.new("RGB", (overlay.width + legend.width, legend.height), "white")
-    canvas.paste(overlay, (0, 0))
-    canvas.paste(legend, (overlay.width, 0))
+    return join_panels([cv2.addWeighted(image, 1 - opacity, palette[mask], opacity, 0)], mask, names, palette)
+
+
+def draw_comparison(
+    image: np.ndarray,
+    truth: np.ndarray | None,
+    prediction: np.ndarray,
+    names: Sequence[str],
+    palette: np.ndarray,
+    opacity: float = 0.5,
+) -> Image.Image:
+    """Draw an image, its annotation if there is one, and the prediction side by side, with their classes as legend.
+
+    Args are those of `draw_overlay`; labels of an annotation that are not a class are black.
+    """
+    colors = np.zeros((max(256, len(palette)), 3), np.uint8)
+    colors[: len(palette)] = palette
+    masks = [prediction] if truth is None else [truth, prediction]
+    panels = [image, *(cv2.addWeighted(image, 1 - opacity, colors[mask], opacity, 0) for mask in masks)]
+    labels = np.stack(masks)
+    titles = ("image", "annotation", "prediction") if len(masks) > 1 else ("image", "prediction")
+    return join_panels(panels, labels[labels < len(palette)], names, palette, titles)
+
+
+def join_panels(
+    panels: Sequence[np.ndarray],
+    labels: np.ndarray,
+    names: Sequence[str],
+    palette: np.ndarray,
+    titles: Sequence[str] = (),
+) -> Image.Image:
+    """Join images [H, W, 3] of one size, enlarged if they are small, under titles, and a legend of labels."""
+    factor = max(1, math.ceil(MIN_SIDE / max(panels[0].shape[:2])))
+    parts = [ImageOps.scale(Image.fromarray(panel), factor, Image.Resampling.NEAREST) for panel in panels]
+    width, height = parts[0].size
+    font_size = int(np.clip(height / 32, MIN_FONT, 60))
+    legend = draw_legend(labels, names, palette, font_size, height)
+    top = 2 * font_size * bool(titles)
+    canvas = Image.new("RGB", (len(parts) * width + legend.width, top + legend.height), "white")
+    for index, part in enumerate(parts):
+        canvas.paste(part, (index * width, top))
+    for index, title in enumerate(titles):
+        place = (index * width + width // 2, top // 2)
+        ImageDraw.Draw(canvas).text(place, title, font=font_of(font_size), fill="black", anchor="mm")
+    canvas.paste(legend, (len(parts) * width, top))
     return canvas
 
 
@@ -51,8 +90,9 @@ def draw_legend(
     ]
     if shown < len(classes):
         lines.append((f"and {len(classes) - shown} more  {percent(shares[shown:].sum())}", None))
-    font = ImageFont.truetype(findfont("DejaVu Sans"), font_size)  # matplotlib's own: always installed, not only Latin
-    legend = Image.new("RGB", (round(max(font.getlength(text) for text, _ in lines)) + 3 * font_size, height), "white")
+    font = font_of(font_size)
+    longest = max((font.getlength(text) for text, _ in lines), default=0)
+    legend = Image.new("RGB", (round(longest) + 3 * font_size, height), "white")
     draw = ImageDraw.Draw(legend)
     for row, (text, color) in enumerate(lines):
         left, top = font_size // 2, row * line + line // 4
@@ -60,6 +100,11 @@ def draw_legend(
             draw.rectangle((left, top, left + font_size, top + font_size), fill=color, outline=(120, 120, 120))
         draw.text((2 * font_size, row * line + line / 2), text, font=font, fill="black", anchor="lm")
     return legend
+
+
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    """Return matplotlib's own font: it is always installed, and not only Latin."""
+    return ImageFont.truetype(findfont("DejaVu Sans"), size)
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,6 @@
 """Figures of score maps over their images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,23 +8,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from mmtl.score_maps.score_map import coverage_box
-from mmtl.score_maps.stats import cell_probabilities
+from mmtl.score_maps.score_map import ScoreMap, coverage_box
+from mmtl.score_maps.stats import cell_probabilities, pooled_prediction
 from mmtl.score_maps.store import ScoreMapStore
 from mmtl.utils.read_image import read_image
-from mmtl.visualization.colors import colors_by_frequency
-from mmtl.visualization.figures import add_class_legend, color_cells, draw_over
+from mmtl.visualization.colors import class_name, figure_colors
+from mmtl.visualization.figures import POINTS, add_class_legend, color_cells, draw_over
 from mmtl.visualization.rgb import rgb_of
 
-NUMBER_POINTS = (5, 9)  # smallest and largest font; where the smallest does not fit, numbers would not be readable
 PANEL_INCHES = 5.5
 LEGEND_INCHES = 2.2
-TITLE_INCHES = 0.25
-LINE_HEIGHT, DIGIT_WIDTH = 1.3, 0.8  # of a number with its outline, in font sizes
+TITLE_INCHES = 0.4
+MAX_SHARE = 0.6  # of a cell's height that numbers may cover, so that the image stays visible
+LINE_HEIGHT, DIGIT_WIDTH = 1.2, 0.72  # of a number with its outline, in font sizes
 OUTLINE = [withStroke(linewidth=1.5, foreground="black")]  # readable on any background
 
 
-def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, names: Sequence[str] | None) -> Figure:
+def draw_maps(
+    store: ScoreMapStore,
+    keys: Sequence[str],
+    images: Path | None,
+    names: Sequence[str] | None,
+    labels: Mapping[str, int] | None = None,
+) -> Figure:
     """Draw image (the region that the map covers), score map over it, and legend; one row per key.
 
     Args:
@@ -32,6 +38,7 @@ def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, na
         keys: keys to draw.
         images: image root; None draws only the maps.
         names: class names in the order of the class indices; None shows indices.
+        labels: class of each class folder, as far as it is known.
 
     Raises:
         FileNotFoundError: An image is missing or cannot be decoded.
@@ -39,7 +46,8 @@ def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, na
     """
     photos = [None if images is None else covered(read_rgb(images / key), store.coverage) for key in keys]
     score_maps = [store[key] for key in keys]
-    colors = colors_by_frequency(np.stack([score_map.classes[..., 0] for score_map in score_maps]))
+    colors = figure_colors(np.stack([each.classes[..., 0] for each in score_maps]), store.num_classes)
+    numbered = names and [f"{index} {name}" for index, name in enumerate(names)]  # cells show the index
     heights = [row_inches(photo) for photo in photos]
     figure = Figure((2.6 * PANEL_INCHES, sum(heights)), dpi=100, layout="constrained")
     panels = figure.subplots(len(keys), 3, squeeze=False, width_ratios=[1, 1, 0.6], height_ratios=heights)
@@ -47,14 +55,24 @@ def draw_maps(store: ScoreMapStore, keys: Sequence[str], images: Path | None, na
         top_class, probability = score_map.classes[..., 0], cell_probabilities(score_map, store.num_classes)[..., 0]
         if image is not None:
             left.imshow(image)
-        left.set_title(key, fontsize=8)
+        left.set_title(title_of(key, score_map, store.num_classes, names, labels or {}), fontsize=POINTS)
         draw_over(middle, image, color_cells(top_class, probability, colors))
         write_numbers(middle, image, top_class, probability)
-        legend = dict(loc="center left", fontsize=8, title="top-1 class", title_fontsize=8)
-        add_class_legend(right, top_class, probability, colors, names, **legend)
+        legend = dict(loc="center left", title="top-1 class", title_fontsize=POINTS)
+        add_class_legend(right, top_class, probability, colors, numbered, **legend)
         for panel in (left, middle, right):
             panel.set_axis_off()
     return figure
+
+
+def title_of(
+    key: str, score_map: ScoreMap, num_classes: int, names: Sequence[str] | None, labels: Mapping[str, int]
+) -> str:
+    """Return a key with its true class, if it is known, and the class that the pooled map predicts."""
+    predicted, probability = pooled_prediction(score_map, num_classes)
+    label = labels.get(key.split("/")[0])
+    truth = "" if label is None else f"true {class_name(label, names)}, "
+    return f"{key}\n{truth}predicted {class_name(predicted, names)} {100 * probability:.0f}%"
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -90,11 +108,9 @@ def write_numbers(axes: Axes, image: np.ndarray | None, top_class: np.ndarray, p
     panel_hw = PANEL_INCHES * (np.ones(2) if image is None else size_hw / size_hw.max())
     height, width = panel_hw / top_class.shape
     digits = max(len(str(top_class.max())), len("100%"))
-    smallest, largest = NUMBER_POINTS
-    points = 72 * min(height / (2 * LINE_HEIGHT), width / (digits * DIGIT_WIDTH))
-    if points < smallest:
+    if 72 * min(MAX_SHARE * height / (2 * LINE_HEIGHT), width / (digits * DIGIT_WIDTH)) < POINTS:
         return
-    style = dict(ha="center", va="center", fontsize=min(points, largest), color="white", path_effects=OUTLINE)
+    style = dict(ha="center", va="center", fontsize=POINTS, color="white", path_effects=OUTLINE)
     for cell in np.ndindex(top_class.shape):
         y, x = (np.array(cell) + 0.5) * size_hw / top_class.shape
         axes.text(x, y, f"{top_class[cell]}\n{100 * probability[cell]:.0f}%", **style)

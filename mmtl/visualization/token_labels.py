@@ -10,11 +10,11 @@ from mmengine.dataset import pseudo_collate
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmtl.visualization.colors import class_name, color_of
-from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render
+from mmtl.visualization.colors import class_name, figure_colors
+from mmtl.visualization.figures import POINTS, add_class_legend, color_cells, draw_over, render
 from mmtl.visualization.rgb import rgb_of
 
-PANEL_INCHES, LEGEND_INCHES = 2.2, 2.6
+PANEL_INCHES, LEGEND_INCHES = 2.6, 3.2
 
 
 class TokenPrediction(NamedTuple):
@@ -96,25 +96,28 @@ def token_grid(feature: Tensor, image_hw: tuple[int, int], stride: int | None) -
 def draw_predictions(predictions: Sequence[TokenPrediction], names: Sequence[str] | None) -> np.ndarray:
     """Draw image, attention, token classes and legend of each prediction in a row; uint8 [H, W, 3], RGB.
 
-    A class has the same color in every figure, so that figures of several epochs can be compared.
+    A class has the same color in all rows, and if there are few classes, in the figures of all epochs.
     """
-    height, width = PANEL_INCHES * 1.22 * len(predictions), 3 * PANEL_INCHES + LEGEND_INCHES
+    height, width = PANEL_INCHES * 1.25 * len(predictions), 3 * PANEL_INCHES + LEGEND_INCHES
     figure = Figure((width, height), dpi=100)
     ratios = [1, 1, 1, LEGEND_INCHES / PANEL_INCHES]
     panels = figure.subplots(len(predictions), 4, squeeze=False, width_ratios=ratios)
-    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.4 / height, 0.04, 0.25)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.45 / height, 0.04, 0.3)
     for axes in panels.flat:
         axes.set_axis_off()
+    labels = np.concatenate([prediction.top_class.ravel() for prediction in predictions])
+    colors = figure_colors(labels, len(names or range(labels.max() + 1)))
     for (left, middle, right, key), prediction in zip(panels, predictions, strict=True):
         image, title, attention, top_class, probability = prediction
         left.imshow(image)
-        left.set_title(title, fontsize=8)
+        left.set_title(title, fontsize=POINTS)
         gray = image.mean(axis=-1)
         if attention is not None:
             draw_over(middle, gray, attention, cmap="inferno", alpha=0.65, vmin=0)
-            middle.set_title(f"class token's attention\nup to {100 * attention.max():.1f} % per token", fontsize=8)
-        colors = {int(label): color_of(int(label)) for label in np.unique(top_class)}
+            middle.set_title(
+                f"attention of the class token\nup to {100 * attention.max():.1f} % a token", fontsize=POINTS
+            )
         draw_over(right, gray, color_cells(top_class, probability, colors))
-        right.set_title("top-1 class of each token,\nopacity: its probability", fontsize=8)
-        add_class_legend(key, top_class, probability, colors, names, loc="center left", fontsize=8)
+        right.set_title("top-1 class of each token,\nopacity: its probability", fontsize=POINTS)
+        add_class_legend(key, top_class, probability, colors, names, loc="center left")
     return render(figure)

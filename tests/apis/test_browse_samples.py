@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from helpers import tiny_segmentation
 from helpers.online_annotators import write_cnn
 from helpers.paths import ROOT
 from helpers.synthetic_data import write_classification_data
@@ -133,9 +134,7 @@ def test_undecodable_image_is_named(root, tmp_path):
 
 def test_images_augmented_on_the_device_are_drawn_as_training_sees_them(root, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        "mmtl.apis.browse_samples.draw_samples", lambda samples, names: drawn.append(samples) or Figure()
-    )
+    monkeypatch.setattr("mmtl.apis.browse_samples.draw_samples", lambda *args: drawn.append(args[0]) or Figure())
     config = tmp_path / "on_device.py"
     config.write_text((root / "config.py").read_text().replace("prob=1.0", "prob=1.0, on_device=True"))
     for path in (root / "config.py", config):
@@ -164,3 +163,37 @@ def test_labels_of_an_online_annotator_are_drawn_without_a_store(tmp_path):
     options = {f"model.annotator.{name}": value for name, value in annotator.items()}
     assert browse_samples(tmp_path / "config.py", tmp_path / "out.png", cfg_options=options) == 1
     assert (tmp_path / "out.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["MixToken", "CutMix"])
+def test_mixed_samples_are_drawn_as_the_network_gets_them(root, tmp_path, monkeypatch, name):
+    """The partner's red half and its class 4 are pasted together, and the title names both classes."""
+    drawn = []
+    monkeypatch.setattr("mmtl.apis.browse_samples.draw_samples", lambda *args: drawn.append(args[0]) or Figure())
+    monkeypatch.setattr("mmtl.models.batch_augments.mix_token.cut_box", lambda *_: (0, 0, 4, 2))
+    box = np.array([0, 32, 0, 16]), 0.5
+    monkeypatch.setattr("mmtl.models.batch_augments.CutMix.cutmix_bbox_and_lam", lambda *_: box)
+    config = tmp_path / "mixed.py"
+    augments = f"data_preprocessor=dict(batch_augments=dict(augments=[dict(type='mmtl.{name}')], probs=[1.0]), "
+    text = (root / "config.py").read_text().replace("data_preprocessor=dict(", augments)
+    config.write_text(text.replace("prob=1.0),", "prob=0.5),"))  # flipped ones have red at the other side
+    browse_samples(config, tmp_path / "figure.png", 6, seed=3)
+    (samples,) = drawn
+    assert len({sample.image.tobytes() for sample in samples}) >= 2
+    for sample in samples:
+        is_red = sample.image[4::8, 4::8, 0] > 200
+        np.testing.assert_array_equal(sample.tokens.top_class, np.where(is_red, 4, 1))
+    assert any("50%" in sample.title for sample in samples)
+
+
+def test_crops_of_a_segmentation_config_are_drawn_with_their_masks(tmp_path, monkeypatch):
+    tiny_segmentation.write_data(tmp_path)
+    drawn = []
+    monkeypatch.setattr("mmtl.apis.browse_samples.draw_samples", lambda *args: drawn.append(args) or Figure())
+    assert browse_samples(tiny_segmentation.write_config(tmp_path), tmp_path / "crops.png", 3) == 3
+    samples, names, palette = drawn[0]
+    assert tuple(names) == tiny_segmentation.CLASSES and palette.tolist()[1] == [230, 159, 0]
+    for sample in samples:
+        assert sample.image.shape == (32, 32, 3) and sample.tokens.top_class.shape == (32, 32)
+        brightness = [sample.image[sample.tokens.top_class == k].mean() for k in np.unique(sample.tokens.top_class)]
+        assert brightness == sorted(brightness)  # as the synthetic classes are

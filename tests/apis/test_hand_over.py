@@ -69,6 +69,14 @@ def test_the_config_goes_first_by_file_or_name_and_all_options_are_passed_on(cal
     assert called == [[str(PRETRAIN), *options], [str(PRETRAIN), "a.pth", "--tta"]]
 
 
+def test_the_worst_images_of_a_test_are_found_by_a_hook_and_train_has_no_such_option(called):
+    hand_over("test", [str(PRETRAIN), "a.pth", "--worst", "20", "--cfg-options", "a=1"])
+    hooks = [f"default_hooks.worst_images.{value}" for value in ("type=mmtl.WorstImagesHook", "count=20")]
+    assert called[-1] == [str(PRETRAIN), "a.pth", "--cfg-options", "a=1", "--cfg-options", *hooks]
+    hand_over("train", [str(PRETRAIN), "--worst", "20"])
+    assert called[-1] == [str(PRETRAIN), "--worst", "20"]
+
+
 def test_processes_are_started_with_the_pytorch_launcher_only(called, monkeypatch):
     launch = [str(PRETRAIN), "--launcher", "pytorch"]
     assert hand_over("train", [*launch, "--processes", "2"]) == 7 and hand_over("train", launch) == 7

@@ -29,6 +29,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "*_dataloader.persistent_workers": "set by CheckSettingsHook, so that num_workers=0 works",
         "runner_type": "variables that are changed afterwards are applied",
         "default_hooks.check_settings.type": "settings that contradict each other are named at the start",
+        "default_hooks.visualization.type": "the first batch of each validation is drawn, with a legend",
         "default_hooks.run_summary.type": "a run says what it does before its first step",
         "default_hooks.finite_loss.type": "a loss that is NaN stops the run",
         "log_processor.*": "means and rates are over a logging interval",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render, save_figure
+from mmtl.visualization.figures import POINTS, add_class_legend, color_cells, draw_over, render, save_figure
 
 COLORS = {3: (1.0, 0.0, 0.0), 7: (0.0, 0.0, 1.0)}
 
@@ -46,3 +46,16 @@ def test_names_are_drawn_as_they_are(tmp_path, name):
     figure.subplots().set_title(name)
     save_figure(figure, tmp_path / "a.png")
     assert render(figure).size
+
+
+def test_an_image_is_visible_under_a_sure_label_and_no_type_is_small():
+    assert color_cells(np.array([[3]]), np.array([[1.0]]), COLORS)[0, 0, 3] < 0.6
+    axes = Figure().subplots()
+    add_class_legend(axes, np.array([3]), np.array([1.0]), COLORS, None)
+    assert all(text.get_fontsize() >= POINTS >= 9 for text in axes.get_legend().texts)
+
+
+def test_what_is_outside_of_a_figure_is_not_cut_off():
+    figure = Figure((2, 2), dpi=100)
+    figure.text(0.9, 0.5, "a long text that begins at the right border")
+    assert render(figure).shape[1] > 300

@@ -12,9 +12,10 @@ def test_a_figure_draws_each_cell_over_its_part_of_the_image(tmp_path):
     scores = np.array([[[9.0], [1.0]]])
     with ScoreMapWriter(tmp_path / "s", num_classes=3, grid_hw=(1, 2), topk=1) as writer:
         writer.add("ant/0.png", ScoreMap(scores, np.array([[[2], [0]]]), scores[..., 0]))
-    figure = draw_maps(ScoreMapStore(tmp_path / "s"), ["ant/0.png"], tmp_path / "images", ["ant", "bee", "cat"])
+    names = ["ant", "bee", "cat"]
+    figure = draw_maps(ScoreMapStore(tmp_path / "s"), ["ant/0.png"], tmp_path / "images", names, dict(ant=1))
     left, middle, legend = figure.axes
-    assert left.get_title() == "ant/0.png"
+    assert left.get_title() == "ant/0.png\ntrue bee, predicted ant 50%"
     cells = middle.images[1]
     assert cells.get_extent() == [0, 60, 30, 0] and cells.get_array().shape == (1, 2, 4)
     texts = {(round(t.get_position()[0]), t.get_text().split("\n")[0]) for t in middle.texts}

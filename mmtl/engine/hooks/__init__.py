@@ -12,8 +12,10 @@ from mmtl.engine.hooks.pretrained_weights import PretrainedWeightsHook
 from mmtl.engine.hooks.run_summary import RunSummaryHook
 from mmtl.engine.hooks.runtime_info import RuntimeInfoHook
 from mmtl.engine.hooks.scaled_ema import ScaledEMAHook, scaled_momentum
+from mmtl.engine.hooks.seg_visualization import SegVisualizationHook
 from mmtl.engine.hooks.token_label_visualization import TokenLabelVisualizationHook
 from mmtl.engine.hooks.without_score_maps import WithoutScoreMapsHook
+from mmtl.engine.hooks.worst_images import WorstImagesHook
 
 __all__ = [
     "CheckAnnotationsHook",
@@ -30,7 +32,9 @@ __all__ = [
     "RunSummaryHook",
     "RuntimeInfoHook",
     "ScaledEMAHook",
+    "SegVisualizationHook",
     "TokenLabelVisualizationHook",
     "WithoutScoreMapsHook",
+    "WorstImagesHook",
     "scaled_momentum",
 ]

@@ -34,17 +34,30 @@ def test_training_writes_overlays_and_confusion_matrices(config, tmp_path):
     runner = Runner.from_cfg(config)
     runner.train()
     names = {path.name: path for path in tmp_path.glob("run/*/vis_data/vis_image/*.png")}
-    assert set(names) == {"confusion_matrix_2.png", "val_0.png_2.png", "val_2.png_4.png"}
-    overlay = cv2.imread(str(names["val_0.png_2.png"]))
-    assert overlay.shape == (40, 2 * 56, 3)  # truth beside prediction
+    assert set(names) == {"confusion_matrix_2.png", "val_0.png_2.png", "val_2.png_2.png"}
+    drawn = cv2.imread(str(names["val_0.png_2.png"]))
+    assert drawn.shape[0] > 6 * 40 and drawn.shape[1] > 3 * 6 * 56  # three images, enlarged
     log = next(tmp_path.glob("run/*/*.log")).read_text()
     assert "Largest confusions" in log
 
 
-def test_testing_writes_a_confusion_matrix(config, tmp_path):
-    config.default_hooks.visualization.draw = False
+def test_testing_writes_a_confusion_matrix_the_worst_images_and_others_only_if_asked_for(config, tmp_path):
+    config.default_hooks.worst_images = dict(type="mmtl.WorstImagesHook", count=2)
     Runner.from_cfg(config).test()
-    assert list(tmp_path.glob("run/*/vis_data/vis_image/confusion_matrix_test_0.png"))
+    drawn = tmp_path.glob("run/*/vis_data/vis_image/*")
+    assert [path.name for path in drawn] == ["confusion_matrix_test_0.png"]
+    (folder,) = tmp_path.glob("run/*/worst_images")
+    rows = (folder / "worst_images.csv").read_text().splitlines()
+    assert rows[0] == "image,mean IoU" and len(rows) == 3 and len(list(folder.glob("00?_?.png"))) == 2
+    ious = [float(row.rsplit(",")[-1]) for row in rows[1:]]
+    assert ious == sorted(ious)
+
+
+def test_a_test_draws_every_image_into_the_folder_that_it_is_given(config, tmp_path):
+    config.visualizer.update(save_dir=str(tmp_path / "shown"), name="shown" + tmp_path.name)
+    Runner.from_cfg(config).test()
+    names = {path.name for path in (tmp_path / "shown").rglob("test_*.png")}
+    assert names == {"test_0.png_1.png", "test_1.png_2.png", "test_2.png_3.png"}
 
 
 def test_confusion_matrix_counts_every_image_of_an_epoch_once_and_is_reset():
