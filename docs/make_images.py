@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageOps
 from skimage import data
 
 from mmtl.demo.figures import draw_panels
@@ -53,6 +53,7 @@ def save(image: Image.Image | np.ndarray | Figure, name: str) -> None:
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image = image.convert("RGB")
     image = image.crop(ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox())
+    image = ImageOps.expand(image, 6, "white")
     if image.width > MAX_WIDTH:
         image = image.resize((MAX_WIDTH, round(image.height * MAX_WIDTH / image.width)), Image.Resampling.LANCZOS)
     for quality in range(92, 40, -4):
@@ -208,6 +209,18 @@ def predictions(folder: Path) -> None:
     save(draw_predictions(predict_tokens(model, chosen, names), names), "token_predictions")
 
 
+def confusion(folder: Path) -> None:
+    """Show the confusion matrix that the demo's segmentation drew last."""
+    runs = (DEMO / "segmentation_token_labels").glob("*/vis_data/vis_image/confusion_matrix_300.png")
+    save(Image.open(max(runs)), "confusion_matrix")
+
+
+def reliability(folder: Path) -> None:
+    """Draw the calibration of the demo's score maps, by the tool."""
+    run_tool("score_maps", "stats", DEMO / "score_maps", "-o", folder / "reliability.png")
+    save(Image.open(folder / "reliability.png"), "reliability")
+
+
 FIGURES = dict(
     score_maps=score_maps,
     samples=samples,
@@ -215,6 +228,8 @@ FIGURES = dict(
     masks=masks,
     segmentation=segmentation,
     predictions=predictions,
+    confusion=confusion,
+    reliability=reliability,
 )
 
 if __name__ == "__main__":
