@@ -2,45 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import Tensor, nn
 
+from mmtl.apis.onnx_graph import (
+    Graph,
+    GraphOptions,
+    check_file,
+    check_opset,
+    export_graph,
+    make_probes,
+    replace_adaptive_pooling,
+)
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
-from mmtl.utils.config_file import name_config_errors, read_config
+from mmtl.utils.config_file import leaf_dataset_cfgs, name_config_errors, read_config
+from mmtl.utils.model_parts import decode_head_of, head_of
+
+DEFAULT_STRIDE = 32  # of hierarchical backbones
 
 
 def export_onnx(
-    config: Path, target: Path, checkpoint: Path | None = None, image_size: Sequence[int] | None = None
-) -> tuple[int, int]:
-    """Export the model of a config; only the batch size stays variable.
+    config: Path,
+    target: Path,
+    checkpoint: Path | None = None,
+    image_size: Sequence[int] | None = None,
+    *,
+    dynamic: bool = False,
+    fp16: bool = False,
+    output: str = "logits",
+    opset: int | None = None,
+) -> tuple[GraphOptions, dict[tuple[int, ...], float]]:
+    """Export the model of a config, for any batch size, and compare the file with it before it gets its name.
 
     Args:
         config: config of a classifier or a segmentor.
         target: ONNX file, which is written atomically.
         checkpoint: weights; None exports random ones.
         image_size: side, or height and width, in pixels; None takes that of the test windows or of the backbone.
+        dynamic: whether image sides are any multiples of the backbone's stride.
+        fp16: whether weights and computation are in float16.
+        output: 'logits', 'softmax' or 'argmax'.
+        opset: version of ONNX's operators; None for torch's default.
 
     Returns:
-        Height and width of the exported model's input.
+        What was exported, and the largest difference from PyTorch for each shape of images.
 
     Raises:
         ModuleNotFoundError: The packages of the extra ``onnx`` are not installed.
         OSError: A file cannot be read or written.
-        ValueError: The config has no such model, or checkpoint or image size do not fit it.
+        ValueError: The config has no such model, checkpoint or image size do not fit it, or the graph of the model
+            cannot be exported with these options.
     """
+    check_opset(opset)
     with name_config_errors(config):
         cfg = load_config(config)
         image_hw = resolve_image_hw(cfg, image_size)
         model = build_model(cfg, checkpoint)
-    write_onnx(model, target, image_hw, cfg.model.backbone.get("in_channels", 3))
-    return image_hw
+    stride = stride_of(model) if dynamic else None
+    options = GraphOptions(image_hw, stride, output, fp16, opset)
+    if dynamic and any(side < 1 or side % stride for side in image_hw):
+        raise ValueError(f"--image-size must be multiples of the stride {stride} with --dynamic, got {image_hw}.")
+    metadata = model_metadata(cfg, model, options)
+    return options, write_onnx(model, target, options, metadata, cfg.model.backbone.get("in_channels", 3))
 
 
 def load_config(path: Path) -> Config:
@@ -63,13 +93,15 @@ def resolve_image_hw(config: Config, image_size: Sequence[int] | None) -> tuple[
 
 
 def build_model(config: Config, checkpoint: Path | None) -> nn.Module:
-    """Return the config's classifier or segmentor in evaluation mode, on the CPU."""
+    """Return the config's model in evaluation mode, on the CPU, with the checkpoint's ``dataset_meta``."""
     scope = config.get("default_scope", "mmpretrain")
     init_default_scope(scope)
-    model = MODELS.build(config.model)
-    if checkpoint is not None:
-        load_weights(model, checkpoint)
-    return (SegmentorLogits(model) if scope == "mmseg" else model).eval()
+    # As the Runner merges them.
+    model = MODELS.build({"data_preprocessor": config.get("data_preprocessor"), **config.model})
+    meta = {} if checkpoint is None else load_weights(model, checkpoint)
+    model = (SegmentorLogits(model) if scope == "mmseg" else model).eval()
+    model.dataset_meta = meta
+    return model
 
 
 class SegmentorLogits(nn.Module):
@@ -84,21 +116,80 @@ class SegmentorLogits(nn.Module):
         return self.segmentor.encode_decode(images, [dict(img_shape=tuple(images.shape[-2:]))])
 
 
-def write_onnx(model: nn.Module, target: Path, image_hw: tuple[int, int], channels: int = 3) -> None:
-    """Trace a model that maps images [B, C, H, W] to logits and write it."""
-    images = torch.zeros(2, channels, *image_hw)
-    model(images)  # reports a size that the model refuses with the model's own message
-    try:
-        program = torch.onnx.export(
-            model,
-            (images,),
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            verbose=False,
-        )
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}. Install it with: pip install onnx onnxscript") from error
+def stride_of(model: nn.Module) -> int:
+    """Return the number of which a model's image sides must be multiples."""
+    model = getattr(model, "segmentor", model)
+    owners = (
+        (model.backbone, "patch_size"),
+        (model.backbone, "token_stride"),
+        (model.data_preprocessor, "token_stride"),
+    )
+    strides = (getattr(owner, name, None) for owner, name in owners)
+    return next((stride for stride in strides if isinstance(stride, int)), DEFAULT_STRIDE)
+
+
+def sigmoid_threshold(model: nn.Module) -> float | None:
+    """Return the threshold of a segmentor with one output, None for other models."""
+    head = decode_head_of(model.segmentor) if isinstance(model, SegmentorLogits) else None
+    return head.threshold if head is not None and head.out_channels == 1 else None
+
+
+def model_metadata(config: Config, model: nn.Module, options: GraphOptions) -> dict[str, str]:
+    """Return the ``metadata_props`` of the file: JSON texts that describe input and output."""
+    inner = getattr(model, "segmentor", model)
+    values: dict[str, object] = dict(
+        image_size=options.image_hw, dynamic=options.stride is not None, stride=options.stride, output=options.output
+    )
+    values["precision"] = "float16" if options.fp16 else "float32"
+    values["threshold"] = sigmoid_threshold(model)
+    preprocessor = inner.data_preprocessor
+    for name in ("mean", "std"):
+        if isinstance(value := getattr(preprocessor, name, None), Tensor):
+            values[name] = value.flatten().tolist()
+    bgr_to_rgb = getattr(preprocessor, "to_rgb", getattr(preprocessor, "channel_conversion", False))
+    values["channel_order"] = "RGB" if bgr_to_rgb else "as loaded"
+    values |= class_metadata(config, model)
+    return {name: json.dumps(value) for name, value in values.items() if value is not None}
+
+
+def class_metadata(config: Config, model: nn.Module) -> dict[str, object]:
+    """Return ``classes`` and, of a segmentor, ``palette``; those of the checkpoint, else those of the test data."""
+    dataset = (leaf_dataset_cfgs((config.get("test_dataloader") or {}).get("dataset") or {"type": None}))[0]
+    if isinstance(model, SegmentorLogits):
+        from mmtl.apis.segment import class_table
+
+        names, palette = class_table(model.dataset_meta, dataset, decode_head_of(model.segmentor).num_classes)
+        return dict(classes=names, palette=palette.tolist())
+    names = model.dataset_meta.get("classes") or dataset_classes(dataset)
+    fits = isinstance(names, Sequence) and len(names) == getattr(head_of(model), "num_classes", None)
+    return dict(classes=list(names)) if fits else {}
+
+
+def dataset_classes(dataset: Mapping) -> object:
+    """Return the class names of a classification dataset's config or type, None if it has none."""
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        kind = registry.get(dataset["type"]) if isinstance(dataset["type"], str) else dataset["type"]
+    named = {**(getattr(kind, "METAINFO", None) or {}), **dataset.get("metainfo", {})}
+    return dataset.get("classes") or named.get("classes")
+
+
+def write_onnx(
+    model: nn.Module, target: Path, options: GraphOptions, metadata: Mapping[str, str], in_channels: int = 3
+) -> dict[tuple[int, ...], float]:
+    """Trace a model that maps images [B, I, H, W] to logits, write it, and compare the file with it.
+
+    Returns:
+        The largest difference for each shape of images.
+    """
+    graph = Graph(model, options.output, sigmoid_threshold(model)).eval()
+    probes = make_probes(graph, options, in_channels)  # reports a size that the model refuses
+    replace_adaptive_pooling(model)
+    if options.fp16:
+        graph.to_half()
+    program = export_graph(graph, options, in_channels)
+    if options.opset not in (None, version := program.model.opset_imports[""]):
+        raise ValueError(f"--opset must be one that torch.onnx can write, got {options.opset}. Give {version}.")
+    program.model.metadata_props.update(metadata)
     with atomic_file(target) as part:
         program.save(part)
+        return check_file(part, graph, probes)
