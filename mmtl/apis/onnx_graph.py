@@ -208,6 +208,8 @@ def check_file(path: Path, graph: Graph, probes: Sequence[Probe]) -> dict[tuple[
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}. Install it with: {INSTALL}") from error
     advice = " Leave out --fp16." if graph.dtype == torch.float16 else ""
+    if len({probe.images.shape[2:] for probe in probes}) > 1:
+        advice += f" {FIXED_SIZE}"
     differences = {}
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

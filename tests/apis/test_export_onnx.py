@@ -122,6 +122,11 @@ class FixedSize(torch.nn.Module):
         return images.mean(1).reshape(len(images), 64 * 96)
 
 
+class FixedSizeInGraph(torch.nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3)) * int(images.shape[2])
+
+
 @pytest.mark.parametrize("output", ["logits", "softmax", "argmax"])
 def test_a_file_that_disagrees_with_pytorch_is_not_kept(output, tmp_path, monkeypatch):
     target = tmp_path / "a.onnx"
@@ -141,10 +146,10 @@ def test_a_model_that_overflows_in_half_precision_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_whose_graph_fixes_the_size_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmtl.apis.export_onnx.make_probes", lambda *_: [])
-    with pytest.raises(ValueError, match="^The model cannot be exported with --dynamic: [^\n]*Leave out --dynamic"):
-        write_onnx(FixedSize(), tmp_path / "a.onnx", GraphOptions((32, 32), stride=32), {})
+@pytest.mark.parametrize("model", [FixedSize(), FixedSizeInGraph()], ids=["model", "graph"])
+def test_a_model_or_graph_that_fixes_the_size_is_refused(model, tmp_path):
+    with pytest.raises(ValueError, match="^The (exported )?model [^\n]*Leave out --dynamic"):
+        write_onnx(model, tmp_path / "a.onnx", GraphOptions((64, 96), stride=32), {})
     assert not list(tmp_path.iterdir())
 
 
