@@ -129,8 +129,8 @@ def check_same_optimizer(wrapper: OptimWrapper, old_group: dict[str, Any]) -> No
     if missing := sorted(set(numbers) - old_group.keys()):
         raise ValueError(
             f"The checkpoint's optimizer must be of the same type as the config's, {type(optimizer).__name__}, but it "
-            f"has no {', '.join(missing)}. Resume with the optimizer of the checkpoint, or start a run from its weights "
-            "with load_from, without --resume."
+            f"has no {', '.join(missing)}. Resume with the optimizer of the checkpoint, or start a run from its "
+            "weights with load_from, without --resume."
         )
 
 

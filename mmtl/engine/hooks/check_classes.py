@@ -135,6 +135,13 @@ def check_head(name: str, head: nn.Module, source: str, dataset: Dataset) -> Non
             "metainfo.classes of the dataset."
         )
     losses = head.loss_decode if isinstance(head.loss_decode, nn.ModuleList) else [head.loss_decode]
+    for loss in losses:
+        weight = getattr(loss, "class_weight", None)
+        if hasattr(weight, "__len__") and len(weight) != head.num_classes == head.out_channels:
+            raise ValueError(
+                f"model.{name}.loss_decode ({type(loss).__name__}).class_weight must have {head.num_classes} values, "
+                f"the number of classes, got {len(weight)}."
+            )
     if head.out_channels == 1 and not all(getattr(loss, "use_sigmoid", True) for loss in losses):
         print_log(
             f"model.{name} has one output channel, for which a softmax is constant and learns nothing. Set "

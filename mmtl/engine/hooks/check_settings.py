@@ -260,7 +260,9 @@ def evaluate_first_image(runner: Runner) -> dict[str, Any] | None:
         runner.logger.disabled = True  # IoUMetric logs a table; MMEngine's loggers ignore logging.disable()
         try:
             return runner.val_evaluator.evaluate(runner.world_size)
-        except Exception:  # a metric that needs more than one image
+        except Exception as error:  # of a metric that needs more than one image, unless it is about the settings
+            if isinstance(error, KeyError) or "same metric name" in str(error):
+                raise ValueError(f"val_evaluator must work in the first validation, got: {error.args[0]}.") from None
             return None
         finally:
             runner.logger.disabled = False

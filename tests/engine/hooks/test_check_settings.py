@@ -150,6 +150,13 @@ def test_metrics_that_the_first_validation_lacks_are_refused_at_the_start(tmp_pa
     assert len(recorder.iterations) == 12  # accuracy does not improve in the second epoch
 
 
+def test_two_metrics_with_one_name_are_refused_at_the_start(tmp_path):
+    """Guards: the first validation ended with MMEngine's ValueError, after a training epoch."""
+    with pytest.raises(ValueError, match="val_evaluator must work in the first validation, got: .*same metric name"):
+        trained(tmp_path, **(validation() | dict(val_evaluator=[Top1(), Top1()])))
+    assert "Epoch(train)" not in log_of(tmp_path)
+
+
 def test_more_top_classes_than_the_head_has_are_refused(tmp_path):
     arguments = dict(validation(), hooks=HOOK, val_evaluator=[dict(type="mmpretrain.Accuracy", topk=(1, 2))])
     runner, recorder = tiny_runner(tmp_path, **arguments)
@@ -239,6 +246,21 @@ def test_what_fails_in_the_first_validation_fails_at_the_start(segmentation, tmp
         Runner.from_cfg(segmentation).train()
     log = log_of(tmp_path / "run")
     assert "The first validation would fail" in log and "Iter(train)" not in log
+
+
+def test_a_metric_that_does_not_exist_is_refused_at_the_start(segmentation, tmp_path):
+    """Guards: the first validation ended with a KeyError."""
+    segmentation.val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU", "mFoo"])
+    with pytest.raises(ValueError, match="val_evaluator must work in the first validation, got: .*mFoo"):
+        Runner.from_cfg(segmentation).train()
+    assert "Iter(train)" not in log_of(tmp_path / "run")
+
+
+def test_class_weights_of_another_number_of_classes_are_refused(segmentation):
+    """Guards: the loss ended with torch's "weight tensor should be defined either for all or no classes"."""
+    segmentation.model.decode_head.loss_decode = dict(type="CrossEntropyLoss", class_weight=[1.0] * 7)
+    with pytest.raises(ValueError, match=r"decode_head.loss_decode \(CrossEntropyLoss\).class_weight .* got 7"):
+        Runner.from_cfg(segmentation).train()
 
 
 @pytest.mark.parametrize(("workers", "chosen", "kept"), [(0, None, False), (1, None, True), (1, False, False)])
