@@ -146,7 +146,7 @@ def model_metadata(config: Config, model: nn.Module, options: GraphOptions) -> d
     for name in ("mean", "std"):
         if isinstance(value := getattr(preprocessor, name, None), Tensor):
             values[name] = value.flatten().tolist()
-    bgr_to_rgb = getattr(preprocessor, "to_rgb", getattr(preprocessor, "channel_conversion", False))
+    bgr_to_rgb = getattr(preprocessor, "to_rgb", getattr(preprocessor, "_channel_conversion", False))
     values["channel_order"] = "RGB" if bgr_to_rgb else "as loaded"
     values |= class_metadata(config, model)
     return {name: json.dumps(value) for name, value in values.items() if value is not None}
