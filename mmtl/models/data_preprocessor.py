@@ -77,6 +77,7 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         self.form_cfg = dict(form=label_form, temperature=temperature, min_confidence=min_confidence)
         self.annotator_cfg: dict | None = None  # set by the classifier
         self._annotator: Annotate | None = None
+        self._warned_of_store = False
         if class_target == "released":
             message = (
                 "class_target='released' is deprecated: write class_target='both', the blend of label and map. The "
@@ -132,9 +133,10 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
 
         They replace maps from a store. Padding, by ``frame_affines``, remains outside the image.
         """
-        if "scores" in batch:
+        if "scores" in batch and not self._warned_of_store:  # libraries reset what Python has shown once
             message = "model.annotator labels the images: score maps of a store are not used. Set score_maps=None."
-            warnings.warn(message, stacklevel=2)  # shown once
+            warnings.warn(message, stacklevel=2)
+            self._warned_of_store = True
         images = views = to_device(batch["inputs"], self.device)
         if "augment" in batch:
             views = augment_images(images, geometric_draws(batch["augment"]))

@@ -202,10 +202,10 @@ def test_a_store_next_to_an_annotator_is_not_used_and_said_once(paths, cnn):
         found = targets_of(model, batch | store)["targets"].patch_tokens.dense()
     assert torch.equal(found, expected)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        for _ in range(3):
+        warnings.simplefilter("always")  # as after a library has changed the filters
+        for _ in range(2):
             targets_of(model, batch | store)
-    assert len(caught) == 1
+    assert not caught
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ class LoadScoreMap(BaseTransform):
             if self.num_classes is not None and found != self.num_classes:
                 raise ValueError(
                     f"Score map store {self._store_name()} must have {self.num_classes} classes, got {found}. Set "
-                    "store= to maps of this dataset, or correct num_classes="
+                    "store= to maps of this dataset (`mmtl make_score_maps --classes` makes those of a part of the "
+                    "annotator's classes), or correct num_classes."
                 )
         return self._opened
 
