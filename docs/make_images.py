@@ -28,8 +28,9 @@ from mmtl.models.token_labels import token_targets
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.stats import cell_probabilities
+from mmtl.utils.class_colors import class_palette
 from mmtl.utils.cli import tool_parser
-from mmtl.visualization.colors import class_palette, figure_colors
+from mmtl.visualization.colors import figure_colors
 from mmtl.visualization.figures import add_class_legend, color_cells, draw_over, render
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,7 +3,7 @@
 # Command:   mim train mmpretrain configs/demo/lvvit-nano_1xb32-classlabel-6e_demo.py --gpus 0
 # Batch:     1 CPU x 32 images, lr 1e-3
 # Length:    6 epochs x 3000 / 32 images = 564 steps
-# Measured:  tools/demo.py runs it and reports the result
+# Measured:  `mmtl demo` runs it and reports the result
 _base_ = ["lvvit-nano_1xb32-tokenlabel-6e_demo.py"]
 work_dir = "work_dirs/demo/class_labels"
 score_maps = None

@@ -1,10 +1,10 @@
 # Nano LV-ViT trained with token labels and MixToken on the demo's dataset.
 #
 # Command:   mim train mmpretrain configs/demo/lvvit-nano_1xb32-tokenlabel-6e_demo.py --gpus 0
-# Needs:     work_dirs/demo/score_maps, made by the annotator (tools/demo.py shows the command)
+# Needs:     work_dirs/demo/score_maps, made by the annotator (`mmtl demo` shows the command)
 # Batch:     1 CPU x 32 images, lr 1e-3
 # Length:    6 epochs x 3000 / 32 images = 564 steps
-# Measured:  tools/demo.py runs it and reports the result
+# Measured:  `mmtl demo` runs it and reports the result
 _base_ = [
     "../_base_/pretrain_runtime.py",
     "../_base_/datasets/demo_classification.py",

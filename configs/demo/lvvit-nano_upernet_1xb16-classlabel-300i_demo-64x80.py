@@ -4,7 +4,7 @@
 # Needs:     work_dirs/demo/class_labels/epoch_6.pth
 # Batch:     1 CPU x 16 images, lr 1e-3
 # Length:    300 steps x 16 images = 1.6 epochs of 3000 images
-# Measured:  tools/demo.py runs it and reports the result
+# Measured:  `mmtl demo` runs it and reports the result
 _base_ = ["lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x80.py"]
 work_dir = "work_dirs/demo/segmentation_class_labels"
 pretrained = "work_dirs/demo/class_labels/epoch_6.pth"

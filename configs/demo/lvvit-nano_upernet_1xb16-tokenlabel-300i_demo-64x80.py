@@ -4,7 +4,7 @@
 # Needs:     work_dirs/demo/token_labels/epoch_6.pth
 # Batch:     1 CPU x 16 images, lr 1e-3
 # Length:    300 steps x 16 images = 1.6 epochs of 3000 images
-# Measured:  tools/demo.py runs it and reports the result
+# Measured:  `mmtl demo` runs it and reports the result
 _base_ = [
     "../_base_/segment_runtime.py",
     "../_base_/datasets/demo_segmentation.py",

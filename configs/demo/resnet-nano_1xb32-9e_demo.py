@@ -3,7 +3,7 @@
 # Command:   mim train mmpretrain configs/demo/resnet-nano_1xb32-9e_demo.py --gpus 0
 # Batch:     1 CPU x 32 images, lr 4e-3
 # Length:    9 epochs x 3000 / 32 images = 846 steps
-# Measured:  tools/demo.py runs it and reports the result
+# Measured:  `mmtl demo` runs it and reports the result
 _base_ = [
     "../_base_/pretrain_runtime.py",
     "../_base_/datasets/demo_classification.py",

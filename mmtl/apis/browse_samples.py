@@ -20,8 +20,9 @@ from mmtl.datasets.dataset_parts import leaf_datasets, score_map_loaders
 from mmtl.models.batch_augments.device_augment import augment_images
 from mmtl.models.collate import collate_training_batch
 from mmtl.models.token_labels.batch_targets import BatchTargets
+from mmtl.utils.class_colors import class_palette
 from mmtl.utils.config_file import name_config_errors, read_config
-from mmtl.visualization.colors import class_name, class_palette
+from mmtl.visualization.colors import class_name
 from mmtl.visualization.figures import save_figure
 from mmtl.visualization.rgb import rgb_of
 from mmtl.visualization.samples import Sample, TokenLabels, draw_samples

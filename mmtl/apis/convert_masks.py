@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from mmtl.apis.start.masks import IGNORED, find_masks, read_mask
 from mmtl.apis.start.segmentation import CLASSES_FILE
 from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
-from mmtl.visualization.colors import class_palette
 
 BACKGROUND = "background"
 FOREGROUND = "foreground"

@@ -19,13 +19,13 @@ from rich.progress import track
 
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
+from mmtl.utils.class_colors import class_palette
 from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.model_parts import decode_head_of
 from mmtl.utils.read_image import loading_options, read_image
 from mmtl.utils.text import csv_cell, in_line
 from mmtl.utils.type_name import type_name
-from mmtl.visualization.colors import class_palette
 from mmtl.visualization.overlay import draw_overlay
 from mmtl.visualization.rgb import rgb_of
 
@@ -51,7 +51,7 @@ def segment(
     device: str = "cpu",
     cfg_options: dict | None = None,
 ) -> tuple[int, dict[Path, str]]:
-    """Segment images into the files of ``out``; the arguments are the options of ``tools/segment.py``.
+    """Segment images into the files of ``out``; the arguments are the options of ``mmtl segment``.
 
     Returns:
         Number of images segmented, and the reason for each image that could not be.

@@ -4,9 +4,9 @@
     mmtl corruption_error CONFIG CHECKPOINT data/imagenet/val -o errors.csv
 
 IMAGES has ImageNet-C's layout, <corruption>/<severity>/<class>/, or class folders of clean images, to which the 15
-corruptions of the benchmark are applied at the network's input size (pip install 'mmtl[corruptions]'). The table has
-the top-1 error of each corruption and severity in percent; the plot is beside it. For ImageNet the column CE is the
-error in units of AlexNet's (Hendrycks and Dietterich, ICLR 2019), and its mean is the mean corruption error.
+corruptions of the benchmark are applied at the network's input size (pip install imagecorruptions-imaug). The table
+has the top-1 error of each corruption and severity in percent; the plot is beside it. For ImageNet the column CE is
+the error in units of AlexNet's (Hendrycks and Dietterich, ICLR 2019), and its mean is the mean corruption error.
 """
 
 from argparse import ArgumentParser

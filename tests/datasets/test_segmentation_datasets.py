@@ -102,3 +102,15 @@ def test_a_class_balanced_set_trains(tmp_path):
     runner = Runner.from_cfg(cfg)
     runner.train()
     assert len(runner.train_dataloader.dataset) == 5
+
+
+@pytest.mark.parametrize("palette", [[[1, 2, 3]], [[1, 2, 3]] * 4])
+def test_a_palette_of_another_length_is_refused_with_both_numbers_and_none_gives_distinct_colors(root, palette):
+    cv2.imwrite(str(root / "i/1.png"), np.zeros((2, 2, 3), np.uint8))
+    settings = dict(type="mmtl.BaseSegDataset", data_root=str(root), img_suffix=".png", pipeline=[], **FOLDERS)
+    metainfo = dict(classes=["a", "b", "c"])
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        with pytest.raises(ValueError, match=f"palette must have 3 colors, .* got {len(palette)}"):
+            DATASETS.build(dict(settings, metainfo=dict(metainfo, palette=palette)))
+        drawn = DATASETS.build(dict(settings, metainfo=metainfo)).metainfo["palette"]
+    assert len({tuple(color) for color in drawn}) == 3

@@ -1,6 +1,7 @@
 import numpy as np
 
-from mmtl.visualization.colors import class_name, class_palette, color_of, figure_colors
+from mmtl.utils.class_colors import class_palette, color_of
+from mmtl.visualization.colors import class_name, figure_colors
 
 
 def test_neighboring_colors_are_far_apart_and_none_repeats():

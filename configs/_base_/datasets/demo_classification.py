@@ -1,4 +1,4 @@
-# The dataset of tools/make_demo_data.py for classification: images of 64 x 80 pixels (H x W), not cropped for tests.
+# The dataset of `mmtl make_demo_data` for classification: images of 64 x 80 pixels (H x W), not cropped for tests.
 _base_ = "class_folders.py"
 data_root = "data/demo/classification"
 num_classes = 8

@@ -1,4 +1,4 @@
-# The dataset of tools/make_demo_data.py for segmentation: 64 x 80 pixels (H x W), ground and eight kinds of object.
+# The dataset of `mmtl make_demo_data` for segmentation: 64 x 80 pixels (H x W), ground and eight kinds of object.
 _base_ = "ade20k_512x512.py"
 data_root = "data/demo/segmentation"
 image_hw = (64, 80)

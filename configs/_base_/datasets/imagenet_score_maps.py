@@ -1,4 +1,4 @@
-# ImageNet with the score maps of tools/make_score_maps.py. A recipe for another image size or crop changes the named
+# ImageNet with the score maps of `mmtl make_score_maps`. A recipe for another image size or crop changes the named
 # steps and rebuilds the pipelines from them. mmtl's crops and flips are OpenMMLab's own and also record in view_affine
 # what they did.
 data_root = "data/imagenet"

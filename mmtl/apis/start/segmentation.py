@@ -11,7 +11,7 @@ from mmtl.apis.start.masks import CLASSES_FILE, IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.visualization.colors import class_palette
+from mmtl.utils.class_colors import class_palette
 
 SIDES = {"cpu": 120, "cuda": 512}  # pixels of the short side that training sees
 ITERATIONS = {"cpu": (500, 1_000), "cuda": (4_000, 40_000)}  # fewest and most

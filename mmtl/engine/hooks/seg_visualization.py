@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmtl.registry import HOOKS
+from mmtl.utils.class_colors import class_palette
 from mmtl.utils.read_image import read_image
 from mmtl.utils.text import in_line
-from mmtl.visualization.colors import class_palette
 from mmtl.visualization.overlay import draw_comparison
 from mmtl.visualization.rgb import rgb_of
 

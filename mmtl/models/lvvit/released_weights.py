@@ -94,6 +94,11 @@ def _rename(weights: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> 
             unexpected.append(key)
         else:
             renamed[new + key.removeprefix(old)] = value
+    if unexpected and all(key.startswith("neck.") for key in unexpected):
+        raise ValueError(
+            f"The released format has no names for this neck: unexpected keys: {', '.join(unexpected)}. Only the "
+            "weights of mmtl.SideLayers have some; use the checkpoint of another neck as it is."
+        )
     if unexpected:
         raise ValueError(f"These are not the weights of an LV-ViT or VOLO: unexpected keys: {', '.join(unexpected)}.")
     return renamed
