@@ -186,6 +186,8 @@ def check_training(name: str, arguments: list[str]) -> None:
     own = StoppingParser(add_help=False, allow_abbrev=False)
     own.add_argument("--gpus", "--processes", type=int)
     own.add_argument("--checkpoint")
+    if name == "test":
+        own.add_argument("--worst", type=int)
     known, rest = own.parse_known_args(arguments)
     check_script(name, [rest[0], *([known.checkpoint] if known.checkpoint else []), *rest[1:]], rest[0])
 
