@@ -320,7 +320,7 @@ def _safe_globals(path: Path) -> list:
     arrays = []
     for module in ("numpy._core.multiarray", "numpy.core.multiarray"):  # NumPy 2's and 1's name
         arrays += [(getattr(np._core.multiarray, name), f"{module}.{name}") for name in ("_reconstruct", "scalar")]
-    dtypes = [type(np.dtype(kind)) for kind in (bool, "f4", "f8", "i4", "i8", "u1", "u4", "u8")]
+    dtypes = [type(np.dtype(code)) for code in "?bBhHiIlLqQefdU"]  # numbers, and text such as class names
     try:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except ValueError:  # torch cannot list the classes in its old format

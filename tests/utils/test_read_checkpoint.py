@@ -1,5 +1,6 @@
 import argparse
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,3 +43,10 @@ def test_code_in_a_checkpoint_is_named(tmp_path):
     torch.save({"state_dict": {}, "x": Running()}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match="it holds posix.system, which could run any code.$"):
         read_checkpoint(tmp_path / "w.pth")
+
+
+def test_numbers_and_names_of_numpy_in_the_meta_data_are_read(tmp_path):
+    """Guards: class names from a NumPy array, or a float16, made a checkpoint "invalid, corrupt or truncated"."""
+    classes, rate = tuple(np.array(["ant", "bee"])), np.float16(0.5)
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "meta": {"classes": classes, "rate": rate}}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth")["meta"] == {"classes": ("ant", "bee"), "rate": 0.5}
