@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from mmtl.models.timm_features import patch_map
 from mmtl.models.timm_weights import fit_timm_weights
 from mmtl.registry import MODELS
 from mmtl.utils.checkpoint import pretrained_init, unwrapped_init_cfg
+from mmtl.utils.text import in_line
 
 # Options that let timm's transformers take images of other sizes; passed to the models that have them.
 ANY_SIZE = dict(dynamic_img_size=True, strict_img_size=False)
@@ -85,7 +86,7 @@ class TimmBackbone(BaseModule):
         if drop_path_rate is not None:
             optional["drop_path_rate"] = drop_path_rate
         options = dict(kwargs, pretrained=pretrained, in_chans=in_channels)
-        self.model_name, self.out_type = model_name, out_type
+        self.model_name, self.out_type, self.in_channels = model_name, out_type, in_channels
         self.timm_model = create_timm_model(model_name, optional, options)
         self.timm_model.is_init = True  # timm initializes; mmengine would do it again, after loading as well
         if with_cp:
@@ -236,9 +237,8 @@ def create_timm_model(name: str, optional: dict[str, Any], options: dict[str, An
         import timm
     except ImportError:
         raise ImportError(f"{name} needs timm. Install it with: pip install timm") from None
-    if ":" not in name and not timm.is_model(name):
-        similar = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        raise ValueError(f"model_name must be one of timm's models, got {name!r}. Closest: {', '.join(similar)}.")
+    if ":" not in name:
+        _check_name(name)
     if "num_classes" in options:
         raise ValueError(f"num_classes is set in the head, not in the backbone {name}. Use model.head.num_classes.")
     optional = dict(optional)
@@ -246,7 +246,8 @@ def create_timm_model(name: str, optional: dict[str, Any], options: dict[str, An
         try:
             return timm.create_model(name, num_classes=0, **optional, **options)
         except TypeError as error:
-            refused = re.findall(r"'(\w+)'", str(error).partition("unexpected keyword argument")[2])
+            # Unknown options, or those that timm sets itself ("multiple values for keyword argument").
+            refused = re.findall(r"'(\w+)'", str(error).partition("keyword argument")[2])
             if not refused:
                 raise
             if unknown := [option for option in refused if option not in optional]:
@@ -255,6 +256,27 @@ def create_timm_model(name: str, optional: dict[str, Any], options: dict[str, An
                 message = f"{name} has no drop path: drop_path_rate is not used."
                 print_log(message, logger="current", level=logging.WARNING)
             optional = {option: value for option, value in optional.items() if option not in refused}
+        except (OSError, RuntimeError) as error:
+            if not options["pretrained"] and ":" not in name:
+                raise
+            raise OSError(
+                f"The weights or settings of {name} cannot be loaded: {in_line(str(error))} "
+                "Download the weights by hand, and set checkpoint=FILE beside timm's model_name."
+            ) from None
+
+
+def _check_name(name: str) -> None:
+    """Check that timm has a model, and the weights' tag after the dot."""
+    import timm
+
+    with suppress(RuntimeError):  # of an unknown tag
+        if timm.is_model(name) and timm.get_pretrained_cfg(name):
+            return
+    arch = name.partition(".")[0]
+    known = timm.list_models(f"{arch}.*", pretrained=True) if timm.is_model(arch) else timm.list_models()
+    similar = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.4))
+    closest = f"Closest: {similar}." if similar else "timm.list_models() lists them."
+    raise ValueError(f"model_name must be one of timm's models, got {name!r}. {closest}")
 
 
 class NoGridError(ValueError):

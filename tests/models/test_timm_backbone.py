@@ -199,6 +199,9 @@ def test_a_head_on_its_own_needs_its_channels():
     ("options", "message"),
     [
         (dict(model_name="vit_tyny_patch16_224"), "'vit_tyny_patch16_224'. Closest: vit_tiny_patch16_224"),
+        (dict(model_name="qqqq"), r"got 'qqqq'. timm.list_models\(\) lists them"),
+        (dict(model_name="vit_tiny_patch16_224.augreg_in1k"), "Closest: vit_tiny_patch16_224.augreg_in21k"),
+        (dict(model_name="volo_d1_224", layers=(1, 1, 1, 1)), "layers is not an option of timm's volo_d1_224"),
         (dict(model_name="crossvit_9_240", img_size=240), "must be a grid of square patches, but it has .* channels"),
         (dict(model_name="resnet10t", img_size=80), r"9 tokens do not divide images of \(80, 80\) pixels"),
         (dict(model_name="efficientformer_l1"), r"does not take images of \(64, 64\).*own \(224, 224\)"),
@@ -211,6 +214,25 @@ def test_a_head_on_its_own_needs_its_channels():
 def test_a_model_that_cannot_be_a_student_is_refused_in_one_message(options, message):
     with pytest.raises(ValueError, match=message):
         TimmBackbone(**{**dict(img_size=SIDE), **options})
+
+
+@pytest.mark.parametrize("error", [RuntimeError("No pretrained weights exist."), FileNotFoundError("No connection.")])
+def test_weights_that_timm_cannot_load_are_named_with_the_remedy(error, monkeypatch):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(OSError, match=f"of resnet10t cannot be loaded: {error} .*checkpoint=FILE"):
+        TimmBackbone("resnet10t", pretrained=True)
+    with pytest.raises(type(error), match=f"^{error}$"):
+        TimmBackbone("resnet10t")
+
+
+def test_means_of_another_channel_count_are_refused():
+    backbone = dict(type="mmtl.TimmBackbone", img_size=SIDE, in_channels=13, **STUDENTS["vit"][0])
+    head, means = dict(type="mmtl.TokenLabelHead", num_classes=NUM_CLASSES), dict(mean=[1.0] * 3, std=[1.0] * 3)
+    with pytest.raises(ValueError, match="each of the 13 input channels of TimmBackbone, got 3"):
+        MODELS.build(dict(type="mmtl.TokenLabelClassifier", backbone=backbone, head=head, data_preprocessor=means))
 
 
 def test_drop_path_is_omitted_with_a_warning_where_a_model_has_none(monkeypatch):
