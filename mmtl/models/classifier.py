@@ -76,7 +76,11 @@ class TokenLabelClassifier(ImageClassifier):
         self.backbone_mixes = "token_mix" in inspect.signature(backbone.forward).parameters
         self._losses = _losses
         channels, mean = getattr(backbone, "in_channels", 3), getattr(self.data_preprocessor, "mean", None)
-        if isinstance(backbone, LVViT | VOLO | TimmBackbone) and isinstance(mean, Tensor) and mean.numel() not in (1, channels):
+        if (
+            isinstance(backbone, LVViT | VOLO | TimmBackbone)
+            and isinstance(mean, Tensor)
+            and mean.numel() not in (1, channels)
+        ):
             raise ValueError(
                 f"data_preprocessor.mean must have one value for each of the {channels} input channels of "
                 f"{type(backbone).__name__}, got {mean.numel()}. Set mean and std, or backbone.in_channels."

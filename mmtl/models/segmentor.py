@@ -36,7 +36,8 @@ class EncoderDecoder(MMSegEncoderDecoder):
 
     With ``test_cfg.mode='slide'`` the windows are those of the unpadded image, and only a window whose sides are not
     multiples of ``test_cfg.size_divisor`` (the image is smaller than the window) is padded, right and bottom. Padding
-    by the data preprocessor would shift the last windows into the padding.
+    by the data preprocessor would shift the last windows into the padding. A backbone of one image size only, such as
+    timm's BEiT, gets smaller windows padded to it.
 
     Heads without ``in_channels`` get the channels of the backbone's maps at their ``in_index``; None means all maps. A
     Feature2Pyramid without ``embed_dim`` makes a pyramid of the maps of a plain transformer, and is omitted for a
@@ -80,6 +81,8 @@ class EncoderDecoder(MMSegEncoderDecoder):
         """Return the logits [B, K, H, W] of images or windows [B, 3, H, W] of any size."""
         height, width = inputs.shape[2:]
         divisor = self.test_cfg.get("size_divisor", 1)
-        padded = F.pad(inputs, (0, -width % divisor, 0, -height % divisor))
+        least = self.backbone.img_size if getattr(self.backbone, "has_fixed_size", False) else (0, 0)
+        bottom, right = (max(-a % divisor, b - a) for a, b in zip((height, width), least, strict=True))
+        padded = F.pad(inputs, (0, right, 0, bottom))
         metas = [{**batch_img_metas[0], "img_shape": padded.shape[2:]}]  # a torch.Size: heads prefer it to "pad_shape"
         return super().encode_decode(padded, metas)[..., :height, :width]

@@ -58,6 +58,7 @@ class TimmBackbone(BaseModule):
         feature_channels: channels of each output.
         feature_strides: pixels of the image per cell of each output.
         token_stride: the last of them.
+        has_fixed_size: whether timm refuses images of other sizes than ``img_size``.
         why_no_patches: why there is no ``patch_embed``, or None.
     """
 
@@ -92,6 +93,7 @@ class TimmBackbone(BaseModule):
         if with_cp:
             self.timm_model.set_grad_checkpointing(True)
         self.img_size = to_2tuple(img_size or self.timm_model.pretrained_cfg["input_size"][1:])
+        self.has_fixed_size = getattr(getattr(self.timm_model, "patch_embed", None), "strict_img_size", False)
         if out_type == "featmap":
             self.out_indices = self._resolved_indices(out_indices)
         self._probe(in_channels)

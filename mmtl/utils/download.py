@@ -42,6 +42,9 @@ def cached_download(url: str, problem_of: Callable[[Path], str | None]) -> Path:
         with _locked(path.parent):
             if not path.is_file() or problem_of(path):  # another rank may have it by now
                 _download(url, path, problem_of)
+                return path
+    # Files of the same name at other addresses would be the same here.
+    print_log(f"{path} is there already: {url} is not downloaded again", logger="current")
     return path
 
 

@@ -34,7 +34,7 @@ def read_image(path: Path, flag: str = "color", backend: str | None = None) -> n
     """
     try:
         return decode_image(path.read_bytes(), flag, backend)
-    except ImportError:  # of tifffile
+    except ImportError:  # of tifffile and its codecs
         raise
     except Exception:  # decoders raise all kinds of errors on corrupt files
         return None
@@ -49,7 +49,7 @@ def decode_image(data: bytes, flag: str = "color", backend: str | None = None) -
         BGRA). Values of other types become float32 without scaling.
 
     Raises:
-        ImportError: The backend is 'tifffile', which is not installed.
+        ImportError: The backend is 'tifffile', which is not installed, or lacks imagecodecs for the compression.
         ValueError: The file is truncated or cannot be decoded; decoders raise errors of other types, too.
     """
     if is_truncated(data):
@@ -72,8 +72,13 @@ def _decode_tiff(data: bytes) -> np.ndarray:
     except ImportError:
         text = "imdecode_backend='tifffile' needs tifffile. Install it with: pip install tifffile"
         raise ImportError(text) from None
-    with tifffile.TiffFile(BytesIO(data)) as file:
-        image, axes = file.series[0].asarray(), file.series[0].axes
+    try:
+        with tifffile.TiffFile(BytesIO(data)) as file:
+            image, axes = file.series[0].asarray(), file.series[0].axes
+    except ValueError as error:
+        if "imagecodecs" in str(error):  # of compressed files, such as those of LZW
+            raise ImportError(f"{error}. Install it with: pip install imagecodecs") from None
+        raise
     if image.ndim == 3 and axes.endswith("YX"):  # channels in separate planes or pages
         image = np.ascontiguousarray(image.transpose(1, 2, 0))
     if image.ndim not in (2, 3):

@@ -1,6 +1,7 @@
 """Images of other channels and bits go from files through annotator, training and tools."""
 
 import csv
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -148,6 +149,14 @@ def test_a_missing_decoder_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tifffile", None)
     with pytest.raises(ImportError, match="pip install tifffile"):
         decode_image(b"II*\0", "unchanged", "tifffile")
+
+
+@pytest.mark.skipif(find_spec("imagecodecs") is not None, reason="imagecodecs reads the file")
+def test_the_missing_codec_of_a_compressed_tiff_is_named(tmp_path):
+    pytest.importorskip("tifffile")
+    cv2.imwrite(str(tmp_path / "lzw.tif"), image_of(4, np.uint16, 0.3))  # OpenCV compresses by LZW
+    with pytest.raises(ImportError, match="LZW.*pip install imagecodecs"):
+        read_image(tmp_path / "lzw.tif", "unchanged", "tifffile")
 
 
 @pytest.mark.parametrize("kind", ["mmtl.LoadImageFromFile", "LoadImageFromFile", LoadImageFromFile])

@@ -114,6 +114,16 @@ def test_one_upernet_fits_any_student(backbone, channels, has_pyramid):
     assert found.pred_sem_seg.data.shape == (1, 70, 50)
 
 
+def test_windows_are_padded_to_the_size_of_a_backbone_that_takes_no_other():
+    backbone = dict(TIMM_VIT, model_name="beit_base_patch16_224", img_size=(64, 96), out_type="featmap")
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MMSEG_MODELS.build(ConfigDict(UPERNET, type="mmtl.EncoderDecoder", backbone=backbone)).eval()
+    image = torch.randn(1, 3, 64, 50)
+    found = model.encode_decode(image, [METAINFO])
+    padded = model.encode_decode(torch.nn.functional.pad(image, (0, 46)), [METAINFO])
+    torch.testing.assert_close(found, padded[..., :50])
+
+
 @pytest.mark.parametrize("door", ["load_from", "init_cfg"])
 def test_mmsegmentations_own_backbone_and_layer_decay_train_from_its_checkpoint(tmp_path, door):
     tiny.write_data(tmp_path)

@@ -46,10 +46,13 @@ def load(url: str) -> dict:
 def test_a_file_is_downloaded_once_with_a_progress_bar(server, cache, monkeypatch):
     shown = io.StringIO()
     monkeypatch.setattr(download, "Console", lambda stderr: Console(file=shown))
+    logged = []
+    monkeypatch.setattr(download, "print_log", lambda message, **options: logged.append(message))
     for _ in range(2):
         assert torch.equal(load(server.url + "w.pth?raw=true")["state_dict"]["a"], torch.arange(5000.0))
     assert server.requests == 1 and [path.name for path in cache.iterdir()] == ["w.pth"]
     assert "w.pth" in shown.getvalue()
+    assert logged[0].startswith("Download ") and "w.pth is there already" in logged[1]
 
 
 def test_tools_take_a_url_that_has_become_a_path(server):
