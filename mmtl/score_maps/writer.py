@@ -149,7 +149,7 @@ class ScoreMapWriter:
         num_classes: K.
         grid_hw: Rows and columns of every map.
         topk: Number of classes per cell, at most K.
-        log_norm: Whether maps have log_norm; None: as the first map.
+        log_norm: Whether maps have log_norm; None: as the first map, and the others must agree. False drops it.
         score_bits: 16, or 8 for the compact format.
         annotator: Description of the annotator in plain JSON values, stored in the manifest.
         preprocessing: Description of the annotator's input, likewise.
@@ -182,6 +182,7 @@ class ScoreMapWriter:
         grid_hw = tuple(map(int, grid_hw))
         self._layout = RecordLayout(num_classes, grid_hw, topk, bool(log_norm), score_bits)
         self._log_norm_is_known = log_norm is not None
+        self._drops_log_norm = log_norm is False
         self._descriptions = annotator, preprocessing
         self._extra = {"coverage": coverage} | ({} if plan is None else {"plan": plan})
         check_fields(self._settings, dict(annotator=dict, preprocessing=dict))
@@ -256,6 +257,11 @@ class ScoreMapWriter:
         if not len(keys):
             return
         self._set_log_norm(log_norm is not None)
+        if log_norm is not None and not self._layout.log_norm and not self._drops_log_norm:
+            raise ValueError(
+                f"log_norm must be None for {keys[0]!r}, as the first map of {self.path} has none, got log_norm. "
+                "Pass it with every map or with none, or create the writer with log_norm=False to drop it."
+            )
         records = self._layout.encode(scores, classes, log_norm)
         if (np.diff(np.sort(classes, axis=-1), axis=-1) == 0).any():
             raise ValueError("The classes of a cell must differ, got a class twice in a cell.")

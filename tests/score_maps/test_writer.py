@@ -112,6 +112,24 @@ def test_an_impossible_batch_is_refused_before_anything_is_written(tmp_path, cha
     assert ScoreMapStore(tmp_path / "s").verify() == []
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_log_norm_after_maps_without_it_is_refused_unless_it_is_to_be_dropped(tmp_path, resumed):
+    """Guards: the log_norm of every later map was dropped without a word."""
+    shard_bytes = 1 if resumed else 10**6
+    writer = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=shard_bytes)
+    writer.add_batch(**batch(log_norm=None))
+    if resumed:
+        writer.abort()
+        writer = ScoreMapWriter(tmp_path / "s", **FORM, shard_bytes=shard_bytes)
+    with pytest.raises(ValueError, match="log_norm must be None for 'b.png', as the first map of .*s has none"):
+        writer.add_batch(**batch(keys=["b.png"]))
+    writer.add_batch(**batch(keys=["b.png"], log_norm=None))
+    writer.close()
+    assert len(ScoreMapStore(tmp_path / "s")) == 2
+    with ScoreMapWriter(tmp_path / "dropped", **FORM, log_norm=False) as writer:
+        writer.add_batch(**batch())
+
+
 def test_a_key_twice_in_a_batch_is_refused(tmp_path):
     """Guards: the duplicate was found only when the store was finished, after all work."""
     both = {name: np.concatenate([part, part]) for name, part in batch(keys=["a.png"]).items() if name != "keys"}
