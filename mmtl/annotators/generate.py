@@ -23,6 +23,7 @@ from mmtl.utils.processes import silence_worker
 QUEUED_BATCHES = 4
 TARGET_UNITS = 64
 SMALLEST_UNIT = 1024
+DEFAULT_TOPK = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def unit_size(num_images: int, record_bytes: int, shard_bytes: int) -> int:
 class Options:
     """How score maps are made."""
 
-    topk: int = 5  # classes listed per cell
+    topk: int | None = None  # classes listed per cell; None: 5, or all if there are fewer
     batch_size: int = 64
     workers: int = 2  # processes that decode images
     input_hw: tuple[int, int] | None = None  # None: the annotator's own

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmtl.annotators.annotator import Annotator
-from mmtl.annotators.generate import Job, Options, Plan, run_job, unit_size
+from mmtl.annotators.generate import DEFAULT_TOPK, Job, Options, Plan, run_job, unit_size
 from mmtl.annotators.images import ResizedImages, common_size
 from mmtl.annotators.progress import StoreProgress
 from mmtl.annotators.work_queue import WorkQueue
@@ -54,7 +54,8 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         table = ClassTable.of(annotator.description, num_classes, class_folders(keys))
         annotator = annotator.with_classes(subset := read_classes(options.classes, table))
         num_classes = len(subset.indices)
-    layout = RecordLayout(num_classes, grid_hw, options.topk, score_bits=options.score_bits)
+    topk = min(DEFAULT_TOPK, num_classes) if options.topk is None else options.topk
+    layout = RecordLayout(num_classes, grid_hw, topk, score_bits=options.score_bits)
     plan = Plan(keys, options.shard_images or unit_size(len(keys), layout.record_bytes, SHARD_BYTES))
     preprocessing = {  # compared when a run is resumed
         "input_hw": size_hw,

@@ -26,7 +26,7 @@ def parse_args(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     add("out", type=Path, help="folder of the store")
     add("--pretrained", action="store_true", help="timm: download the model's own weights")
     add("--checkpoint", dest="checkpoint_option", metavar="FILE", help="timm: weights file, or `random`")
-    add("--topk", type=int, default=5, help="classes listed per cell (default 5)")
+    add("--topk", type=int, help="classes listed per cell (default: 5, or all if there are fewer)")
     add("--batch-size", type=int, default=64)
     add("--workers", type=int, default=2, help="processes that decode images, per process that annotates")
     add("--device", help="default: the process's own GPU if there is one, else the CPU")

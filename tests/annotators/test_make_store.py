@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import time
+from argparse import ArgumentParser
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from mmtl.annotators.compare import compare_store
 from mmtl.annotators.generate import Options, Plan, unit_size
 from mmtl.annotators.make_store import annotate_folder, make_store, prepare_job, summary
 from mmtl.annotators.work_queue import LocalQueue
+from mmtl.cli.make_score_maps import parse_args
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.stats import cell_probabilities
 from mmtl.utils.image_files import list_images
@@ -225,6 +227,16 @@ def test_k_above_the_class_count_and_impossible_input_sizes_are_errors(images, t
     annotator.dense.backbone = torch.nn.Conv2d(3, 32, 64)
     with pytest.raises(ValueError, match="cannot be converted to dense prediction: at input size 32 x 32"):
         prepare_job(annotator, images, tmp_path / "s", OPTIONS)
+
+
+def test_by_default_five_classes_are_listed_or_all_of_fewer(images, tmp_path):
+    """Guards: fewer than five classes ended with an error about topk, which nobody had set."""
+    arguments = parse_args(ArgumentParser(), ["timm/NAME", "images", "out"])
+    classes = write_classes(tmp_path, "ant\ncat\n")
+    for options, topk in ((Options(topk=arguments.topk), 3), (Options(classes=classes), 2)):
+        assert prepare_job(tiny_annotator(), images, tmp_path / "s", options).layout.topk == topk
+    with pytest.raises(ValueError, match="num_classes=2, got topk=3"):
+        prepare_job(tiny_annotator(), images, tmp_path / "s", Options(topk=3, classes=classes))
 
 
 def test_image_folders_without_images_are_named(tmp_path):
