@@ -70,6 +70,11 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         super().__init__(num_classes=num_classes, **kwargs)
         if self._enable_normalize:  # numbers on the host, where draws are
             mean, std = (np.asarray(kwargs[name], np.float64) for name in ("mean", "std"))
+            if mean.size != std.size and 1 not in (mean.size, std.size):
+                raise ValueError(
+                    "model.data_preprocessor.mean and std must have one value, or the same number of values, one per "
+                    f"channel, got {mean.size} of mean and {std.size} of std. Set both."
+                )
             mean, std = np.broadcast_arrays(mean, std, np.zeros(max(mean.size, std.size, 1)))[:2]
             self._normalization = Normalization(mean, std, self.to_rgb)
         check_options(tail, outside, smoothing)

@@ -139,6 +139,13 @@ def test_mean_and_channels_of_a_model_must_agree():
         )
 
 
+@pytest.mark.parametrize("mean, std", [(2, 3), (3, 2), (4, 3), (0, 3)])
+def test_mean_and_std_of_different_lengths_are_refused_by_name(mean, std):
+    """Guards: NumPy's error about shapes that cannot be broadcast."""
+    with pytest.raises(ValueError, match=f"data_preprocessor.mean and std .*got {mean} of mean and {std} of std"):
+        TokenLabelDataPreprocessor(num_classes=3, mean=[1.0] * mean, std=[1.0] * std)
+
+
 @pytest.mark.parametrize(
     "channels, options",
     [(4, dict(mean=[1.0] * 3, std=[1.0] * 3)), (4, dict(mean=[1.0] * 4, std=[1.0] * 4, to_rgb=True))],
