@@ -5,6 +5,7 @@ import runpy
 import sys
 import traceback
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from importlib.util import find_spec
 from logging import FileHandler
 from pathlib import Path
@@ -20,13 +21,22 @@ PACKAGES = ("mmpretrain", "mmseg")
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
 
-def upstream_script(config: Path, tool: str) -> Path:
-    """Return the script ``tool``, "train" or "test", of the package that a config's ``default_scope`` names."""
-    scope = read_config(config, warn=False).get("default_scope")  # the run warns
+def upstream_script(config: Path, tool: str, options: Sequence[str] = ()) -> Path:
+    """Return the script ``tool``, "train" or "test", of the package that a config's ``default_scope`` names.
+
+    The config must have a model, unless command line options set it.
+    """
+    cfg = read_config(config, warn=False)  # the run warns
+    scope = cfg.get("default_scope")
     if scope not in PACKAGES:
         raise ValueError(
             f"{config}: default_scope must be one of {', '.join(PACKAGES)}, got {scope!r}. Set it, or inherit "
             "_base_/pretrain_runtime.py or _base_/segment_runtime.py."
+        )
+    if not cfg.get("model") and not any(word.startswith(("model=", "model.")) for word in options):
+        raise ValueError(
+            f"{config}: model must be the config of a model, got {cfg.get('model')!r}. Set it, or inherit a file of "
+            "_base_/models."
         )
     return Path(find_spec(scope).origin).parent / ".mim" / "tools" / f"{tool}.py"
 
@@ -52,7 +62,7 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
     if getattr(known, "worst", None) is not None:
         hook = dict(type="mmtl.WorstImagesHook", count=known.worst)
         rest += ["--cfg-options", *(f"default_hooks.worst_images.{name}={value}" for name, value in hook.items())]
-    script = upstream_script(config, tool)
+    script = upstream_script(config, tool, rest)
     if known.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if (known.gpus or 1) > 1 and "--launcher" not in rest:

@@ -25,6 +25,15 @@ def test_the_scope_of_a_config_selects_the_package(tmp_path, tool):
         upstream_script(tmp_path / "other.py", tool)
 
 
+def test_a_config_without_a_model_is_refused_by_file(tmp_path):
+    """Guards: KeyError: 'model'."""
+    for text in ("", "model = None\n"):
+        (tmp_path / "bare.py").write_text(f"default_scope = 'mmpretrain'\n{text}")
+        with pytest.raises(ValueError, match="bare.py: model must be the config of a model, got None"):
+            hand_over("train", [str(tmp_path / "bare.py")])
+    assert upstream_script(tmp_path / "bare.py", "train", ["--cfg-options", "model.type=A"]).is_file()
+
+
 def run(tool, *arguments):
     command = [sys.executable, ROOT / "tools" / f"{tool}.py", *arguments]
     return subprocess.run([str(word) for word in command], capture_output=True, text=True)
