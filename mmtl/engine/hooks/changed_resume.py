@@ -1,6 +1,7 @@
 """Resume a run whose batch, dataset, length or learning rate differs from that of the checkpoint."""
 
 import logging
+import reprlib
 import warnings
 from typing import Any
 
@@ -94,7 +95,7 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> None:
     check_same_optimizer(wrapper, old_groups[0])
     scheduled = {s.param_name for s in schedulers}
     constant = {
-        key
+        key: f"{in_line(key)} changed, {_brief(old[key])} -> {_brief(new[key])}"
         for old, new in zip(old_groups, wrapper.param_groups, strict=True)
         for key in old.keys() & new.keys() - scheduled - {"params", *(f"initial_{name}" for name in scheduled)}
         if old[key] != new[key]
@@ -107,15 +108,17 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> None:
     if is_new:
         advance(schedulers, checkpoint["meta"]["iter"], runner)
         checkpoint["param_schedulers"] = [s.state_dict() for s in schedulers]
-    keys = constant | (scheduled | {f"initial_{name}" for name in scheduled} if is_new else set())
+    keys = constant.keys() | (scheduled | {f"initial_{name}" for name in scheduled} if is_new else set())
     for old, new in zip(old_groups, wrapper.param_groups, strict=True):
         # A schedule of another type adds keys, such as the max_lr of OneCycleLR.
         old.update({key: new[key] for key in new if key in keys or key not in old})
+    found = schedule_changes(states, [s.state_dict() for s in schedulers])
+    if before != old_groups[0]["lr"]:
+        found.append(f"learning rate {before:.4g} -> {old_groups[0]['lr']:.4g}")
+    found += [text for key, text in sorted(constant.items()) if key != "lr"]
     print_log(
         f"The schedule or optimizer of the config differs from the checkpoint's and is used from iteration "
-        f"{checkpoint['meta']['iter']} on: {ends_of(states)} -> {ends_of([s.state_dict() for s in schedulers])}; "
-        f"learning rate {before:.4g} -> {old_groups[0]['lr']:.4g}"
-        + "".join(f", {in_line(key)} changed" for key in sorted(constant - {"lr"})),
+        f"{checkpoint['meta']['iter']} on: {'; '.join(found)}.",
         logger="current",
         level=logging.WARNING,
     )
@@ -132,6 +135,27 @@ def check_same_optimizer(wrapper: OptimWrapper, old_group: dict[str, Any]) -> No
             f"has no {', '.join(missing)}. Resume with the optimizer of the checkpoint, or start a run from its "
             "weights with load_from, without --resume."
         )
+
+
+def schedule_changes(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[str]:
+    """Return what differs between the states of schedules, in words."""
+    if [state["end"] for state in old] != [state["end"] for state in new]:
+        return [f"{ends_of(old)} -> {ends_of(new)}"]
+    found = []
+    for index, pair in enumerate(zip(old, new, strict=True)):
+        before, now = map(settings_of, pair)
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                is_base = key == "base_values"
+                name = f"initial {pair[1]['param_name']}" if is_base else f"param_scheduler.{index}.{key}"
+                found.append(in_line(f"{name} {_brief(before.get(key))} -> {_brief(now.get(key))}"))
+    return list(dict.fromkeys(found))  # several schedules have the same initial rate
+
+
+def _brief(value: Any) -> str:
+    """Return a setting for the log; of a list with a value for each parameter group, the first."""
+    value = value[0] if isinstance(value, list) and value else value
+    return in_line(f"{value:.4g}" if isinstance(value, float) else reprlib.repr(value))
 
 
 def ends_of(states: list[dict[str, Any]]) -> str:

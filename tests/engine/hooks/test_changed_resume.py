@@ -100,7 +100,17 @@ def test_another_learning_rate_and_weight_decay_are_used_and_reported(tmp_path, 
     )
     assert recorder.rates == pytest.approx([2 * rate for rate in before.rates[9:]])
     assert runner.optim_wrapper.param_groups[0]["weight_decay"] == 0.5
-    assert "weight_decay changed" in log_of(tmp_path / "resumed")
+    log = log_of(tmp_path / "resumed")
+    # Guards: "schedule ends at 30 -> schedule ends at 30", with no word of what differs.
+    assert "weight_decay changed, 0 -> 0.5" in log and "schedule ends" not in log
+    assert f"learning rate {before.rates[8]:.4g} -> {2 * before.rates[8]:.4g}" in log or schedule
+    assert "initial lr 0.01 -> 0.02" in log or not schedule
+
+
+def test_another_parameter_of_a_schedule_is_reported_by_name(tmp_path):
+    checkpoint, _ = checkpoint_at(tmp_path / "run", 9, param_scheduler=[dict(COSINE, end=5)])
+    resumed(tmp_path / "resumed", checkpoint, param_scheduler=[dict(COSINE, end=5, eta_min=0.001)])
+    assert "on: param_scheduler.0.eta_min 0 -> 0.001; learning rate" in log_of(tmp_path / "resumed")
 
 
 @pytest.mark.parametrize("schedule", [dict(COSINE, end=5), CYCLE], ids=["cosine", "cycle"])
