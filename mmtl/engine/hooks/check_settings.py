@@ -29,10 +29,10 @@ from mmtl.utils.model_parts import head_of
 class CheckSettingsHook(Hook):
     """Refuse settings that cannot work together, and warn about those that are suspicious, before the first step.
 
-    Refused: an endless sampler in a loop by epochs or in a validation, metrics and keys that the first validation
-    would fail on, found by evaluating one image of the validation set. Warnings: schedules that do not fit the length
-    of the run, a learning rate for another batch, different crop sizes, validation images that are left out,
-    checkpoints that are saved only at the end.
+    Refused: an endless sampler in a loop by epochs or in a validation, sliding windows without size or stride, metrics
+    and keys that the first validation would fail on, found by evaluating one image of the validation set. Warnings:
+    schedules that do not fit the length of the run, a learning rate for another batch, different crop sizes,
+    validation images that are left out, checkpoints that are saved only at the end, early stopping without validations.
 
     Workers of data loaders are kept between epochs if ``persistent_workers`` is not set: set in a recipe, it would
     make ``num_workers=0`` an error.
@@ -58,6 +58,7 @@ class CheckSettingsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the settings of a training run."""
+        check_windows(runner.cfg)
         keep_workers(runner.train_dataloader, runner.cfg.get("train_dataloader"))
         loader, by_epoch = runner.train_dataloader, isinstance(runner.train_loop, EpochBasedTrainLoop)
         if not len(loader):
@@ -73,7 +74,7 @@ class CheckSettingsHook(Hook):
             images = (loader.batch_size or 0) * runner.world_size
             found += rate_warnings(runner.auto_scale_lr, images, runner.optim_wrapper._accumulative_counts)
         found += crop_warnings(crop_sizes(runner.cfg))
-        found += saving_warnings(runner, by_epoch)
+        found += saving_warnings(runner, by_epoch) + stopping_warnings(runner, by_epoch)
         if isinstance(runner.val_loop, ValLoop):
             found += self._check_validation(runner)
         for text in found:
@@ -81,6 +82,7 @@ class CheckSettingsHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Check the settings of a test."""
+        check_windows(runner.cfg)
         check_sampler(runner.test_dataloader, "test_dataloader", "a test")
         check_topk(runner.test_evaluator.metrics, getattr(head_of(runner.model), "num_classes", None))
 
@@ -220,6 +222,38 @@ def saving_warnings(runner: Runner, by_epoch: bool) -> list[str]:
         f"No checkpoint is saved before the end of training: default_hooks.checkpoint.interval={hooks[0].interval} "
         f"{unit}, of {length}. Set interval and by_epoch to save more often."
     ]
+
+
+def stopping_warnings(runner: Runner, by_epoch: bool) -> list[str]:
+    """Return a warning if a run has no validation after which early stopping could stop it."""
+    if not any(isinstance(hook, EarlyStoppingHook) for hook in runner.hooks):
+        return []
+    if runner.val_loop is None:
+        return [
+            "EarlyStoppingHook never stops this run, which has no validation. Set val_dataloader, val_cfg and "
+            "val_evaluator, or remove the hook."
+        ]
+    loop, length = runner.train_loop, runner.max_epochs if by_epoch else runner.max_iters
+    interval = min(getattr(loop, "dynamic_intervals", None) or [getattr(loop, "val_interval", 1)])
+    first = -(-max(getattr(loop, "val_begin", 1), 1) // interval) * interval
+    if first < length:
+        return []
+    unit = "epoch" if by_epoch else "iteration"
+    return [
+        f"EarlyStoppingHook never stops this run, which is not validated before its end, {unit} {length}. Lower "
+        "val_interval or val_begin of train_cfg, or remove the hook."
+    ]
+
+
+def check_windows(cfg: Config) -> None:
+    """Raise an error if a segmentor is tested by sliding windows without their size or stride."""
+    test_cfg = (cfg.get("model") or {}).get("test_cfg") or {}
+    for name, what in (("crop_size", "size"), ("stride", "distance")) if test_cfg.get("mode") == "slide" else ():
+        if isinstance(value := test_cfg.get(name), int) or as_pair(value) is None:
+            raise ValueError(
+                f"model.test_cfg.{name} must be the {what} of the sliding windows in pixels (H, W), got {value!r}. "
+                "Set it, or model.test_cfg.mode='whole'."
+            )
 
 
 def check_topk(metrics: Sequence, num_classes: int | None) -> None:

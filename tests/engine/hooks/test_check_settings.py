@@ -1,6 +1,7 @@
 """Settings that contradict each other are named before the first step; what plain OpenMMLab runs still runs."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +14,14 @@ from mmengine.evaluator import BaseMetric
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmtl.engine.hooks.check_settings import (
+    CheckSettingsHook,
+    check_windows,
     crop_sizes,
     crop_warnings,
     rate_warnings,
     saving_warnings,
     schedule_warnings,
+    stopping_warnings,
 )
 
 HOOK = dict(check_settings=dict(type="mmtl.CheckSettingsHook"))
@@ -246,6 +250,39 @@ def test_what_fails_in_the_first_validation_fails_at_the_start(segmentation, tmp
         Runner.from_cfg(segmentation).train()
     log = log_of(tmp_path / "run")
     assert "The first validation would fail" in log and "Iter(train)" not in log
+
+
+@pytest.mark.parametrize(("name", "value"), [("stride", None), ("stride", 16), ("crop_size", None)])
+def test_sliding_windows_without_size_or_stride_are_refused_by_name(name, value):
+    """Guards: 'ConfigDict' object has no attribute 'stride'."""
+    windows = dict(mode="slide", crop_size=(32, 32), stride=[16, 16])
+    hook = CheckSettingsHook()
+    for check in (hook.before_train, hook.before_test):
+        with pytest.raises(ValueError, match=rf"model.test_cfg.{name} must be .*\(H, W\), got {value}. Set it"):
+            check(SimpleNamespace(cfg=Config(dict(model=dict(test_cfg=windows | {name: value})))))
+    for test_cfg in (windows, dict(mode="whole")):
+        check_windows(Config(dict(model=dict(test_cfg=test_cfg))))
+
+
+STOP = dict(stop=dict(type="EarlyStoppingHook", monitor="accuracy/top1"))
+
+
+def test_early_stopping_without_a_validation_is_warned_about(tmp_path):
+    assert "EarlyStoppingHook never stops this run, which has no validation" in trained(tmp_path, hooks=STOP)[1]
+
+
+@pytest.mark.parametrize(
+    ("loop", "message"),
+    [
+        (dict(by_epoch=True, max_epochs=5, val_interval=5), "before its end, epoch 5"),
+        (dict(BY_ITERATIONS, val_begin=30, val_interval=7), "before its end, iteration 30"),
+        (dict(by_epoch=True, max_epochs=5, val_begin=3, val_interval=2), None),
+    ],
+)
+def test_early_stopping_without_a_validation_before_the_end_is_warned_about(tmp_path, loop, message):
+    runner, _ = tiny_runner(tmp_path, **validation(hooks=STOP) | dict(train_cfg=loop))
+    found = stopping_warnings(runner, loop["by_epoch"])
+    assert message in found[0] if message else not found
 
 
 def test_a_metric_that_does_not_exist_is_refused_at_the_start(segmentation, tmp_path):
