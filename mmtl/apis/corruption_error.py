@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import loading_options
+from mmtl.utils.text import in_line
 from mmtl.visualization.corruption_error import draw_corruption_errors
 from mmtl.visualization.figures import save_figure
 
@@ -40,7 +41,7 @@ def corruption_error(
     workers: int = 2,
     device: str = "cpu",
 ) -> list[list[str]]:
-    """Measure top-1 errors; write a CSV table and a plot beside it.
+    """Measure top-1 errors; write a CSV table and a plot beside it, and print what is left out of them.
 
     Args:
         config: a classification config.
@@ -66,12 +67,14 @@ def corruption_error(
     runs = plan_runs(images, inferencer.pipeline, corruptions, severities or SEVERITIES)
     measure = partial(top1_error, inferencer, batch_size=batch_size, workers=workers)
     errors: dict[str, dict[int, float]] = {}
+    undecodable: set[Path] = set()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(runs))
         for (name, severity), (root, pipeline) in runs.items():
             progress.update(task, description=f"{name} {severity}")
-            errors.setdefault(name, {})[severity] = measure(root, pipeline)
+            errors.setdefault(name, {})[severity], left_out = measure(root, pipeline)
+            undecodable.update(left_out)
             progress.advance(task)
     clean = errors.pop(CLEAN, {}).get(0)
     is_imagenet = inferencer.model.head.num_classes == 1000
@@ -79,6 +82,8 @@ def corruption_error(
     with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     save_figure(draw_corruption_errors(errors, clean, is_imagenet), out.with_suffix(".png"))
+    for line in [*undecodable_lines(undecodable), *missing_lines(errors, severities or SEVERITIES)]:
+        print(in_line(line))
     return rows
 
 
@@ -128,8 +133,8 @@ def top1_error(
     *,
     batch_size: int,
     workers: int,
-) -> float:
-    """Return the share of the images under a root whose top-1 class is not that of their class folder."""
+) -> tuple[float, list[Path]]:
+    """Return the share of a root's images whose top-1 class is not their folder's, and those that are undecodable."""
     keys, model = list_images(root), inferencer.model
     labels = folder_classes(class_folders(keys), model.head.num_classes, inferencer.classes)
     if labels is None:
@@ -139,16 +144,34 @@ def top1_error(
         )
     collate = partial(load_batch, root, pipeline, loading_options(test_pipeline(inferencer.config)))
     options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)
-    wrong = count = 0
+    wrong, count, undecodable = 0, 0, []
     for batch in DataLoader(keys, batch_size=batch_size, **options):
         decoded = {key: packed for key, packed in batch if packed is not None}
         results = inferencer.forward(pseudo_collate(list(decoded.values()))) if decoded else []
         truths = [labels[key.split("/")[0]] for key in decoded]
         wrong += sum(int(result.pred_score.argmax()) != truth for result, truth in zip(results, truths, strict=True))
         count += len(decoded)
+        undecodable += [root / key for key, packed in batch if packed is None]
     if not count:
         raise ValueError(f"None of the {len(keys)} images of {root} can be decoded.")
-    return wrong / count
+    return wrong / count, undecodable
+
+
+def undecodable_lines(paths: Collection[Path]) -> list[str]:
+    """Return a line about images that could not be decoded, if there are any."""
+    return [f"{len(paths)} images could not be decoded and are left out, such as {min(paths)}."] if paths else []
+
+
+def missing_lines(errors: Errors, severities: Sequence[int]) -> list[str]:
+    """Return a line for each set of severities that corruptions lack."""
+    names: dict[tuple[int, ...], list[str]] = {}
+    for name, by_severity in errors.items():
+        names.setdefault(tuple(sorted(set(severities) - by_severity.keys())), []).append(name)
+    return [
+        f"No images of severity {', '.join(map(str, missing))}: {', '.join(each)}. Means are over the others."
+        for missing, each in names.items()
+        if missing
+    ]
 
 
 def table_rows(errors: Errors, clean: float | None, is_imagenet: bool) -> list[list[str]]:

@@ -1,4 +1,5 @@
 import csv
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -100,6 +101,25 @@ def test_errors_of_imagenet_cs_layout_are_those_of_its_folders(root, tmp_path):
         measure(root, root / "c", tmp_path / "g.csv", corruptions=["snow"])
     with pytest.raises(ValueError, match="c: severities must be some of 1, got 2, 5"):
         measure(root, root / "c", tmp_path / "g.csv", corruptions=["fog"], severities=[5, 2])
+
+
+def test_undecodable_images_are_counted_once_and_missing_severities_are_printed(root, tmp_path, library, capsys):
+    """Guards: both were left out of the table without a word."""
+    measure(root, root / "c", tmp_path / "e.csv")
+    assert capsys.readouterr().out.splitlines() == [
+        "No images of severity 2, 3, 4: gaussian_noise. Means are over the others.",
+        "No images of severity 2, 3, 4, 5: fog. Means are over the others.",
+    ]
+    measure(root, root / "c", tmp_path / "e.csv", severities=[1])
+    assert capsys.readouterr().out == ""
+    images = tmp_path / "clean"
+    shutil.copytree(root / "clean", images)
+    for name in CLASSES[:2]:
+        (images / name / "0.png").write_text("not an image")
+    measure(root, images, tmp_path / "e.csv", corruptions=["fog", "snow"], severities=[1, 2])
+    assert capsys.readouterr().out == (
+        f"2 images could not be decoded and are left out, such as {images / 'ant' / '0.png'}.\n"
+    )
 
 
 def test_clean_images_are_corrupted_before_the_network(root, tmp_path, library):

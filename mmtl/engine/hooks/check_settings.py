@@ -32,7 +32,7 @@ class CheckSettingsHook(Hook):
     Refused: an endless sampler in a loop by epochs or in a validation, sliding windows without size or stride, metrics
     and keys that the first validation would fail on, found by evaluating one image of the validation set. Warnings:
     schedules that do not fit the length of the run, a learning rate for another batch, different crop sizes,
-    validation images that are left out, checkpoints that are saved only at the end, early stopping without validations.
+    validation images that are left out, checkpoints that are saved only at the end, early stopping without validation.
 
     Workers of data loaders are kept between epochs if ``persistent_workers`` is not set: set in a recipe, it would
     make ``num_workers=0`` an error.
