@@ -6,7 +6,7 @@
 The images stay on the device; crops, flips, score maps and the model are MMPretrain's and mmtl's, in a bare loop. The
 annotator is trained first, on the same images, unless --annotator and --checkpoint name one. All arms share model,
 steps, learning rate and seeds, and differ only in what arms.py lists. Self-emerging labels are those of a labeler that
-is trained before for as many epochs, with the same seed.
+is trained before for as many epochs, with the same seed. corruptions.py tests the models that this script keeps.
 """
 
 import argparse
@@ -133,8 +133,13 @@ def run_arm(task: tuple) -> tuple[str, int, float, float]:
     config = ARMS[name].config(**changes)
     model = trained(config, train.to(args.device), maps, seed, args)
     seconds = time.perf_counter() - start
-    save(config, model, args.work_dir / f"{re.sub('[^a-z]+', '-', name.lower())}_{seed}", train.class_names)
+    save(config, model, args.work_dir / file_stem(name, seed), train.class_names)
     return name, seed, top1(model, val.to(args.device)), seconds
+
+
+def file_stem(arm: str, seed: int | str) -> str:
+    """Return the name of an arm's files without suffix."""
+    return f"{re.sub('[^a-z]+', '-', arm.lower())}_{seed}"
 
 
 def train_labeler(train: Images, seed: int, args: argparse.Namespace) -> dict[str, str]:
