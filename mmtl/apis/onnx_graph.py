@@ -88,6 +88,12 @@ class Graph(nn.Module):
         """Return the output of float32 images."""
         return self.finish(self.model(images.to(self.dtype)).float())
 
+    @property
+    def name(self) -> str:
+        """Name of the backbone, for messages."""
+        backbone = getattr(getattr(self.model, "segmentor", self.model), "backbone", self.model)
+        return getattr(backbone, "model_name", type(backbone).__name__)
+
     def finish(self, logits: Tensor) -> Tensor:
         """Return the output of logits."""
         if self.output == "logits":
@@ -168,7 +174,7 @@ def export_graph(graph: Graph, options: GraphOptions, in_channels: int) -> torch
         height, width = height + stride, width + 2 * stride
         sizes |= {axis: stride * torch.export.Dim(name, min=1) for axis, name in ((2, "rows"), (3, "columns"))}
     try:
-        return torch.onnx.export(
+        program = torch.onnx.export(
             graph,
             (torch.zeros(2, in_channels, height, width),),
             input_names=["images"],
@@ -181,15 +187,27 @@ def export_graph(graph: Graph, options: GraphOptions, in_channels: int) -> torch
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}. Install it with: {INSTALL}") from error
     except torch.onnx.OnnxExporterError as error:
-        raise ValueError(_why_not_exported(error, options)) from error
+        raise ValueError(_why_not_exported(error, graph.name, options)) from error
+    _check_free_batch(program, graph.name)
+    return program
 
 
-def _why_not_exported(error: BaseException, options: GraphOptions) -> str:
+def _check_free_batch(program: torch.onnx.ONNXProgram, name: str) -> None:
+    """Check that torch.export has not fixed the batch size, as ``len(images)`` makes it do."""
+    for value in (*program.model.graph.inputs, *program.model.graph.outputs):
+        if isinstance(batch := value.shape[0], int):
+            raise ValueError(
+                f"The graph of {name} must take any batch size, got one that is fixed at the {batch} images of the "
+                "trace. Export another model, or change the operation in this one that fixes it."
+            )
+
+
+def _why_not_exported(error: BaseException, name: str, options: GraphOptions) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     if options.stride is None:
-        return f"The model cannot be exported: {_first_line(error)}."
-    return f"The model cannot be exported with --dynamic: {_first_line(error)}. {FIXED_SIZE}"
+        return f"The model {name} cannot be exported: {_first_line(error)}."
+    return f"The model {name} cannot be exported with --dynamic: {_first_line(error)}. {FIXED_SIZE}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -185,7 +185,7 @@ class TimmBackbone(BaseModule):
         # Of several maps (CoaT), the coarsest.
         last = maps[-1] if isinstance(maps, list | tuple) else maps
         try:
-            cells, one_patch = patch_map(model, last, tuple(images.shape[-2:]))
+            cells, one_patch = patch_map(model, last, tuple(images.shape[-2:]), getattr(self, "token_stride", None))
         except ValueError as error:
             raise self._no_grid(str(error)) from None
         patches = cells.flatten(1, 2)

@@ -9,13 +9,16 @@ MAX_PREFIX = 2  # class and distillation token, in models without num_prefix_tok
 OnePatch = Callable[[Tensor], Tensor]
 
 
-def patch_map(model: nn.Module, features: object, image_hw: tuple[int, int]) -> tuple[Tensor, OnePatch]:
+def patch_map(
+    model: nn.Module, features: object, image_hw: tuple[int, int], stride: int | None = None
+) -> tuple[Tensor, OnePatch]:
     """Arrange the patch features of a timm model by position.
 
     Args:
         model: timm model.
         features: what its ``forward_features`` returns.
         image_hw: pixels of the images.
+        stride: pixels per patch, None if they are unknown.
 
     Returns:
         tuple: the patch features [B, h, w, C], and a function that maps n of them [n, C] to features in the layout of
@@ -33,7 +36,7 @@ def patch_map(model: nn.Module, features: object, image_hw: tuple[int, int]) -> 
         return features.permute(0, 2, 3, 1), lambda cells: cells[..., None, None]
     count, known = features.shape[1], getattr(model, "num_prefix_tokens", None)
     for prefix in range(MAX_PREFIX + 1) if known is None else [known]:
-        if count - prefix > 1 and (grid_hw := square_grid(count - prefix, image_hw)):
+        if count - prefix > 1 and (grid_hw := square_grid(count - prefix, image_hw, stride)):
             patches = features[:, prefix:].unflatten(1, grid_hw)
             return patches, partial(_as_sequence, length=max(prefix, 1) + 1)
     raise ValueError(f"its {count} tokens do not tile a {image_hw[0]} x {image_hw[1]} image")
@@ -43,8 +46,13 @@ def _as_sequence(cells: Tensor, length: int) -> Tensor:
     return cells[:, None].expand(-1, length, -1)
 
 
-def square_grid(count: int, image_hw: tuple[int, int]) -> tuple[int, int] | None:
-    """Return the grid (h, w) of ``count`` square patches of an image, None if they do not tile it."""
+def square_grid(count: int, image_hw: tuple[int, int], stride: int | None = None) -> tuple[int, int] | None:
+    """Return the grid (h, w) of ``count`` square patches of an image, None if they do not tile it.
+
+    A known ``stride`` is tried first, as torch.export traces its grid for any image size.
+    """
+    if stride is not None and (image_hw[0] // stride) * (image_hw[1] // stride) == count:
+        return image_hw[0] // stride, image_hw[1] // stride
     patch = (image_hw[0] * image_hw[1] / max(count, 1)) ** 0.5
     grid_hw = round(image_hw[0] / patch), round(image_hw[1] / patch)
     return grid_hw if grid_hw[0] * grid_hw[1] == count else None

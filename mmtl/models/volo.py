@@ -162,7 +162,7 @@ class VOLO(BaseModule):
                 maps.append(x.permute(0, 3, 1, 2))
         if self.out_type == "featmap":
             return tuple(maps)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1).to(x.dtype), x.flatten(1, 2)), dim=1)
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1).to(x.dtype), x.flatten(1, 2)), dim=1)
         x = self.norm(self._run(self.post_network, x))
         return (x if self.out_type == "raw" else x[:, 0],)
 

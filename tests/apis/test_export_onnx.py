@@ -153,6 +153,32 @@ def test_a_model_or_graph_that_fixes_the_size_is_refused(model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class FixedBatch(torch.nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3)) * int(images.shape[0])
+
+
+def test_a_graph_that_fixes_the_batch_size_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="FixedBatch must take any batch size, got one that is fixed at the 2 images"):
+        write_onnx(FixedBatch(), tmp_path / "a.onnx", GraphOptions((64, 64)), {})
+    assert not list(tmp_path.iterdir())
+
+
+VIT = dict(type="mmtl.TimmBackbone", model_name="vit_tiny_patch16_224", depth=1, embed_dim=12, num_heads=2)
+VOLO_ARCH = dict(layers=(1, 1, 1, 1), embed_dims=(8, 12, 12, 12), num_heads=(2, 3, 3, 3), stem_hidden_dim=4)
+VOLO = dict(type="mmtl.VOLO", arch=VOLO_ARCH, patch_size=8)
+
+
+@pytest.mark.parametrize("backbone, dynamic", [(VIT, True), (VOLO, False)])
+def test_timm_vit_takes_any_size_and_volo_any_batch(backbone, dynamic, tmp_path):
+    pytest.importorskip("timm")
+    head = dict(type="mmtl.TokenLabelHead", num_classes=11, in_channels=12)
+    model = dict(type="mmtl.TokenLabelClassifier", backbone=dict(backbone, img_size=32), head=head)
+    (tmp_path / "model.py").write_text(f"model = {model}")
+    _, differences = export_onnx(tmp_path / "model.py", tmp_path / "a.onnx", dynamic=dynamic)
+    assert len(differences) == (3 if dynamic else 2) and max(differences.values()) < 1e-5
+
+
 @pytest.mark.parametrize("size_hw", [(1, 1), (4, 7), (13, 6)])
 @pytest.mark.parametrize("cells", [2, 3, (6, 1)])
 def test_adaptive_pooling_by_products_is_pytorchs(size_hw, cells):
