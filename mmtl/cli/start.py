@@ -30,6 +30,9 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--classes", help="segmentation: names of the values 0, 1, ... of masks, with commas")
     parser.add_argument("--convert", action="store_true", help="convert masks that are not class indices first")
     parser.add_argument(
+        "--ignore", metavar="VALUE", help="with --convert: gray level or #rrggbb color without a label"
+    )
+    parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="to choose sizes and lengths for (default: the GPU, if any)"
     )
     args = parser.parse_args(arguments)
@@ -46,6 +49,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
         student=args.student,
         classes=names,
         convert=args.convert,
+        ignore=args.ignore,
         device=args.device,
     )
     lines = start(args.folder, out, wishes)

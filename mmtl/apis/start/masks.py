@@ -36,6 +36,11 @@ class FoundMasks:
             return f"the masks are RGB images of {len(self.values)} colors"
         return f"the masks have the values {', '.join(map(str, self.values))}, which are not class indices"
 
+    @property
+    def no_label(self) -> str:
+        """How to set pixels without a label apart, as options of a command; empty for masks of 0 and 255."""
+        return {"color": "--ignore '#000000'", "gray": "--ignore 0"}.get(self.kind, "")
+
 
 def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMasks:
     """Look through masks, at most ``limit`` of them, spread evenly.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mmtl.apis.convert_masks import from_values, write_masks
+from mmtl.apis.convert_masks import from_values, parse_value, write_masks
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, find_masks
@@ -26,6 +26,7 @@ class Wishes:
     student: str | None = None  # see `choose_student`
     classes: Sequence[str] = ()  # names for the values of masks
     convert: bool = False  # whether masks that are not class indices are converted
+    ignore: str | None = None  # gray level or color of pixels without a label, for masks that are converted
     device: str | None = None  # "cpu" or "cuda"; None: the GPU if there is one
 
 
@@ -47,9 +48,12 @@ def start(folder: Path, out: Path, wishes: Wishes) -> list[str]:
         mask_folder = found.root / Path(str(found.split.train[0][1])).parts[0]
         if masks.kind != "index":
             if not wishes.convert:
-                raise ValueError(f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out}/masks.")
+                raise ValueError(refusal(folder, masks, out))
+            lines += black_class(masks, wishes.ignore)
             prepare(out)
-            masks, mask_folder = convert(found, out / "masks", wishes.classes), out / "masks"
+            masks, mask_folder = convert(found, out / "masks", wishes.classes, wishes.ignore), out / "masks"
+        elif wishes.ignore is not None:
+            raise ValueError(f"{folder}: --ignore needs masks to convert, these have class indices. Save 255 instead.")
         names = class_table(masks, mask_folder, wishes.classes)
         prepare(out)
         student, notes = Student("a nano LV-ViT from scratch"), []
@@ -71,10 +75,25 @@ def prepare(out: Path) -> None:
     (out / MARKER).touch()
 
 
-def convert(found: FoundImages, out: Path, classes: Sequence[str]) -> FoundMasks:
+def refusal(folder: Path, masks: FoundMasks, out: Path) -> str:
+    """Return why masks cannot be used as they are, and the options that convert them."""
+    text = f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out}/masks."
+    value = "color" if masks.kind == "color" else "value"
+    return text + f" If a {value} means 'no label', also {masks.no_label}." * bool(masks.no_label)
+
+
+def black_class(masks: FoundMasks, ignore: str | None) -> list[str]:
+    """Return a line for the user if black, which often means "no label", becomes a class."""
+    black, name = ((0, 0, 0), "#000000 (black)") if masks.kind == "color" else (0, "gray level 0")
+    if not masks.no_label or black not in masks.values or parse_value(ignore) == black:
+        return []
+    return [f"{name} is class 0; if it means 'no label', start again with {masks.no_label}"]
+
+
+def convert(found: FoundImages, out: Path, classes: Sequence[str], ignore: str | None) -> FoundMasks:
     """Write index masks of a folder's masks, and let its split name them."""
     names = sorted(str(mask) for _, mask in found.split.train + found.split.val)
-    write_masks(out, *from_values(found.root, names, classes))
+    write_masks(out, *from_values(found.root, names, classes, ignore))
     for part in (found.split.train, found.split.val):
         part[:] = [(image, (out / str(mask)).with_suffix(".png").resolve()) for image, mask in part]
     return find_masks([Path(str(mask)) for _, mask in found.split.train + found.split.val])

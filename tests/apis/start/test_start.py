@@ -154,6 +154,22 @@ def test_masks_that_are_not_class_indices_are_converted_on_request():
     assert set(np.unique(train.prepare_data(0)["data_samples"].gt_sem_seg.data)) <= {0, 1, 255}
 
 
+def test_a_color_that_means_no_label_is_ignored_on_request_and_black_is_named_otherwise():
+    scenes = write_images("scenes", (64, 48), np.array([0, 1, 2], np.uint8))
+    colors = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+    with pytest.raises(ValueError, match="--ignore needs masks to convert"):
+        start(scenes, Path("out"), Wishes(device="cpu", ignore="0"))
+    for path in Path("scenes/masks").iterdir():
+        Image.fromarray(colors[np.array(Image.open(path))]).save(path)
+    with pytest.raises(ValueError, match="If a color means 'no label', also --ignore '#000000'."):
+        start(scenes, Path("out"), Wishes(device="cpu"))
+    lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True))
+    assert any("#000000 (black) is class 0" in line for line in lines)
+    lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True, ignore="#000000"))
+    assert not any("black" in line for line in lines) and any("255 is ignored" in line for line in lines)
+    assert Config.fromfile("out/1_segmentation.py").classes == ("#0000ff", "#ff0000")
+
+
 def test_other_content_is_not_overwritten():
     Path("out").mkdir()
     Path("out/mine.py").touch()
