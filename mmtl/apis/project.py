@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mmtl.apis.run_logs import read_curve
-from mmtl.apis.run_steps import Step, checkpoint_of, remove, run_steps
+from mmtl.apis.run_steps import Step, best_checkpoint_of, remove, run_steps
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import read_config
 
@@ -95,6 +95,6 @@ def run_project(folder: Path, restart: bool = False) -> int:
             if values:
                 console.print(f"{escape(step.title)}: {name} {values[-1]:.1f} %, best {max(values):.1f} %")
     if then:
-        then = [shlex.join(map(checkpoint_of, shlex.split(line))) for line in then]
+        then = [shlex.join(map(best_checkpoint_of, shlex.split(line))) for line in then]
         console.print("\nNext:", *(f"  {command}" for command in then), sep="\n", markup=False)
     return 0

@@ -90,12 +90,12 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
         set_aside(step.out, console)
     progress.write(step, digest, before, finished=False)
     command = tuple(map(checkpoint_of, step.command)) + (step.resume if known else ())
+    log, start, code = work / "logs" / f"{step.name}.log", time.monotonic(), 1
     console.print(
-        f"{number} {escape(step.title)}\n      [dim]{escape(shlex.join(command))}[/]",
+        f"{number} {escape(step.title)}\n      [dim]{escape(shlex.join(command))}[/]\n      log: {escape(str(log))}",
         highlight=False,
         soft_wrap=True,
     )
-    log, start, code = work / "logs" / f"{step.name}.log", time.monotonic(), 1
     with console.status("") as status:
 
         def show_position() -> None:
@@ -121,6 +121,13 @@ def checkpoint_of(word: str) -> str:
     if path.suffix != ".pth" or path.exists() or not record.is_file():
         return word
     return str(path.with_name(Path(record.read_text().strip()).name))  # relative as the word is
+
+
+def best_checkpoint_of(word: str) -> str:
+    """Return the best checkpoint of a run, by its validations, for any other; without one, the last."""
+    path = Path(word)
+    best = list(path.parent.glob("best_*.pth")) if path.suffix == ".pth" else []
+    return str(max(best, key=lambda file: file.stat().st_mtime)) if best else checkpoint_of(word)
 
 
 def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]) -> int:

@@ -9,7 +9,16 @@ import pytest
 from rich.console import Console
 
 from mmtl.apis import run_steps as module
-from mmtl.apis.run_steps import Progress, Step, checkpoint_of, fingerprint, last_lines, remove, run_steps
+from mmtl.apis.run_steps import (
+    Progress,
+    Step,
+    best_checkpoint_of,
+    checkpoint_of,
+    fingerprint,
+    last_lines,
+    remove,
+    run_steps,
+)
 
 WORK = Path("work")
 
@@ -68,6 +77,11 @@ def test_a_checkpoint_of_another_length_is_the_last_one_of_the_run(tmp_path):
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_3.pth"))
     for name in ("epoch_3.pth", "epoch_9.pth"):
         assert checkpoint_of(str(tmp_path / name)) == str(tmp_path / "epoch_3.pth")
+    assert best_checkpoint_of(str(tmp_path / "epoch_9.pth")) == str(tmp_path / "epoch_3.pth")
+    (tmp_path / "best_mIoU_iter_2.pth").touch()
+    for name in ("epoch_3.pth", "epoch_9.pth"):
+        assert best_checkpoint_of(str(tmp_path / name)) == str(tmp_path / "best_mIoU_iter_2.pth")
+    assert best_checkpoint_of(str(tmp_path / "a.py")) == str(tmp_path / "a.py")
     assert checkpoint_of("elsewhere/epoch_9.pth") == "elsewhere/epoch_9.pth" and checkpoint_of("-o") == "-o"
 
 
