@@ -1,9 +1,13 @@
 """Fixtures of all tests."""
 
 import multiprocessing
+import signal
 
 import pytest
 from mmengine.registry import DefaultScope
+
+# A shell starts background jobs with Ctrl-C ignored, and the programs that tests start and stop would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
