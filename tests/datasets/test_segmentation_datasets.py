@@ -64,7 +64,7 @@ def test_every_recipe_reports_an_empty_dataset(path: Path, tmp_path: Path):
     for dataset in (*train.get("datasets", [train]), cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
         for image in (tmp_path / dataset.data_prefix.img_path).rglob("*.*"):
             image.unlink()
-        if "ann_file" in dataset:
+        if dataset.get("ann_file"):
             (tmp_path / dataset.ann_file).write_text("")
         with (
             DefaultScope.overwrite_default_scope("mmseg"),

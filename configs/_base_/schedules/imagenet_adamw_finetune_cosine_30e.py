@@ -11,5 +11,6 @@ warmup = dict(type="LinearLR", by_epoch=True, end=warmup_epochs, convert_to_iter
 warmup.update(start_factor=warmup_lr / max_lr)
 cosine = dict(type="CosineAnnealingLR", by_epoch=True, begin=warmup_epochs, convert_to_iter_based=True)
 cosine.update(eta_min_ratio=min_lr / max_lr, end=cosine_epochs)
-param_scheduler = [warmup, cosine]
+cooldown = dict(type="ConstantLR", factor=1.0, by_epoch=True, begin=cosine_epochs, end=epochs)
+param_scheduler = [warmup, cosine, cooldown]
 train_cfg = dict(max_epochs=epochs)

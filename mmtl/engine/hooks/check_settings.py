@@ -128,7 +128,7 @@ def check_cycles(schedulers: Sequence[_ParamScheduler], runner: Runner) -> None:
 
 def schedule_warnings(schedulers: Sequence[_ParamScheduler], by_epoch: bool, runner: Runner) -> list[str]:
     """Return what does not fit between the ends of schedules and the length of a run."""
-    found, ends = [], []
+    found, ends, reached = [], [], 0.0
     for index, scheduler in enumerate(schedulers):
         length = runner.max_epochs if scheduler.by_epoch else runner.max_iters
         unit = "epoch" if scheduler.by_epoch else "iteration"
@@ -141,9 +141,11 @@ def schedule_warnings(schedulers: Sequence[_ParamScheduler], by_epoch: bool, run
                 f"{name} ends at {unit} {end}, but training at {length}: it does not reach its end. Set its end with "
                 "the length in train_cfg."
             )
-        elif end is not None and not is_constant_after(scheduler):
-            ends.append((end / length, f"{name} ends at {unit} {end} of {length}"))
-    if ends and not found and max(ends)[0] < 0.9:
+        elif end is not None:
+            reached = max(reached, end / length)
+            if not is_constant_after(scheduler):
+                ends.append((end / length, f"{name} ends at {unit} {end} of {length}"))
+    if ends and not found and reached < 0.9:
         found.append(f"{max(ends)[1]}: the learning rate stays at its last value. Set its end with the length.")
     return found
 
