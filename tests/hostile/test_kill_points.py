@@ -213,7 +213,8 @@ def test_predict(inputs, tmp_path, monkeypatch):
 
 
 def test_export_onnx(tmp_path, monkeypatch):
-    model = SimpleNamespace(opset_imports={"": 20}, metadata_props={})
+    graph = SimpleNamespace(inputs=[], outputs=[])
+    model = SimpleNamespace(opset_imports={"": 20}, metadata_props={}, graph=graph)
     program = SimpleNamespace(save=lambda path: Path(path).write_bytes(b"graph"), model=model)
     monkeypatch.setattr("torch.onnx.export", lambda *_, **__: program)
     monkeypatch.setattr("mmtl.apis.export_onnx.check_file", lambda *_: {})
