@@ -1,17 +1,15 @@
 """Read images at the annotator's input size."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
-from mmtl.utils.read_image import read_image
+from mmtl.utils.read_image import image_size, read_image
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ def common_size(root: Path, keys: Sequence[str], annotator: str) -> tuple[int, i
     """
     sizes: dict[tuple[int, int], str] = {}
     for key in keys:
-        with suppress(OSError, Image.DecompressionBombError), Image.open(root / key) as image:  # reads only the header
-            sizes.setdefault(image.size[::-1], key)
+        if size := image_size(root / key):
+            sizes.setdefault(size[::-1], key)
         if len(sizes) > 1:
             break
     if len(sizes) != 1:

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 from mmtl.utils.type_name import type_name
 
 UPRIGHT = 1  # EXIF's orientation of pixels that need no turning
+SWAPPED = 5  # the first of those that are stored with rows and columns exchanged
 UPRIGHT_FLAGS = ("color", "grayscale")  # of mmcv; its others leave an image as it is stored
 IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
@@ -132,13 +133,27 @@ def orientation_of(path: str | Path) -> int:
         return UPRIGHT
 
 
+def image_size(path: object) -> tuple[int, int] | None:
+    """Return width and height of the upright image, from a file's header; None unless Pillow can read this."""
+    try:
+        with Image.open(path) as image:
+            return image.size[::-1] if _orientation_tag(image) >= SWAPPED else image.size
+    except Exception:  # decoders raise all kinds of errors on corrupt files
+        return None
+
+
 def _orientation(file: object) -> int:
-    """Read the EXIF orientation of an open file or of bytes; every decoder turns TIFFs by itself."""
+    """Read the EXIF orientation of an open file or of bytes."""
     try:
         with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as image:
-            found = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) if image.format != "TIFF" else UPRIGHT
+            return _orientation_tag(image)
     except Exception:  # decoders raise all kinds of errors on corrupt files
         return UPRIGHT
+
+
+def _orientation_tag(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image; every decoder, and Pillow for the size, turns TIFFs by itself."""
+    found = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) if image.format != "TIFF" else UPRIGHT
     return found if found in range(1, 9) else UPRIGHT
 
 
@@ -146,7 +161,7 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn stored pixels [H, W, ...] as their EXIF orientation says."""
     if orientation == UPRIGHT or pixels.ndim < 2:
         return pixels
-    if orientation >= 5:  # stored with rows and columns exchanged
+    if orientation >= SWAPPED:
         pixels = pixels.swapaxes(0, 1)
     flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from mmtl.annotators.images import ResizeToInput
 from mmtl.apis.check_segmentation import check_segmentation, print_report
 from mmtl.datasets.transforms import LoadImageFromFile
-from mmtl.utils.read_image import decode_image, is_truncated, orientation_of, read_image, turn_upright
+from mmtl.utils.read_image import decode_image, image_size, is_truncated, orientation_of, read_image, turn_upright
 
 PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8), (64, 48))
 PLAIN = Image.fromarray(PIXELS)
@@ -115,6 +115,7 @@ def test_every_door_turns_an_image_upright_as_viewers_do(tmp_path, kind, orienta
     image = read_image(tmp_path / "a")
     assert image.shape == expected.shape and np.abs(image.astype(int) - expected).mean() < 4
     assert np.array_equal(image, load(tmp_path / "a"))
+    assert image_size(tmp_path / "a") == image.shape[1::-1]
     resize = ResizeToInput(image.shape[:2], "bilinear", "cv2")
     assert np.array_equal(image, resize(tmp_path / "a"))
     if kind != "TIFF":

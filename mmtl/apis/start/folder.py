@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from PIL import Image
-
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
+from mmtl.utils.read_image import image_size
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first that has images is used
@@ -152,11 +151,9 @@ def read_sizes(root: Path, keys: Sequence[str]) -> tuple[list[tuple[int, int]], 
     """Return the sizes of at most MAX_SIZES of the images, spread evenly, and those that are not images."""
     sizes, unreadable = [], []
     for key in keys[:: -(-len(keys) // MAX_SIZES)]:
-        try:
-            with Image.open(root / key) as image:
-                turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations that swap the sides
-                sizes.append(image.size[::-1] if turned else image.size)
-        except OSError:
+        if size := image_size(root / key):
+            sizes.append(size)
+        else:
             unreadable.append(key)
     if not sizes:
         raise ValueError(f"{root}: none of its images can be read, such as {unreadable[0]}.")

@@ -2,10 +2,10 @@
 
 from itertools import islice
 
-from PIL import Image
 from torch.utils.data import Dataset
 
 from mmtl.datasets.dataset_parts import sampled_entries, transforms_of
+from mmtl.utils.read_image import image_size
 
 MAX_HEADERS = 1000  # images whose size is read
 
@@ -36,12 +36,3 @@ def check_one_size(dataset: Dataset, name: str, batch_size: int | None) -> None:
                 f"and {entry['img_path']} of {other_width} x {other_height} pixels. Add dict(type='Resize', "
                 "scale=(WIDTH, HEIGHT)) before the last step."
             )
-
-
-def image_size(path: object) -> tuple[int, int] | None:
-    """Return width and height in a file's header; None if it is not a local file that Pillow knows."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, AttributeError, TypeError):
-        return None
