@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.load_mmpretrain import RANDOM_WEIGHTS
-from mmtl.annotators.load_timm import PRETRAINED, import_timm, timm_annotator
+from mmtl.annotators.load_timm import PRETRAINED, timm_annotator
 from mmtl.utils.checkpoint import fit_weights, read_checkpoint, unwrap_weights
+from mmtl.utils.import_timm import import_timm
 
 PREFIX = "lite/"
 MODELS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")

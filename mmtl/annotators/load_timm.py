@@ -10,6 +10,7 @@ from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.dense_timm import DenseTimmModel
 from mmtl.annotators.load_mmpretrain import RANDOM_WEIGHTS
 from mmtl.utils.checkpoint import fit_weights, read_checkpoint, state_sha256, unwrap_weights
+from mmtl.utils.import_timm import import_timm
 
 PREFIX = "timm/"
 PRETRAINED = "pretrained"
@@ -42,15 +43,6 @@ def load_timm(
     if not model.num_classes:
         raise ValueError(f"{name} has no classifier. Choose a model with classes, or give a --checkpoint of one.")
     return timm_annotator(model, name, checkpoint, device, inference, input_hw)
-
-
-def import_timm(name: str) -> ModuleType:
-    """Return the module timm, which an annotator needs."""
-    try:
-        import timm
-    except ImportError:
-        raise ImportError(f"{name} needs timm. Install it with: pip install timm") from None
-    return timm
 
 
 def timm_annotator(

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -37,19 +38,9 @@ def write_steps(folder: Path, work: Path, steps: Sequence[Step], then: Sequence[
         steps: in order; their paths are relative to the current directory.
         then: commands to run after them, for the user.
     """
-    rows = [
-        dict(
-            name=step.name,
-            title=step.title,
-            command=step.command,
-            out=str(step.out),
-            run=step.run and str(step.run),
-            resume=step.resume,
-        )
-        for step in steps
-    ]
+    content = dict(work=work, steps=[asdict(step) for step in steps], then=list(then))
     with atomic_file(folder / STEPS_NAME) as part:
-        part.write_text(json.dumps(dict(work=str(work), steps=rows, then=list(then)), indent=2) + "\n")
+        part.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
 def read_steps(folder: Path) -> tuple[Path, list[Step], list[str]]:

@@ -10,34 +10,23 @@ the error in units of AlexNet's (Hendrycks and Dietterich, ICLR 2019), and its m
 """
 
 from argparse import ArgumentParser
-from pathlib import Path
 
 from mmtl.utils.cli import (
-    add_device_argument,
-    add_force_argument,
+    add_classifier_arguments,
     add_out_argument,
-    check_minimum,
-    check_out,
+    check_classifier_arguments,
     resolve_device,
 )
 
 
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Write table and plot, and print the table."""
-    parser.add_argument("config", type=Path, help="a classification config")
-    parser.add_argument("checkpoint", type=Path, help="its weights")
-    parser.add_argument("images", type=Path, help="ImageNet-C, or clean images in class folders")
+    add_classifier_arguments(parser, "ImageNet-C, or clean images in class folders")
     add_out_argument(parser, "CSV file to write (default: %(default)s)", "corruption_error.csv")
     parser.add_argument("--corruptions", nargs="+", metavar="NAME", help="only these, such as fog or saturate")
     parser.add_argument("--severities", nargs="+", type=int, choices=range(1, 6), help="default: all five")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
-    add_device_argument(parser)
-    add_force_argument(parser)
     args = parser.parse_args(arguments)
-    check_out(args, "out", "config", "checkpoint", "images")
-    check_minimum(args, 1, "batch_size")
-    check_minimum(args, 0, "workers")
+    check_classifier_arguments(args)
     if args.out.suffix == ".png":
         raise ValueError(f"--out must be the CSV file, got {args.out}. The plot is written beside it.")
     resolve_device(args)

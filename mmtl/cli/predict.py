@@ -11,14 +11,12 @@ listed on standard error and have no row.
 
 import sys
 from argparse import ArgumentParser
-from pathlib import Path
 
 from mmtl.utils.cli import (
-    add_device_argument,
-    add_force_argument,
+    add_classifier_arguments,
     add_out_argument,
+    check_classifier_arguments,
     check_minimum,
-    check_out,
     resolve_device,
 )
 from mmtl.utils.text import in_line
@@ -26,20 +24,13 @@ from mmtl.utils.text import in_line
 
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Write one table."""
-    parser.add_argument("config", type=Path, help="a classification config")
-    parser.add_argument("checkpoint", type=Path, help="its weights: a file or a URL")
-    parser.add_argument("images", type=Path, help="folder of images, searched with its subfolders")
+    add_classifier_arguments(parser, "folder of images, searched with its subfolders")
     add_out_argument(parser, "CSV file to write")
     parser.add_argument("--topk", type=int, help="classes per image (default: 5, or all if there are fewer)")
     parser.add_argument("--wrong-only", action="store_true", help="only images whose top-1 class is not the folder's")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
-    add_device_argument(parser)
-    add_force_argument(parser)
     args = parser.parse_args(arguments)
-    check_out(args, "out", "config", "checkpoint", "images")
-    check_minimum(args, 1, "topk", "batch_size")
-    check_minimum(args, 0, "workers")
+    check_classifier_arguments(args)
+    check_minimum(args, 1, "topk")
     resolve_device(args)
     from mmtl.apis.predict import predict
 

@@ -22,7 +22,8 @@ from mmtl.models.other_backbones import mixed_after_patch_embedding
 from mmtl.models.timm_features import patch_map
 from mmtl.models.timm_weights import fit_timm_weights
 from mmtl.registry import MODELS
-from mmtl.utils.checkpoint import pretrained_init, unwrapped_init_cfg
+from mmtl.utils.checkpoint import pretrained_init_cfg
+from mmtl.utils.import_timm import import_timm
 from mmtl.utils.text import in_line
 
 # Options that let timm's transformers take images of other sizes; passed to the models that have them.
@@ -78,9 +79,7 @@ class TimmBackbone(BaseModule):
     ) -> None:
         if isinstance(pretrained, str):
             pretrained, checkpoint = False, pretrained
-        if checkpoint is not None:
-            init_cfg = [*([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()), pretrained_init(checkpoint)]
-        super().__init__(unwrapped_init_cfg(init_cfg))
+        super().__init__(pretrained_init_cfg(init_cfg, checkpoint))
         if out_type not in ("raw", "featmap"):
             raise ValueError(f"out_type must be 'raw' or 'featmap', got {out_type!r}.")
         optional = dict(ANY_SIZE, img_size=img_size and to_2tuple(img_size))
@@ -235,10 +234,7 @@ def create_timm_model(name: str, optional: dict[str, Any], options: dict[str, An
         optional: options that are omitted if the model does not have them.
         options: other options.
     """
-    try:
-        import timm
-    except ImportError:
-        raise ImportError(f"{name} needs timm. Install it with: pip install timm") from None
+    timm = import_timm(name)
     if ":" not in name:
         _check_name(name)
     if "num_classes" in options:

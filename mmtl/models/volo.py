@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from mmtl.models.input_weights import check_input_options, fit_input_weights
 from mmtl.models.lvvit.loading import report_loaded
 from mmtl.registry import MODELS
-from mmtl.utils.checkpoint import check_finite, pretrained_init, unwrapped_init_cfg
+from mmtl.utils.checkpoint import check_finite, pretrained_init_cfg
+from mmtl.utils.import_timm import import_timm
 
 ARCH_KEYS = ("layers", "embed_dims", "num_heads", "mlp_ratio", "stem_hidden_dim")
 ARCHS = ("d1", "d2", "d3", "d4", "d5")
@@ -67,9 +68,7 @@ class VOLO(BaseModule):
         pretrained: str | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
-        if pretrained is not None:
-            init_cfg = [*([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()), pretrained_init(pretrained)]
-        super().__init__(unwrapped_init_cfg(init_cfg))
+        super().__init__(pretrained_init_cfg(init_cfg, pretrained))
         if out_type not in ("raw", "cls_token", "featmap"):
             raise ValueError(f"out_type must be 'raw', 'cls_token' or 'featmap', got {out_type!r}.")
         if patch_size not in (8, 16, 32):
@@ -194,10 +193,7 @@ class VOLO(BaseModule):
 
 def _timm_volo(arch: str | dict, **options: object) -> nn.Module:
     """Build timm's VOLO of a name or of the user's own settings."""
-    try:
-        import timm
-    except ImportError:
-        raise ImportError("VOLO needs timm. Install it with: pip install timm") from None
+    timm = import_timm("VOLO")
     if isinstance(arch, dict):
         if unknown := sorted(set(arch) - set(ARCH_KEYS)):
             raise ValueError(f"arch of VOLO must have only the keys {', '.join(ARCH_KEYS)}, got {unknown}.")

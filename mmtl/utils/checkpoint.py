@@ -180,6 +180,13 @@ def unwrapped_path(path: str) -> str:
     return path if path.startswith(SCHEME) else SCHEME + path
 
 
+def pretrained_init_cfg(init_cfg: dict | list[dict] | None, checkpoint: str | None) -> dict | list[dict] | None:
+    """Return the ``init_cfg`` of a backbone; a checkpoint, of a complete model or its own, is loaded after it."""
+    if checkpoint is not None:
+        init_cfg = [*([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()), pretrained_init(checkpoint)]
+    return unwrapped_init_cfg(init_cfg)
+
+
 def unwrapped_init_cfg(init_cfg: dict | list[dict] | None) -> dict | list[dict] | None:
     """Return an ``init_cfg`` whose ``Pretrained`` checkpoints are read with `load_from_unwrapped`.
 

@@ -113,6 +113,24 @@ def add_out_argument(parser: argparse.ArgumentParser, text: str, default: str | 
     parser.add_argument("-o", "--out", type=Path, required=default is None, default=default, help=text)
 
 
+def add_classifier_arguments(parser: argparse.ArgumentParser, images: str) -> None:
+    """Add what tools that classify a folder of images take; ``images`` is the help text of the folder."""
+    parser.add_argument("config", type=Path, help="a classification config")
+    parser.add_argument("checkpoint", type=Path, help="its weights: a file or a URL")
+    parser.add_argument("images", type=Path, help=images)
+    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
+    add_device_argument(parser)
+    add_force_argument(parser)
+
+
+def check_classifier_arguments(arguments: argparse.Namespace) -> None:
+    """Check the values of `add_classifier_arguments` and ``--out``; remove ``force``."""
+    check_out(arguments, "out", "config", "checkpoint", "images")
+    check_minimum(arguments, 1, "batch_size")
+    check_minimum(arguments, 0, "workers")
+
+
 def add_force_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--force``, see `check_out`."""
     parser.add_argument("--force", action="store_true", help="replace the file even if it is an input")

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_classifier import config_text
 from mmengine.registry import DefaultScope
 from mmpretrain import get_model
 
@@ -16,22 +17,7 @@ from mmtl.datasets.transforms import Corrupt
 from mmtl.datasets.transforms.corrupt import CORRUPTIONS
 from mmtl.evaluation.corruption_error import ALEXNET_ERRORS, mean_corruption_error, mean_error
 
-CONFIG = """
-default_scope = "mmpretrain"
-model = dict(
-    type="ImageClassifier",
-    data_preprocessor=dict(mean=[0, 0, 0], std=[255, 255, 255], to_rgb=False),
-    backbone=dict(type="mmtl.LVViT", arch=dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=8,
-        stem_channels=None, residual_divisor=1), img_size=32, patch_size=16),
-    head=dict(type="mmtl.TokenLabelHead", num_classes=3, in_channels=8),
-)
-test_dataloader = dict(
-    dataset=dict(
-        type="CustomDataset",
-        pipeline=[dict(type="LoadImageFromFile"), dict(type="Resize", scale=32), dict(type="PackInputs")],
-    )
-)
-"""
+CONFIG = config_text(32)
 CLASSES = ("ant", "bee", "cat")
 
 

@@ -4,27 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_classifier import config_text
 from mmengine.registry import DefaultScope
 from mmpretrain import ImageClassificationInferencer, get_model
 
 from mmtl.apis.predict import folder_classes, predict
 
-CONFIG = """
-default_scope = "mmpretrain"
-model = dict(
-    type="ImageClassifier",
-    data_preprocessor=dict(mean=[0, 0, 0], std=[255, 255, 255], to_rgb=False),
-    backbone=dict(type="mmtl.LVViT", arch=dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=8,
-        stem_channels=None, residual_divisor=1), img_size=16, patch_size=8),
-    head=dict(type="mmtl.TokenLabelHead", num_classes=3, in_channels=8),
-)
-test_dataloader = dict(
-    dataset=dict(
-        type="CustomDataset",
-        pipeline=[dict(type="LoadImageFromFile"), dict(type="Resize", scale=16), dict(type="PackInputs")],
-    )
-)
-"""
+CONFIG = config_text(16)
 CLASSES = ("ant", "bee", "cat")
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import tiny_segmentation
 from helpers.file_server import file_server
+from helpers.makes_a_folder import MakesAFolder
 from helpers.paths import DATA, ROOT
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
@@ -189,18 +190,6 @@ def test_every_door_reads_objects_as_placeholders_and_runs_no_code(door, states,
     with pytest.raises(ValueError, match=r"code.pth cannot be read as a checkpoint: it holds posix.mkdir"):
         check_loaded(DOORS[door], tmp_path / "code.pth", state)
     assert not (tmp_path / "made").exists()
-
-
-class MakesAFolder:
-    """Makes a folder when it is unpickled without restriction."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        import os
-
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.file_server import FileServer, file_server
+from helpers.makes_a_folder import MakesAFolder
 from mmengine.runner import CheckpointLoader
 from rich.console import Console
 
@@ -128,15 +129,3 @@ def test_code_in_a_downloaded_file_is_not_run(server, tmp_path):
     with pytest.raises(ValueError, match="w.pth cannot be read as a checkpoint: it holds posix.mkdir"):
         load(server.url + "w.pth")
     assert not (tmp_path / "made").exists()
-
-
-class MakesAFolder:
-    """Makes a folder when it is unpickled without restriction."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        import os
-
-        return os.mkdir, (str(self.path),)

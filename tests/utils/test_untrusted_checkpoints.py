@@ -1,27 +1,18 @@
 """No code in a checkpoint is run by what MMEngine reads with its own functions: resuming, testing, inferencers."""
 
-import os
 import shutil
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.makes_a_folder import MakesAFolder
 from mmengine.logging import MessageHub
 from mmengine.optim import OneCycleLR, OptimWrapper
 from mmengine.runner import CheckpointLoader, Runner, checkpoint
 from torch import nn
 
 from mmtl.utils.checkpoint import dataset_meta
-
-
-class RunsCode:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (str(self.folder),)
 
 
 def training_checkpoint(**extra) -> dict:
@@ -50,7 +41,7 @@ def test_a_run_with_a_one_cycle_scheduler_is_read_without_a_warning(tmp_path, ca
 @pytest.mark.parametrize("old_format", [False, True])
 def test_code_in_a_checkpoint_is_refused_before_it_is_read(tmp_path, old_format):
     """Guards: MMEngine falls back to reading without limits, which runs the code."""
-    contents = training_checkpoint(code=RunsCode(tmp_path / "made"))
+    contents = training_checkpoint(code=MakesAFolder(tmp_path / "made"))
     torch.save(contents, tmp_path / "w.pth", _use_new_zipfile_serialization=not old_format)
     with pytest.raises(ValueError, match="w.pth cannot be read as a checkpoint: it holds"):
         CheckpointLoader.load_checkpoint(str(tmp_path / "w.pth"))
@@ -81,7 +72,7 @@ def remote(request, tmp_path, monkeypatch):
 def test_code_in_a_checkpoint_of_any_address_is_refused(tmp_path, remote):
     """Guards: all schemes but that of local files unpickled without restriction, URLs too."""
     address, file = remote
-    torch.save(training_checkpoint(code=RunsCode(tmp_path / "made")), file)
+    torch.save(training_checkpoint(code=MakesAFolder(tmp_path / "made")), file)
     with pytest.raises(ValueError, match="cannot be read as a checkpoint: it holds"):
         CheckpointLoader.load_checkpoint(address)
     assert not (tmp_path / "made").exists()

@@ -8,8 +8,8 @@ from textwrap import shorten
 from mmtl.annotators.load_lite import PREFIX as LITE
 from mmtl.annotators.load_lite import convert_lite, package_weights
 from mmtl.annotators.load_timm import PREFIX as TIMM
-from mmtl.annotators.load_timm import import_timm
 from mmtl.utils.checkpoint import read_checkpoint, unwrap_weights
+from mmtl.utils.import_timm import import_timm
 
 CNN = "cnn"
 DEFAULTS = {  # device -> models to try in this order, before a CNN from scratch

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmtl.datasets.transforms.nested_steps import nested_steps
+
 RECOLORING = frozenset(
     # mmcv and MMPretrain
     """Albumentations AutoContrast Brightness ColorJitter ColorTransform Contrast Cutout Equalize GaussianBlur Invert
@@ -20,14 +22,6 @@ def recoloring(steps: Sequence[Any]) -> Iterator[str]:
     Args:
         steps: transforms of a pipeline, also lists of them and transforms that contain others.
     """
-    for step in steps:
-        if isinstance(step, list | tuple):
-            yield from recoloring(step)
-            continue
-        inner = getattr(step, "t", step)  # MMPretrain's wrapper of a torchvision transform
-        if getattr(inner, "on_device", False):
-            continue
-        parts = getattr(inner, "transforms", ())
-        if type(inner).__name__ in RECOLORING and not parts:
-            yield type(inner).__name__
-        yield from recoloring(parts)
+    for step in nested_steps(steps, skip=lambda step: getattr(step, "on_device", False)):
+        if type(step).__name__ in RECOLORING and not getattr(step, "transforms", ()):
+            yield type(step).__name__

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmtl.datasets.transforms.nested_steps import nested_steps
+
 MOVING = frozenset(
     # mmcv and MMPretrain
     """Albumentations CenterCrop EfficientNetCenterCrop EfficientNetRandomCrop MAERandomResizedCrop Pad
@@ -20,11 +22,6 @@ def untracked(steps: Sequence[Any]) -> Iterator[str]:
     Args:
         steps: transforms of a pipeline, also lists of them and transforms that contain others.
     """
-    for step in steps:
-        if isinstance(step, list | tuple):
-            yield from untracked(step)
-            continue
-        inner = getattr(step, "t", step)  # MMPretrain's wrapper of a torchvision transform
-        if type(inner).__name__ in MOVING and not type(inner).__module__.startswith("mmtl."):
-            yield type(inner).__name__
-        yield from untracked(getattr(inner, "transforms", ()))
+    for step in nested_steps(steps):
+        if type(step).__name__ in MOVING and not type(step).__module__.startswith("mmtl."):
+            yield type(step).__name__

@@ -19,7 +19,7 @@ from mmtl.models.lvvit.arch import arch_of_weights, arch_settings, describe_arch
 from mmtl.models.lvvit.block import BLOCK_KINDS, Block
 from mmtl.models.lvvit.loading import report_loaded
 from mmtl.registry import MODELS
-from mmtl.utils.checkpoint import check_finite, pretrained_init, unwrapped_init_cfg
+from mmtl.utils.checkpoint import check_finite, pretrained_init_cfg
 
 
 class PatchEmbed(nn.Module):
@@ -125,9 +125,7 @@ class LVViT(BaseBackbone):
         pretrained: str | None = None,
         init_cfg: dict | list | None = dict(type="TruncNormal", layer="Linear", std=0.02),  # noqa: B006
     ) -> None:
-        if pretrained is not None:
-            init_cfg = [*([init_cfg] if isinstance(init_cfg, dict) else init_cfg or ()), pretrained_init(pretrained)]
-        super().__init__(unwrapped_init_cfg(init_cfg))
+        super().__init__(pretrained_init_cfg(init_cfg, pretrained))
         self.arch = settings = arch_settings(arch)
         self.embed_dims, self.num_layers = settings["embed_dims"], settings["num_layers"]
         self.patch_size, self.out_type, self.frozen_stages = patch_size, out_type, frozen_stages
