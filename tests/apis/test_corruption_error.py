@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_classifier import config_text
+from helpers.classifier_config import config_text
 from mmengine.registry import DefaultScope
 from mmpretrain import get_model
 
