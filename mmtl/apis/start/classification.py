@@ -16,6 +16,7 @@ from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, read_checkpoint
 
 SMALL = 96  # pixels; images with shorter sides are not photographs
+PRETRAINED_SIZE = 128  # pixels, at least: models of photographs have strides of 32, too large for small images
 # Images that training sees in total, which sets its length: of teacher and student, on a CPU and on a GPU.
 SEEN_PHOTOS = {"cpu": (1_000, 6_000), "cuda": (60_000, 300_000)}
 SEEN_SMALL = {"cpu": (35_000, 75_000), "cuda": (100_000, 600_000)}
@@ -100,7 +101,7 @@ def write_classification(
         lines.append(f"teacher: {teacher.title}, {plan.teacher_epochs} epochs")
     options = ["--topk", min(5, len(found.classes)), "--batch-size", 16 if device == "cpu" else 64]
     if teacher.map_factor > 1:  # finer maps than at the size of training
-        options += ["--input-size", teacher.map_factor * plan.img_size]
+        options += ["--input-size", teacher.map_factor * teacher_size(teacher, plan)]
     command = ["mmtl", "make_score_maps", *annotator, images, score_maps, *options]
     steps.append(Step("score_maps", "Make score maps", tuple(map(str, command)), score_maps))
     config, run = folder / "2_student.py", work / "student"
@@ -117,9 +118,14 @@ def write_classification(
     return lines
 
 
+def teacher_size(teacher: Teacher, plan: Plan) -> int:
+    """Return the image size of the teacher, in pixels: small images are enlarged for a pretrained one."""
+    return max(plan.img_size, PRETRAINED_SIZE) if teacher.weights else plan.img_size
+
+
 def teacher_values(teacher: Teacher, plan: Plan) -> dict[str, Any]:
     """Return the values of the teacher's template."""
-    values = dict(img_size=plan.img_size, epochs=plan.teacher_epochs)
+    values = dict(img_size=teacher_size(teacher, plan), epochs=plan.teacher_epochs)
     if teacher.model_name:
         values |= dict(model_name=teacher.model_name, weights=teacher.weights)
         return values | dict(mean_rgb=teacher.mean_rgb, std_rgb=teacher.std_rgb)

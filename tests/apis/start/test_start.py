@@ -94,14 +94,27 @@ def test_small_images_get_small_tokens_and_no_pretrained_teacher():
     assert teacher.extract_feat(torch.zeros(1, 3, 32, 32), stage="backbone")[-1].shape[-2:] == (8, 8)
 
 
-def test_a_pretrained_teacher_keeps_its_weights_and_normalization(monkeypatch):
+@pytest.fixture
+def pretrained(monkeypatch):
+    """A model of timm that counts as pretrained."""
     import timm
 
     create = timm.create_model
     monkeypatch.setattr(teachers, "check_hub", lambda: None)
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **kwargs: create(name, **kwargs))
-    wishes = Wishes(teacher=["timm/mobilenetv3_small_050"], device="cpu")
-    start(write_images("photos", (120, 100)), Path("out"), wishes)
+    return Wishes(teacher=["timm/mobilenetv3_small_050"], device="cpu")
+
+
+def test_small_images_are_enlarged_for_a_pretrained_teacher(pretrained):
+    start(write_images("digits", (32, 32)), Path("out"), pretrained)
+    _, teacher, train, val = build(Path("out/1_teacher.py"))
+    assert val[0]["inputs"].shape == train[0]["inputs"].shape == (3, 128, 128)
+    assert read_steps(Path("out"))[1][1].command[-2:] == ("--input-size", "256")  # of the score maps: 8 x 8 cells
+    assert Config.fromfile("out/2_student.py").img_size == 32
+
+
+def test_a_pretrained_teacher_keeps_its_weights_and_normalization(pretrained):
+    start(write_images("photos", (120, 100)), Path("out"), pretrained)
     cfg, model, *_ = build(Path("out/1_teacher.py"))
     model.init_weights()
     saved = torch.load("out/mobilenetv3_small_050.pth")["state_dict"]
