@@ -7,15 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
-from mmtl.apis.run_logs import read_curve
-from mmtl.apis.run_steps import Step, best_checkpoint_of, remove, run_steps
+from mmtl.apis.run_logs import result_of
+from mmtl.apis.run_steps import Progress, Step, best_checkpoint_of, clock, remove, run_steps
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import read_config
 
 STEPS_NAME = "steps.json"
-SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
+NOTE = "   # "  # between a command and what it gives, for the user
 
 
 def train_step(name: str, title: str, config: Path, run: Path) -> Step:
@@ -36,7 +35,7 @@ def write_steps(folder: Path, work: Path, steps: Sequence[Step], then: Sequence[
         folder: folder of the configs.
         work: folder of everything that the steps make.
         steps: in order; their paths are relative to the current directory.
-        then: commands to run after them, for the user.
+        then: commands to run after them, each with or without a `NOTE`, for the user.
     """
     content = dict(work=work, steps=[asdict(step) for step in steps], then=list(then))
     with atomic_file(folder / STEPS_NAME) as part:
@@ -72,7 +71,7 @@ def read_steps(folder: Path) -> tuple[Path, list[Step], list[str]]:
 
 
 def run_project(folder: Path, restart: bool = False) -> int:
-    """Run the steps of a folder, show what their validations reached, and return the exit code."""
+    """Run the steps of a folder, show time and result of each, and return the exit code."""
     work, steps, then = read_steps(folder)
     console = Console(highlight=False, soft_wrap=True)
     if restart:
@@ -80,12 +79,18 @@ def run_project(folder: Path, restart: bool = False) -> int:
     if not run_steps(steps, work, console):
         console.print("The same command resumes this step.")
         return 1
+    console.print("\nTime and result of each step:")
+    record = Progress(work / "steps.json").steps
     for step in steps:
-        for scalar, name in SCORES.items():
-            values = read_curve(step.run, scalar).values if step.run else []
-            if values:
-                console.print(f"{escape(step.title)}: {name} {values[-1]:.1f} %, best {max(values):.1f} %")
+        line = f"{clock(record[step.name]['seconds']):>8}  {step.title}"
+        console.print(": ".join(filter(None, (line, result_of(step.out)))), markup=False)
     if then:
-        then = [shlex.join(map(best_checkpoint_of, shlex.split(line))) for line in then]
+        then = [with_best_checkpoint(line) for line in then]
         console.print("\nNext:", *(f"  {command}" for command in then), sep="\n", markup=False)
     return 0
+
+
+def with_best_checkpoint(line: str) -> str:
+    """Return a command, and the note after it, with the best checkpoint of a run in place of another one."""
+    command, mark, note = line.partition(NOTE)
+    return shlex.join(map(best_checkpoint_of, shlex.split(command))) + mark + note

@@ -1,8 +1,12 @@
-"""What training runs logged: curves, and the position of a running one."""
+"""What steps have written: curves of training runs, the position of a running one, and results."""
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
+
+SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
+TOTAL = re.compile(r"\| steps +(\d+)")  # in the box that `mmtl.RunSummaryHook` logs
 
 
 class Curve(NamedTuple):
@@ -38,9 +42,45 @@ def read_curve(run: Path, key: str) -> Curve:
 
 
 def training_position(run: Path) -> str:
-    """Return epoch, step and loss of a run's last log line; empty before the first."""
-    lines = [line for log in read_logs(run) for line in log if "loss" in line]
-    if not lines:
+    """Return the position of a run's last start, such as "step 120/500, 3 min left"; empty before its first log line.
+
+    The total is that of the box in its log, the time left follows from the mean time of the last steps.
+    """
+    scalars = max(run.glob("*/vis_data/scalars.json"), default=None)
+    lines = scalars.read_text().split("\n") if scalars else []
+    last = next((line for line in reversed(lines) if '"loss"' in line and line.endswith("}")), None)
+    if last is None:
         return ""
-    epoch = f"epoch {lines[-1]['epoch']}, " if "epoch" in lines[-1] else ""
-    return f"{epoch}step {lines[-1]['step']}, loss {lines[-1]['loss']:.3f}"
+    line = json.loads(last)
+    step, loss = line["step"], f"loss {line['loss']:.3f}"
+    total = max((total_steps(log) for log in scalars.parents[1].glob("*.log")), default=0)
+    if step >= total:
+        return f"step {step}, {loss}"
+    return f"step {step}/{total}, {time_left((total - step) * line.get('time', 0))}, {loss}"
+
+
+def total_steps(log: Path) -> int:
+    """Return the number of steps that a log states; 0 if it does not."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        return next((int(found[1]) for line in lines if (found := TOTAL.match(line))), 0)
+
+
+def time_left(seconds: float) -> str:
+    """Return a duration as a person says it: "less than a minute left", "3 min left", "2 h 5 min left"."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if not hours and not minutes:
+        return "less than a minute left"
+    return f"{hours} h {minutes} min left" if hours else f"{minutes} min left"
+
+
+def result_of(out: Path) -> str:
+    """Return what a step reached, by the files in its output folder; empty if they do not show it."""
+    if (manifest := out / "manifest.json").is_file():
+        return f"{json.loads(manifest.read_text())['num_maps']} score maps"
+    texts = []
+    for scalar, name in SCORES.items():
+        values = read_curve(out, scalar).values
+        if values:
+            best = f" (best {max(values):.1f} %)" * (max(values) > values[-1])
+            texts.append(f"{name} {values[-1]:.1f} %{best}")
+    return ", ".join(texts)

@@ -18,10 +18,13 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
-from mmtl.apis.run_logs import training_position
+from mmtl.apis.run_logs import result_of, training_position
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.processes import end_group_with_this_process
+from mmtl.utils.processes import IS_STEP, end_group_with_this_process
+
+INTERVAL = 60  # seconds between lines about the position of a step, if the output is not a terminal
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
     known = progress.known(step, digest)
     before = known.get("seconds", 0.0)
     if known.get("finished"):
-        console.print(f"{number} {escape(step.title)}  [green]finished before[/] in {clock(before)}")
+        console.print(f"{number} {escape(step.title)}  [green]finished before[/] in {clock(before)}{ended(step)}")
         return True
     work = progress.path.parent
     if not known and work in step.out.parents:  # never a data folder: it can contain the user's own files
@@ -97,21 +100,50 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
         soft_wrap=True,
     )
     with console.status("") as status:
-
-        def show_position() -> None:
-            position = training_position(step.run) if step.run else ""
-            status.update(f"{clock(time.monotonic() - start)}  {position}")
-
+        shown = PositionShown(step, console, status)
         try:
-            code = run_command(command, log, show_position)
+            code = run_command(command, log, shown.update, shown.stopping)
         finally:
             progress.write(step, digest, before + time.monotonic() - start, finished=code == 0)
     if code:
         console.print(last_lines(log.read_text(errors="replace")), markup=False, highlight=False, soft_wrap=True)
         console.print(f"[red]This step failed (exit code {code}).[/] Full output: {escape(str(log))}")
     else:
-        console.print(f"      done in {clock(time.monotonic() - start)}", highlight=False)
+        console.print(f"      done in {clock(time.monotonic() - start)}{ended(step)}", highlight=False)
     return code == 0
+
+
+def ended(step: Step) -> str:
+    """Return what a finished step reached, to end a line with."""
+    return f": {result}" if (result := result_of(step.out)) else ""
+
+
+class PositionShown:
+    """Shows time and position of a step: in one line of a terminal, else in a line a minute.
+
+    Args:
+        step: the step that runs.
+        console: screen.
+        status: its line that changes, which only a terminal shows.
+    """
+
+    def __init__(self, step: Step, console: Console, status: Status) -> None:
+        self.step, self.console, self.status = step, console, status
+        self.start, self.last, self.printed = time.monotonic(), -INTERVAL, ""
+
+    def update(self) -> None:
+        """Show the present position."""
+        position = training_position(self.step.run) if self.step.run else ""
+        now = time.monotonic()
+        line = f"{clock(now - self.start)}  {position}"
+        self.status.update(line)
+        if not self.console.is_terminal and position != self.printed and now - self.last >= INTERVAL:
+            self.console.print(f"      {line}", markup=False, highlight=False)
+            self.last, self.printed = now, position
+
+    def stopping(self) -> None:
+        """Answer Ctrl-C at once: the command may take seconds to end."""
+        self.console.print("      stopping ...", markup=False, highlight=False)
 
 
 def checkpoint_of(word: str) -> str:
@@ -130,12 +162,18 @@ def best_checkpoint_of(word: str) -> str:
     return str(max(best, key=lambda file: file.stat().st_mtime)) if best else checkpoint_of(word)
 
 
-def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]) -> int:
-    """Run a command with its output in a log file, calling ``on_tick`` twice a second; return its exit code."""
+def run_command(
+    command: tuple[str, ...], log: Path, on_tick: Callable[[], None], on_stop: Callable[[], None] = lambda: None
+) -> int:
+    """Run a command with its output in a log file, and return its exit code.
+
+    ``on_tick`` is called twice a second, ``on_stop`` before the command is ended because of Ctrl-C or an error.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     # Programs of this Python's environment first, also when it is not activated.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    options = dict(stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}, start_new_session=True)
+    env = {**os.environ, "PATH": path, IS_STEP: "1"}
+    options = dict(stderr=subprocess.STDOUT, env=env, start_new_session=True)
     if command[0] == "mmtl":  # also of a checkout that is not installed
         command = (sys.executable, "-m", *command)
     with log.open("ab") as file:
@@ -146,6 +184,7 @@ def run_command(command: tuple[str, ...], log: Path, on_tick: Callable[[], None]
                 on_tick()
                 time.sleep(0.5)
         except BaseException:
+            on_stop()
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise

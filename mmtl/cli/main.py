@@ -6,6 +6,7 @@ commands that need no torch start at once.
 
 import ast
 import difflib
+import os
 import sys
 from argparse import SUPPRESS
 from importlib import import_module
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 import mmtl
 from mmtl.utils.cli import CONTINUE, end_with, run_tool, tool_parser
+from mmtl.utils.processes import IS_STEP
 
 # Group -> commands, in the order of the help.
 COMMANDS = {
@@ -68,6 +70,8 @@ def run_command(name: str, arguments: list[str] | None = None, program: str | No
 
     resumes = name != "train" or any(Path(word).is_dir() for word in arguments[:1])
     advice = CONTINUE if resumes else "Add --resume to continue from the last checkpoint."
+    if os.environ.get(IS_STEP):
+        advice = "Run the command that has started this step again to continue."
     run_tool(run, advice=advice, program=program, traceback=traceback)
 
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 INTERVAL = 0.5  # seconds between checks for the parent
 STARTED_BY = "MMTL_RANKS_STARTED_BY"  # environment variable of ranks: the process id of the tool that starts them
+IS_STEP = "MMTL_IS_STEP"  # environment variable of commands that `mmtl train FOLDER` and the demo run in order
 
 
 class Terminated(KeyboardInterrupt):

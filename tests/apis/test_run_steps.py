@@ -2,6 +2,7 @@ import io
 import itertools
 import sys
 from dataclasses import replace
+from os import killpg
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from mmtl.apis import run_steps as module
 from mmtl.apis.run_steps import (
+    PositionShown,
     Progress,
     Step,
     best_checkpoint_of,
@@ -149,3 +151,26 @@ def test_a_step_runs_again_when_its_config_changes(tmp_path):
     assert fingerprint(step, "") == before
     config.write_text("lr = 2.0")
     assert fingerprint(step, "") != before
+
+
+def test_without_a_terminal_the_position_is_a_line_a_minute(runner, monkeypatch):
+    positions = iter(["", "step 1/3", "step 1/3", "step 2/3", "step 3/3"])
+    monkeypatch.setattr(module, "training_position", lambda run: next(positions))
+    monkeypatch.setattr(module.time, "monotonic", iter([0, 0, 10, 20, 50, 100]).__next__)
+    screen = Console(file=io.StringIO(), width=200)
+    shown = PositionShown(Step("a", "a", (), WORK, run=WORK), screen, screen.status(""))
+    for _ in range(5):
+        shown.update()
+    assert screen.file.getvalue() == "      0:10  step 1/3\n      1:40  step 3/3\n"
+
+
+def test_ctrl_c_is_answered_before_the_command_has_ended(runner, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.PositionShown, "update", interrupt)
+    screen = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(module.os, "killpg", lambda *args: (screen.print("kill"), killpg(*args)))
+    with pytest.raises(KeyboardInterrupt):
+        run_steps([make_step("a", "import time; time.sleep(60)")], WORK, screen)
+    assert screen.file.getvalue().endswith("stopping ...\nkill\n")

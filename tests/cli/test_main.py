@@ -16,6 +16,17 @@ def run(monkeypatch, *arguments):
     return end.value.code
 
 
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [("MMTL_IS_STEP", "has started this step again"), ("OTHER", "Add --resume")],
+)
+def test_a_stopped_training_names_the_command_that_continues_it(monkeypatch, capsys, variable, advice):
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr("mmtl.cli.train.main", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(monkeypatch, "train", "a.py") == 130
+    assert advice in capsys.readouterr().err
+
+
 def test_commands_modules_and_tools_are_the_same():
     modules = {path.stem for path in (ROOT / "mmtl/cli").glob("*.py")} - {"__init__", "main"}
     assert sorted(cli.NAMES) == sorted(modules) == sorted(path.stem for path in (ROOT / "tools").glob("*.py"))

@@ -13,7 +13,7 @@ from PIL import Image
 
 import mmtl.apis.start.teacher as teachers
 import mmtl.apis.start.weights as students
-from mmtl.apis.project import read_steps, run_project, write_steps
+from mmtl.apis.project import NOTE, read_steps, run_project, write_steps
 from mmtl.apis.run_steps import Step
 from mmtl.apis.start.start import Wishes, start
 from mmtl.apis.start.templates import fill
@@ -210,13 +210,16 @@ def test_a_folder_without_steps_trains_its_configs_in_the_order_of_their_names()
 
 def test_a_folder_runs_its_steps_once_and_shows_what_follows(capsys):
     code = "from pathlib import Path; Path('work/a').mkdir(); print('run')"
-    step = Step("a", "First", (sys.executable, "-c", code), Path("work/a"))
+    step, then = Step("a", "First", (sys.executable, "-c", code), Path("work/a")), [f"mmtl predict x/1.pth{NOTE}top-1"]
+    Path("x").mkdir()
+    Path("x/best_1.pth").touch()
     Path("out").mkdir()
-    write_steps(Path("out"), Path("work"), [step], ["mmtl predict ..."])
-    assert read_steps(Path("out")) == (Path("work"), [step], ["mmtl predict ..."])
+    write_steps(Path("out"), Path("work"), [step], then)
+    assert read_steps(Path("out")) == (Path("work"), [step], then)
     assert run_project(Path("out")) == run_project(Path("out")) == 0
     shown = capsys.readouterr().out
-    assert "finished before" in shown and "mmtl predict ..." in shown
+    assert "finished before" in shown and "Time and result of each step:\n    0:00  First\n" in shown
+    assert f"  mmtl predict x/best_1.pth{NOTE}top-1\n" in shown
     Path("out/steps.json").write_text("{}")
     with pytest.raises(ValueError, match="steps.json cannot be read as steps"):
         run_project(Path("out"))
