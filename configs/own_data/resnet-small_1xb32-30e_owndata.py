@@ -24,6 +24,7 @@ batch_size = 32
 num_workers = 2
 epochs = 30
 max_lr = 0.002
+base_batch_size = 32  # images of a step that max_lr is for
 
 # Score maps cover full images, so the annotator is trained on nearly full ones.
 train_steps = _base_.train_steps
@@ -71,4 +72,4 @@ optim_wrapper = dict(optimizer=dict(lr=max_lr))
 param_scheduler = dict(type="OneCycleLR", eta_max=max_lr, total_steps=epochs, convert_to_iter_based=True)
 train_cfg = dict(max_epochs=epochs, val_interval=max(1, epochs // 10))
 default_hooks = dict(checkpoint=dict(interval=max(1, epochs // 10)))
-auto_scale_lr = dict(base_batch_size=32)  # to which the learning rate belongs
+auto_scale_lr = dict(base_batch_size=base_batch_size)

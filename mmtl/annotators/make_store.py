@@ -176,7 +176,8 @@ def _print_summary(job: Job) -> None:
     if labelled := totals["labelled"]:
         top1, top5 = (100 * totals[name] / labelled for name in ("top1", "top5"))
         known = "" if labelled == totals["images"] else f", of the {labelled} images whose class folder is known"
-        print(f"The annotator's own accuracy on the class folders: top-1 {top1:.2f} %, top-5 {top5:.2f} %{known}")
+        also = f", top-5 {top5:.2f} %" * (layout.num_classes > 5)
+        print(f"The annotator's own accuracy on the class folders: top-1 {top1:.2f} %{also}{known}")
     else:
         print(
             "Top-1 of the annotator: unknown, as no class folder has the name of one of its classes, and there are not"

@@ -1,6 +1,7 @@
 """Make masks of class indices from masks of colors or of 0 and 255, and from polygons of labelme and COCO."""
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mmtl.apis.start.folder import pair_masks
 from mmtl.apis.start.masks import IGNORED, find_masks, read_mask
 from mmtl.apis.start.segmentation import CLASSES_FILE
 from mmtl.utils.atomic_file import atomic_file
@@ -25,6 +27,14 @@ class Table:
 
     classes: Sequence[str]
     palette: list[list[int]]
+    sources: Sequence[str] = ()  # color or gray level that the classes had, if they are made of such masks
+
+    @property
+    def legend(self) -> str:
+        """What each class was in the masks, for a user who may have named them in another order."""
+        if list(self.sources) == list(self.classes):
+            return ", ".join(self.sources)
+        return ", ".join(f"{source} is {name}" for source, name in zip(self.sources, self.classes, strict=True))
 
 
 Labels = Iterator[tuple[str, np.ndarray]]  # name without suffix, class indices [H, W]
@@ -78,6 +88,17 @@ def write_masks(out: Path, table: Table, masks: Labels) -> tuple[int, Table]:
     return count, table
 
 
+def next_step(out: Path) -> str:
+    """Return how training goes on from a folder of index masks that were written."""
+    folder = out.parent
+    pairs = pair_masks([key for key in files_under(folder) if key.lower().endswith(IMAGE_SUFFIXES)])
+    if pairs and all((folder / mask).is_relative_to(out) for _, mask in pairs):
+        return f"mmtl start {shlex.quote(str(folder))}"
+    return (
+        "put them into FOLDER/masks and their images, of the same names, into FOLDER/images, then: mmtl start FOLDER"
+    )
+
+
 def write_mask(path: Path, labels: np.ndarray, table: Table) -> None:
     """Write labels [H, W] as a PNG whose palette shows the classes, and check what can be read of it."""
     present = set(np.unique(labels).tolist()) - {IGNORED}
@@ -111,8 +132,9 @@ def from_values(
         default, palette = [f"gray {value}" for value in values], class_palette(len(values)).tolist()
     else:
         default, palette = ["#{:02x}{:02x}{:02x}".format(*value) for value in values], [list(v) for v in values]
+    sources = default if found.kind == "color" else [str(value) for value in values]
     if classes and len(classes) != len(values):
-        shown = ", ".join(f"{value}" if found.kind != "color" else default[i] for i, value in enumerate(values))
+        shown = ", ".join(sources)
         raise ValueError(f"--classes must name the {len(values)} values {shown} in this order, got {len(classes)}.")
     codes = np.array([encode(value) for value in values])
 
@@ -124,7 +146,7 @@ def from_values(
             index = np.searchsorted(codes, pixels).clip(max=len(codes) - 1)
             yield str(Path(name).with_suffix("")), np.where(codes[index] == pixels, index, IGNORED)
 
-    return Table(list(classes) or default, palette), labels()
+    return Table(list(classes) or default, palette, sources), labels()
 
 
 def parse_value(text: str | None) -> int | tuple[int, ...] | None:

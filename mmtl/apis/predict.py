@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -30,30 +31,40 @@ from mmtl.utils.type_name import type_name
 DEFAULT_TOPK = 5
 
 
+class Predictions(NamedTuple):
+    """What `predict` has done."""
+
+    rows: int  # of the table
+    undecodable: list[str]  # images
+    labeled: int  # images whose class is known
+    correct: int  # of these
+
+
 def predict(
     config: Path,
     checkpoint: Path,
     images: Path,
     out: Path,
     *,
+    list_file: Path | None = None,
     topk: int | None = None,
     wrong_only: bool = False,
     batch_size: int = 64,
     workers: int = 2,
     device: str = "cpu",
-) -> tuple[int, list[str]]:
+) -> Predictions:
     """Classify images and write the table atomically; the arguments are the options of ``mmtl predict``.
 
     ``topk`` is by default 5, or the number of classes if there are fewer.
-
-    Returns:
-        Number of rows, and the images that could not be decoded.
 
     Raises:
         OSError: A file cannot be read or written.
         ValueError: The checkpoint does not fit, no image can be decoded, or ``wrong_only`` without known classes.
     """
-    keys = list_images(images)
+    keys, labels = list_images(images), {}
+    if list_file is not None:
+        labels = read_list(list_file, images)
+        keys = list(labels)
     inferencer = load_inferencer(config, checkpoint, device)
     num_classes, names = inferencer.model.head.num_classes, inferencer.classes
     if names is not None and len(names) != num_classes:  # of other data
@@ -61,13 +72,16 @@ def predict(
     topk = min(DEFAULT_TOPK, num_classes) if topk is None else topk
     if topk > num_classes:
         raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")
-    truth = folder_classes(class_folders(keys), num_classes, names)
-    if wrong_only and truth is None:
+    if labels and max(labels.values()) >= num_classes:
+        raise ValueError(f"{list_file}: class index must be below {num_classes}, got {max(labels.values())}.")
+    known = folder_classes(class_folders(keys), num_classes, names) or {}
+    truth = {key: known.get(key.split("/")[0]) for key in keys} | labels
+    if wrong_only and all(label is None for label in truth.values()):
         raise ValueError(
             f"--wrong-only needs class folders, but the folders of {images} are neither named by class of "
             f"{checkpoint.name} or of ImageNet, nor {num_classes}, one for each class."
         )
-    undecodable: list[str] = []
+    undecodable, labeled, correct = [], 0, 0
     predictions = classify(inferencer, images, keys, batch_size, workers)
     with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer, rows = csv.writer(file), 0
@@ -77,13 +91,28 @@ def predict(
             if scores is None:
                 undecodable.append(key)
                 continue
-            label = truth[key.split("/")[0]] if truth else None
+            label = truth[key]
+            labeled += label is not None
+            correct += int(scores.argmax()) == label
             if not wrong_only or scores.argmax() != label:
                 writer.writerow([csv_cell(key), *table_cells(label, scores, topk, names)])
                 rows += 1
         if len(undecodable) == len(keys):
             raise ValueError(f"None of the {len(keys)} images of {images} can be decoded.")
-    return rows, undecodable
+    return Predictions(rows, undecodable, labeled, correct)
+
+
+def read_list(path: Path, images: Path) -> dict[str, int]:
+    """Return the class index of each image of a list: lines of a path and an index, as MMPretrain reads them."""
+    labels = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        key, _, label = line.strip().rpartition(" ")
+        if not key or not label.isdecimal():
+            raise ValueError(f"{path}, line {number} must be a path, a space and a class index, got {line!r}.")
+        if not (images / key).is_file():
+            raise FileNotFoundError(f"{path}, line {number}: {key} is not in {images}. Give the folder of the list.")
+        labels[key] = int(label)
+    return labels
 
 
 def table_cells(label: int | None, scores: Tensor, topk: int, names: Sequence[str] | None) -> list[str]:

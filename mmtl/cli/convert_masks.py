@@ -13,17 +13,22 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
+from mmtl.utils.text import in_line
+
 
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
-    """Convert masks and print the classes for a config."""
+    """Convert masks, print the classes for a config, and how to go on."""
     parser.add_argument("source", type=Path, help="folder of masks or of labelme's JSON files, or a COCO JSON file")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--classes", help="names in the order of the indices, with commas (default: of the source)")
     parser.add_argument("--ignore", metavar="VALUE", help="gray level or #rrggbb color of pixels without a class")
     args = parser.parse_args(arguments)
     names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
-    from mmtl.apis.convert_masks import convert_masks
+    from mmtl.apis.convert_masks import convert_masks, next_step
 
     count, table = convert_masks(args.source, args.out, names, args.ignore)
-    print(f"{args.out}: {count} masks of {len(table.classes)} classes. For a config:")
-    print(f"classes = {json.dumps(table.classes, ensure_ascii=False)}\npalette = {table.palette}")
+    print(f"{args.out}: {count} masks of {len(table.classes)} classes")
+    if table.sources:
+        print(in_line(table.legend))
+    print(f"For a config:\nclasses = {json.dumps(table.classes, ensure_ascii=False)}\npalette = {table.palette}")
+    print(f"Next: {next_step(args.out)}")

@@ -13,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from mmtl.utils.cli import check_minimum
+from mmtl.utils.processes import usable_cpus
 
 AMP_TYPES = ("bfloat16", "float16")
 
@@ -28,7 +29,12 @@ def parse_args(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     add("--checkpoint", dest="checkpoint_option", metavar="FILE", help="timm: weights file, or `random`")
     add("--topk", type=int, help="classes listed per cell (default: 5, or all if there are fewer)")
     add("--batch-size", type=int, default=64)
-    add("--workers", type=int, default=2, help="processes that decode images, per process that annotates")
+    add(
+        "--workers",
+        type=int,
+        default=min(2, usable_cpus()),
+        help="processes that decode images, per process that annotates",
+    )
     add("--device", help="default: the process's own GPU if there is one, else the CPU")
     add("--input-size", type=int, nargs="+", metavar="PIXELS", help="side, or height and width (default: its own)")
     add("--crops", type=int, default=1, metavar="N", help="average with N x N tiles at N times the size")

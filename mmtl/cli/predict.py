@@ -2,15 +2,18 @@
 
     mmtl predict CONFIG CHECKPOINT IMAGES -o predictions.csv
     mmtl predict CONFIG CHECKPOINT data/imagenet/val -o wrong.csv --wrong-only
+    mmtl predict CONFIG CHECKPOINT photos --list photos-mmtl/val.txt -o predictions.csv
 
 The table has a row for each image: its path under IMAGES, its true class, then class and confidence of the top-k
 classes. The true class is known if folders have the names of classes of the checkpoint or of ImageNet (n01440764), or
-if there are as many folders as classes: then their order is that of the classes. Images that cannot be decoded are
-listed on standard error and have no row.
+if there are as many folders as classes: then their order is that of the classes. Where it is known, top-1 is printed.
+--list takes only the images of a list of `mmtl start`: a path and a class index in each line. Images that
+cannot be decoded are listed on standard error and have no row.
 """
 
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 
 from mmtl.utils.cli import (
     add_classifier_arguments,
@@ -26,6 +29,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Write one table."""
     add_classifier_arguments(parser, "folder of images, searched with its subfolders")
     add_out_argument(parser, "CSV file to write")
+    parser.add_argument("--list", type=Path, dest="list_file", metavar="FILE", help="list of the images to classify")
     parser.add_argument("--topk", type=int, help="classes per image (default: 5, or all if there are fewer)")
     parser.add_argument("--wrong-only", action="store_true", help="only images whose top-1 class is not the folder's")
     args = parser.parse_args(arguments)
@@ -34,8 +38,9 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     resolve_device(args)
     from mmtl.apis.predict import predict
 
-    rows, undecodable = predict(**vars(args))
-    for key in undecodable:
+    found = predict(**vars(args))
+    for key in found.undecodable:
         print(in_line(f"predict: cannot be decoded: {args.images / key}"), file=sys.stderr)
-    note = f", {len(undecodable)} images could not be decoded" if undecodable else ""
-    print(f"{args.out}: {rows} {'wrong predictions' if args.wrong_only else 'images'}{note}")
+    note = f", top-1 {100 * found.correct / found.labeled:.2f} % of {found.labeled} images" if found.labeled else ""
+    note += f", {len(found.undecodable)} images could not be decoded" if found.undecodable else ""
+    print(f"{args.out}: {found.rows} {'wrong predictions' if args.wrong_only else 'images'}{note}")

@@ -1,20 +1,17 @@
 """The Runner of the recipes: ``runner_type="mmtl.Runner"``, which every train and test script of OpenMMLab builds."""
 
 import copy
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import mmengine.runner
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
 from mmtl.registry import RUNNERS
 from mmtl.utils.config_file import leaf_dataset_cfgs
 from mmtl.utils.config_variables import follow_variables
-from mmtl.utils.upstream_messages import hide_from_screen
 
 WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "multiprocessing_context", "timeout")
 
@@ -25,8 +22,7 @@ class Runner(mmengine.runner.Runner):
 
     ``data_root``, ``score_maps`` and ``crop_size``, changed in a child config or on the command line, change the
     settings that were derived from them. With ``num_workers=0``, options of data loaders that are about workers are
-    left out, as PyTorch would refuse them. The environment, the config and the order of hooks are written to the log
-    file, and to the screen only with ``log_level="DEBUG"``.
+    left out, as PyTorch would refuse them.
     """
 
     @classmethod
@@ -38,13 +34,6 @@ class Runner(mmengine.runner.Runner):
         for line in lines:
             runner.logger.info(line)
         return runner
-
-    def build_logger(self, log_level: int | str = "INFO", **kwargs: Any) -> MMLogger:
-        """Build the logger; its screen shows long and harmless messages only at the level DEBUG."""
-        logger = super().build_logger(log_level, **kwargs)
-        if log_level not in ("DEBUG", logging.DEBUG):
-            hide_from_screen(logger)
-        return logger
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmtl.utils.image_files import IMAGE_SUFFIXES
-from mmtl.utils.processes import end_with_parent, is_rank_of_tool, raise_on_sigterm, stopped_by
+from mmtl.utils.processes import end_with_parent, is_rank_of_tool, raise_on_sigterm, stopped_by, usable_cpus
 from mmtl.utils.text import printable
 
 # RuntimeError: a device that is missing or full. AssertionError: torch without CUDA, and MMEngine's checks.
@@ -119,7 +119,10 @@ def add_classifier_arguments(parser: argparse.ArgumentParser, images: str) -> No
     parser.add_argument("checkpoint", type=Path, help="its weights: a file or a URL")
     parser.add_argument("images", type=Path, help=images)
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode images (default: %(default)s)")
+    workers = min(2, usable_cpus())
+    parser.add_argument(
+        "--workers", type=int, default=workers, help="processes that decode images (default: %(default)s)"
+    )
     add_device_argument(parser)
     add_force_argument(parser)
 

@@ -36,7 +36,7 @@ def cached_download(url: str, problem_of: Callable[[Path], str | None]) -> Path:
     Raises:
         OSError: The file cannot be downloaded, or is not what it should be; then nothing is stored.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(unquote(urlsplit(url).path)).name or "index").expanduser()
+    path = cached_path(url)
     if not path.is_file() or problem_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent):
@@ -46,6 +46,11 @@ def cached_download(url: str, problem_of: Callable[[Path], str | None]) -> Path:
     # Files of the same name at other addresses would be the same here.
     print_log(f"{path} is there already: {url} is not downloaded again", logger="current")
     return path
+
+
+def cached_path(url: str) -> Path:
+    """Return where `cached_download` keeps the file of a URL."""
+    return Path(torch.hub.get_dir(), "checkpoints", Path(unquote(urlsplit(url).path)).name or "index").expanduser()
 
 
 def _download(url: str, path: Path, problem_of: Callable[[Path], str | None]) -> None:

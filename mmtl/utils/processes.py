@@ -13,6 +13,11 @@ STARTED_BY = "MMTL_RANKS_STARTED_BY"  # environment variable of ranks: the proce
 IS_STEP = "MMTL_IS_STEP"  # environment variable of commands that `mmtl train FOLDER` and the demo run in order
 
 
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may use; PyTorch warns of more worker processes."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Terminated(KeyboardInterrupt):
     """The process received SIGTERM; it cleans up as after Ctrl-C."""
 

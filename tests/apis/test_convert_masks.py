@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmtl.apis.convert_masks import convert_masks
+from mmtl.apis.convert_masks import convert_masks, next_step
 from mmtl.apis.start.masks import find_masks, read_mask
 
 LABELS = np.array([[0, 1, 2], [2, 2, 1]])
@@ -36,10 +36,22 @@ def test_colors_become_indices_in_ascending_order_with_the_colors_as_palette(tmp
     assert np.array_equal(labels, LABELS) and (read_mask(tmp_path / "out/b.png")[0] == 2).all()
 
 
+def test_the_next_step_is_mmtl_start_on_a_folder_where_it_finds_the_masks(tmp_path):
+    data = tmp_path / "my data"
+    save(tmp_path / "colors/a.png", COLORS[LABELS])
+    save(data / "images/a.png", COLORS[LABELS])
+    convert_masks(tmp_path / "colors", data / "masks")
+    assert next_step(data / "masks") == f"mmtl start '{data}'"
+    convert_masks(tmp_path / "colors", data / "other")
+    assert next_step(data / "other").startswith("put them into FOLDER/masks")
+
+
 def test_an_ignored_color_becomes_255_and_names_are_the_users(tmp_path):
     save(tmp_path / "masks/a.png", COLORS[LABELS])
     _, table, labels = converted(tmp_path, tmp_path / "masks", ["sky", "road"], ignore="#0a0000")
     assert table.classes == ["sky", "road"] and np.array_equal(labels, np.array([255, 0, 1])[LABELS])
+    assert table.legend == "#140000 is sky, #1e1e1e is road"
+    assert convert_masks(tmp_path / "masks", tmp_path / "other")[1].legend == "#0a0000, #140000, #1e1e1e"
     with pytest.raises(ValueError, match="must name the 3 values #0a0000, #140000, #1e1e1e in this order, got 2"):
         convert_masks(tmp_path / "masks", tmp_path / "out", ["sky", "road"])
     with pytest.raises(ValueError, match="--ignore must be a gray level .* got #zz"):

@@ -106,7 +106,7 @@ def test_images_are_annotated_trained_on_predicted_and_drawn(config, tmp_path):
     losses = runner.message_hub.log_scalars["train/loss"].data[0]
     assert np.isfinite(losses).all() and list((tmp_path / "run").rglob("vis_image/token_labels*.png"))
     (checkpoint,) = (tmp_path / "run").glob("epoch_4.pth")
-    rows, undecodable = predict(config, checkpoint, tmp_path / "val", tmp_path / "table.csv", topk=1, workers=0)
+    rows, undecodable, *_ = predict(config, checkpoint, tmp_path / "val", tmp_path / "table.csv", topk=1, workers=0)
     assert (rows, undecodable) == (6, [])
     with open(tmp_path / "table.csv", newline="") as file:
         confidences = [float(row["confidence_1"]) for row in csv.DictReader(file)]

@@ -60,6 +60,32 @@ def test_wrong_only_lists_the_images_whose_top_class_is_not_their_folder(root, t
     assert 0 < len(wrong) < len(rows)
 
 
+def test_the_share_of_correct_images_is_known_with_class_folders_or_a_list(root, tmp_path):
+    rows = run(root, tmp_path / "all.csv", topk=1)
+    found = predict(root / "config.py", root / "model.pth", root / "images", tmp_path / "w.csv", workers=0, topk=1)
+    correct = [row["class_1"] == row["label"] for row in rows]
+    assert (found.labeled, found.correct) == (6, sum(correct))
+    wrong = next(row for row, is_correct in zip(rows, correct, strict=True) if not is_correct)
+    (tmp_path / "val.txt").write_text(f"{wrong['path']} {CLASSES.index(wrong['class_1'])}\n")  # other than its folder
+    options = dict(workers=0, topk=1, list_file=tmp_path / "val.txt")
+    found = predict(root / "config.py", root / "model.pth", root / "images", tmp_path / "l.csv", **options)
+    assert found == (1, [], 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ant/0.png", "line 1 must be a path, a space and a class index"),
+        ("ant/7.png 0", "line 1: ant/7.png is not in"),
+        ("ant/0.png 3", "class index must be below 3, got 3"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_named(root, tmp_path, line, message):
+    (tmp_path / "list.txt").write_text(line)
+    with pytest.raises((OSError, ValueError), match=f"list.txt.*{message}"):
+        run(root, tmp_path / "table.csv", list_file=tmp_path / "list.txt")
+
+
 def test_undecodable_images_are_listed_and_have_no_row(root, tmp_path):
     images = tmp_path / "images" / "ant"
     images.mkdir(parents=True)
@@ -67,7 +93,7 @@ def test_undecodable_images_are_listed_and_have_no_row(root, tmp_path):
     (images / "1.png").write_bytes(b"not an image")
     out = tmp_path / "new" / "table.csv"
     result = predict(root / "config.py", root / "model.pth", tmp_path / "images", out, topk=2, workers=1)
-    assert result == (1, ["ant/1.png"])
+    assert result[:2] == (1, ["ant/1.png"])
     assert [path.name for path in out.parent.iterdir()] == ["table.csv"]
     assert len(out.read_text().splitlines()) == 2
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmtl.apis.project import train_step, write_steps
+from mmtl.apis.project import NOTE, train_step, write_steps
 from mmtl.apis.run_steps import Step
 from mmtl.apis.start.folder import FoundImages
 from mmtl.apis.start.teacher import Teacher
@@ -14,6 +14,7 @@ from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, read_checkpoint
+from mmtl.utils.processes import usable_cpus
 
 SMALL = 96  # pixels; images with shorter sides are not photographs
 PRETRAINED_SIZE = 128  # pixels, at least: models of photographs have strides of 32, too large for small images
@@ -84,7 +85,8 @@ def write_classification(
         **write_lists(found, folder),
         classes=found.classes,
         batch_size=plan.batch_size,
-        num_workers=2 if device == "cpu" else 8,
+        base_batch_size=plan.batch_size,
+        num_workers=min(2 if device == "cpu" else 8, usable_cpus()),
     )
     images = found.root / found.split.train[0][0].split("/")[0] if found.has_val else found.root
     lines, steps, score_maps = [], [], work / "score_maps"
@@ -112,9 +114,10 @@ def write_classification(
     lines += [f"image size: {plan.img_size}, tokens of {plan.patch_size} x {plan.patch_size} pixels"]
     held = found.root / found.split.val[0][0].split("/")[0] if found.has_val else found.root
     checkpoint = run / f"epoch_{plan.student_epochs}.pth"
-    command = ["mmtl", "predict", config, checkpoint, held, "-o", work / "predictions.csv"]
-    then = [shlex.join(map(str, command))]
-    write_steps(folder, work, steps, then)
+    only = [] if found.has_val else ["--list", folder / "val.txt"]
+    command = ["mmtl", "predict", config, checkpoint, held, *only, "-o", work / "predictions.csv"]
+    then = shlex.join(map(str, command)) + NOTE + "each validation image, and their top-1"
+    write_steps(folder, work, steps, [then])
     return lines
 
 

@@ -5,13 +5,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmtl.apis.project import train_step, write_steps
+from mmtl.apis.project import NOTE, train_step, write_steps
 from mmtl.apis.start.folder import FoundImages
 from mmtl.apis.start.masks import CLASSES_FILE, IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.class_colors import class_palette
+from mmtl.utils.processes import usable_cpus
 
 SIDES = {"cpu": 120, "cuda": 512}  # pixels of the short side that training sees
 ITERATIONS = {"cpu": (500, 1_000), "cuda": (4_000, 40_000)}  # fewest and most
@@ -79,7 +80,7 @@ def write_segmentation(
         scale=scale,
         crop_size=crop_size,
         batch_size=batch_size,
-        num_workers=2 if device == "cpu" else 8,
+        num_workers=min(2 if device == "cpu" else 8, usable_cpus()),
         max_iters=max_iters,
         val_interval=max(1, max_iters // 5),
     )
@@ -91,7 +92,9 @@ def write_segmentation(
     title = f"Train UperNet on {student.title}"
     images = found.root / Path(found.split.val[0][0]).parent
     command = ["mmtl", "segment", config, run / f"iter_{max_iters}.pth", images, "-o", work / "segmented"]
-    then = [shlex.join(map(str, command))]
+    test = ["mmtl", "test", config, run / f"iter_{max_iters}.pth", "--worst", min(20, len(found.split.val))]
+    notes = ("masks and overlays of all images", "mIoU of the validation images, and the worst of them")
+    then = [shlex.join(map(str, words)) + NOTE + note for words, note in zip((command, test), notes, strict=True)]
     write_steps(folder, work, [train_step("segmentation", title, config, run)], then)
     return [
         f"model: UperNet on {student.title}",

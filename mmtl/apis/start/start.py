@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mmtl.apis.convert_masks import from_values, parse_value, write_masks
+from mmtl.apis.convert_masks import Labels, Table, from_values, parse_value, write_masks
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, find_masks
@@ -51,7 +51,9 @@ def start(folder: Path, out: Path, wishes: Wishes) -> list[str]:
                 raise ValueError(refusal(folder, masks, out))
             lines += black_class(masks, wishes.ignore)
             prepare(out)
-            masks, mask_folder = convert(found, out / "masks", wishes.classes, wishes.ignore), out / "masks"
+            table, labels = from_values(found.root, mask_names(found), wishes.classes, wishes.ignore)
+            masks, mask_folder = convert(found, out / "masks", table, labels), out / "masks"
+            lines.append(f"masks are converted: {table.legend}")
         elif wishes.ignore is not None:
             raise ValueError(f"{folder}: --ignore needs masks to convert, these have class indices. Save 255 instead.")
         names = class_table(masks, mask_folder, wishes.classes)
@@ -90,10 +92,14 @@ def black_class(masks: FoundMasks, ignore: str | None) -> list[str]:
     return [f"{name} is class 0; if it means 'no label', start again with {masks.no_label}"]
 
 
-def convert(found: FoundImages, out: Path, classes: Sequence[str], ignore: str | None) -> FoundMasks:
+def mask_names(found: FoundImages) -> list[str]:
+    """Return the masks of a folder, as paths below it."""
+    return sorted(str(mask) for _, mask in found.split.train + found.split.val)
+
+
+def convert(found: FoundImages, out: Path, table: Table, labels: Labels) -> FoundMasks:
     """Write index masks of a folder's masks, and let its split name them."""
-    names = sorted(str(mask) for _, mask in found.split.train + found.split.val)
-    write_masks(out, *from_values(found.root, names, classes, ignore))
+    write_masks(out, table, labels)
     for part in (found.split.train, found.split.val):
         part[:] = [(image, (out / str(mask)).with_suffix(".png").resolve()) for image, mask in part]
     return find_masks([Path(str(mask)) for _, mask in found.split.train + found.split.val])
@@ -106,11 +112,16 @@ def describe(found: FoundImages) -> list[str]:
     if len(set(found.sizes)) == 1:
         sizes = f"{widths[0]} x {heights[0]} pixels"
     kind = f"in {len(found.classes)} classes" if found.classes else "with masks"
-    origin = "its own split" if found.has_val else "split here, nothing was moved"
+    origin = "its own split" if found.has_val else "split here by file, nothing was moved"
     lines = [
         f"{len(found.split.train) + len(found.split.val)} images {kind}, {sizes}",
         f"{len(found.split.train)} for training, {len(found.split.val)} for validation ({origin})",
     ]
+    if not found.has_val:
+        lines.append(
+            "near-duplicates, such as frames of one video, may be in both parts, which makes results look too good: "
+            "put validation images of their own into val/ then, and the others into train/"
+        )
     if found.unreadable:
         lines.append(f"{len(found.unreadable)} files cannot be read and are left out, such as {found.unreadable[0]}")
     return lines

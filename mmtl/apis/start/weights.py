@@ -7,7 +7,7 @@ import yaml
 
 from mmtl.apis.convert import convert_file
 from mmtl.utils.checkpoint import file_problem
-from mmtl.utils.download import cached_download
+from mmtl.utils.download import cached_download, cached_path
 from mmtl.utils.shipped_files import shipped_folder
 
 SCRATCH = "scratch"
@@ -47,10 +47,14 @@ def choose_student(
         try:
             weights = released_weights(name, folder)
             return Student(f"LV-ViT {name} with released weights", name, CHANNELS[name], weights), notes
-        except OSError as error:
+        except OSError:
             if arch:
                 raise
-            notes.append(f"released weights of LV-ViT {name} are not available: {str(error).splitlines()[0]}")
+            url = released_url(name)
+            notes.append(
+                f"LV-ViT starts from scratch, as its released weights cannot be downloaded. To get them: save {url} "
+                f"as {cached_path(url)}, then start again"
+            )
     if count >= MANY[device] and not is_small:
         return Student("LV-ViT small from scratch", "small", CHANNELS["small"]), notes
     return Student("a nano LV-ViT from scratch"), notes
@@ -58,9 +62,13 @@ def choose_student(
 
 def released_weights(arch: str, folder: Path) -> str:
     """Download the weights of an LV-ViT for 224 pixels, convert them, and return the file."""
+    target = folder / f"lvvit-{arch}_in1k.pth"
+    convert_file(cached_download(released_url(arch), file_problem), target)
+    return str(target)
+
+
+def released_url(arch: str) -> str:
+    """Return the address of the released weights of an LV-ViT for 224 pixels."""
     index = yaml.safe_load((shipped_folder("configs") / "lvvit" / "metafile.yml").read_text(encoding="utf-8"))
     name = f"lvvit-{arch}_8xb128-tokenlabel-300e_in1k"
-    url = next(entry["Weights"] for entry in index["Models"] if entry["Name"] == name)
-    target = folder / f"lvvit-{arch}_in1k.pth"
-    convert_file(cached_download(url, file_problem), target)
-    return str(target)
+    return next(entry["Weights"] for entry in index["Models"] if entry["Name"] == name)

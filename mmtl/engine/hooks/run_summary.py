@@ -1,8 +1,10 @@
 """Log what a training run does: data, labels, weights, length, batch and results, in one box."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
@@ -17,6 +19,7 @@ from mmtl.utils.checkpoint import BACKBONE_SCHEME, SCHEME
 from mmtl.utils.model_parts import head_of, unwrap_model
 from mmtl.utils.text import in_line
 
+WEIGHTS = ("pretrained", "weights")  # variables of configs for the checkpoint that a run starts from
 MAX_NAMES = 3  # classes that are listed
 MAX_LENGTH = 150  # characters of a line
 
@@ -25,8 +28,8 @@ MAX_LENGTH = 150  # characters of a line
 class RunSummaryHook(Hook):
     """Logs a box of at most eight lines before the first step, and a warning for a segmentor without any weights.
 
-    The lines are data and classes, source of the labels, source of the initial weights, length and schedule, batch
-    and learning rate, folder of the results.
+    The lines are data and classes, source of the labels, source of the initial weights, length and schedule, batch,
+    device and learning rate, folder of the results.
     """
 
     priority = "VERY_LOW"  # other hooks change labels, weights, rate and schedule before
@@ -39,7 +42,7 @@ class RunSummaryHook(Hook):
         if is_warned:
             runner.logger.warning(
                 "The segmentation backbone starts from random weights, with which it learns little from few images. "
-                "Set load_from to a checkpoint of a pretrained model: --cfg-options load_from=FILE."
+                f"{remedy(runner.cfg)}"
             )
         rows = dict(
             data=describe_data(runner, datasets),
@@ -50,6 +53,14 @@ class RunSummaryHook(Hook):
             results=str(Path(runner.work_dir).resolve()),
         )
         runner.logger.info("\n" + draw_box(runner.experiment_name, rows))
+
+
+def remedy(cfg: Config) -> str:
+    """Return how to give a segmentor weights, by the config's variable for them if it has one."""
+    name = next((name for name in WEIGHTS if name in cfg), None)
+    if name:
+        return f"Set {name} in the config to a checkpoint of a pretrained model."
+    return "Set load_from to a checkpoint of a pretrained model: --cfg-options load_from=FILE."
 
 
 def draw_box(title: str, rows: dict[str, str]) -> str:
@@ -133,15 +144,28 @@ def describe_length(runner: Runner) -> str:
 
 
 def describe_batch(runner: Runner) -> str:
-    """Return the images of an optimizer step, the optimizer and its learning rate."""
+    """Return the images of an optimizer step, the device, the optimizer and its learning rate."""
     images, ranks = runner.train_dataloader.batch_size or 0, runner.world_size
     steps = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
     text = f"{images * ranks * steps} images" if images else "batches of the sampler"
     factors = [f"{images} on each of {ranks} ranks"] * (ranks > 1) + [f"{steps} iterations a step"] * (steps > 1)
     text += f" ({', '.join(factors)})" if factors else ""
+    text += f" on {describe_device(unwrap_model(runner.model), ranks)}"
     optimizer = getattr(runner.optim_wrapper, "optimizer", None)
     if optimizer is None:
         return text
-    rates = {group.get("initial_lr", group["lr"]) for group in optimizer.param_groups}
-    rate = f"{min(rates):g}" + (f" to {max(rates):g}" if len(rates) > 1 else "")
-    return f"{text}, {type(optimizer).__name__} with learning rate {rate}"
+    return f"{text}, {type(optimizer).__name__} with learning rate {describe_rate(optimizer.param_groups)}"
+
+
+def describe_device(model: nn.Module, ranks: int = 1) -> str:
+    """Return the name of the device that a model is on, and how many of them there are."""
+    device = next(model.parameters()).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    return f"{ranks} x {name}" if ranks > 1 else name
+
+
+def describe_rate(groups: Sequence[Mapping[str, float]]) -> str:
+    """Return the learning rates of parameter groups: the peak of a one-cycle schedule, else the one before warmup."""
+    rates = {group.get("max_lr", group.get("initial_lr", group["lr"])) for group in groups}
+    is_peak = any("max_lr" in group for group in groups)
+    return "up to " * is_peak + f"{min(rates):g}" + (f" to {max(rates):g}" if len(rates) > 1 else "")

@@ -61,8 +61,9 @@ def build(config: Path):
 
 def test_photographs_get_a_teacher_score_maps_and_a_student_at_224_pixels(tmp_path):
     lines = start(write_images("photos", (120, 100)), Path("photos-mmtl"), Wishes(val=1 / 3, device="cpu"))
-    notes = [line for line in lines if "not available" in line]
-    assert len(notes) == 3 and all("offline" in line for line in notes)
+    notes = [line for line in lines if "from scratch, as" in line]
+    assert len(notes) == 2 and "pip install timm" in notes[0] and "lvvit_t.pth" in notes[1]
+    assert any("frames of one video" in line for line in lines)
     work, steps, then = read_steps(Path("photos-mmtl"))
     assert [step.name for step in steps] == ["teacher", "score_maps", "student"]
     for name, step in (("1_teacher", steps[0]), ("2_student", steps[2])):
@@ -74,7 +75,8 @@ def test_photographs_get_a_teacher_score_maps_and_a_student_at_224_pixels(tmp_pa
     epochs = Config.fromfile("photos-mmtl/1_teacher.py").train_cfg.max_epochs
     arguments = ["photos-mmtl/1_teacher.py", f"work_dirs/photos/teacher/epoch_{epochs}.pth", "photos"]
     assert list(steps[1].command[2:5]) == arguments and cfg.score_maps == str(steps[1].out) == steps[1].command[5]
-    assert f"epoch_{cfg.train_cfg.max_epochs}.pth photos -o " in then[0]
+    assert f"epoch_{cfg.train_cfg.max_epochs}.pth photos --list photos-mmtl/val.txt -o " in then[0]
+    assert cfg.auto_scale_lr.base_batch_size == 8 and cfg.val_evaluator.topk == (1,)
     assert sorted(Path("photos").rglob("*.png")) and not list(Path("photos").rglob("*.txt"))
 
 
@@ -87,7 +89,7 @@ def test_a_generated_folder_works_without_the_configs_of_mmtl(tmp_path):
 def test_small_images_get_small_tokens_and_no_pretrained_teacher():
     lines = start(write_images("digits", (32, 32)), Path("out"), Wishes(device="cpu"))
     cfg, model, train, val = build(Path("out/2_student.py"))
-    assert val[0]["inputs"].shape == (3, 32, 32) and not [line for line in lines if "not available" in line]
+    assert val[0]["inputs"].shape == (3, 32, 32) and not [line for line in lines if "from scratch, as" in line]
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 32), mode="tensor") is not None
     _, teacher, *_ = build(Path("out/1_teacher.py"))
@@ -143,12 +145,29 @@ def test_an_existing_classifier_must_have_the_classes_of_the_folder():
     assert steps[0].command[2:5] == ("teacher.py", "teacher.pth", "photos")
 
 
+def test_configs_have_at_most_as_many_workers_as_there_are_cpus(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    start(write_images("photos", (120, 100)), Path("a"), Wishes(device="cuda"))
+    start(write_images("scenes", (64, 48), np.array([0, 1], np.uint8)), Path("b"), Wishes(device="cpu"))
+    for config in ("a/1_teacher", "a/2_student", "b/1_segmentation"):
+        assert Config.fromfile(f"{config}.py").train_dataloader.num_workers == 1
+
+
+def test_folders_with_their_own_split_have_no_hint_and_need_no_list():
+    for part in ("train", "val"):
+        write_images(f"photos/{part}", (32, 32))
+    lines = start(Path("photos"), Path("out"), Wishes(device="cpu"))
+    _, _, then = read_steps(Path("out"))
+    assert not any("frames of one video" in line for line in lines) and " photos/val -o " in then[0]
+
+
 def test_index_masks_are_used_and_their_classes_are_named():
     masks = np.array([0, 1, 2, 255], np.uint8)
     lines = start(write_images("scenes", (64, 48), masks), Path("out"), Wishes(device="cpu", classes=["x", "y", "z"]))
     cfg, model, train, val = build(Path("out/1_segmentation.py"))
     assert len(train) == 5 and len(val) == 1 and train.metainfo["classes"] == ("x", "y", "z")
     assert any("255 is ignored" in line for line in lines) and model.decode_head.num_classes == 3
+    assert f"mmtl test out/1_segmentation.py {cfg.work_dir}/iter_" in read_steps(Path("out"))[2][1]
     sample = val[0]
     assert set(np.unique(sample["data_samples"].gt_sem_seg.data)) == {0, 1, 2, 255}
     assert all(side <= 48 and side % 16 == 0 for side in cfg.crop_size) and min(sample["inputs"].shape[1:]) == 48
@@ -178,6 +197,8 @@ def test_a_color_that_means_no_label_is_ignored_on_request_and_black_is_named_ot
         start(scenes, Path("out"), Wishes(device="cpu"))
     lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True))
     assert any("#000000 (black) is class 0" in line for line in lines)
+    wishes = Wishes(device="cpu", convert=True, ignore="#000000", classes=["red", "blue"])  # in the wrong order
+    assert "masks are converted: #0000ff is red, #ff0000 is blue" in start(scenes, Path("out"), wishes)
     lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True, ignore="#000000"))
     assert not any("black" in line for line in lines) and any("255 is ignored" in line for line in lines)
     assert Config.fromfile("out/1_segmentation.py").classes == ("#0000ff", "#ff0000")

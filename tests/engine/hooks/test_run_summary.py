@@ -2,8 +2,10 @@
 
 import logging
 import warnings
+from types import SimpleNamespace
 
 import pytest
+import torch
 from helpers import tiny_segmentation as tiny
 from helpers.paths import ROOT
 from helpers.tiny_runs import log_of, tiny_runner
@@ -14,9 +16,12 @@ from torch import nn
 from mmtl.engine.hooks.run_summary import (
     MAX_LENGTH,
     describe_batch,
+    describe_device,
     describe_length,
+    describe_rate,
     draw_box,
     pretrained_sources,
+    remedy,
     weights_source,
 )
 from mmtl.utils import upstream_messages
@@ -56,7 +61,7 @@ def test_a_run_logs_a_box_and_few_lines_before_it_trains(tmp_path, capsys):
         f"masks in {tmp_path}",
         "WARNING: random initial values",
         "steps    2, constant learning rate",
-        "2 images, SGD with learning rate 0.01",
+        "2 images on CPU, SGD with learning rate 0.01",
         str(tmp_path / "run"),
     ):
         assert expected in box
@@ -79,8 +84,27 @@ def test_steps_and_batch_of_a_run(tmp_path):
     runner, _ = tiny_runner(tmp_path / "a", param_scheduler=schedule, optim_wrapper=optim)
     runner.train()
     assert describe_length(runner) == "30 (5 epochs of 6), LinearLR to epoch 1, then CosineAnnealingLR to epoch 5"
-    assert describe_batch(runner) == "6 images (3 iterations a step), SGD with learning rate 0.01"
+    assert describe_batch(runner) == "6 images (3 iterations a step) on CPU, SGD with learning rate 0.01"
     assert weights_source(runner) == ""
+
+
+def test_the_learning_rate_of_a_one_cycle_schedule_is_its_peak(tmp_path):
+    schedule = dict(type="OneCycleLR", eta_max=0.05, total_steps=5, convert_to_iter_based=True)
+    runner, _ = tiny_runner(tmp_path / "a", param_scheduler=schedule)
+    runner.train()
+    assert describe_batch(runner).endswith("with learning rate up to 0.05")
+    assert describe_rate([dict(lr=0, initial_lr=0.1), dict(lr=0, initial_lr=0.2)]) == "0.1 to 0.2"
+
+
+def test_a_device_is_named_with_the_number_of_ranks(monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "NVIDIA X")
+    model = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda", 0))]))
+    assert (describe_device(model), describe_device(nn.Linear(1, 1), 2)) == ("NVIDIA X", "2 x CPU")
+
+
+@pytest.mark.parametrize("name", ["pretrained", "weights", None])
+def test_the_remedy_for_random_weights_is_the_variable_of_the_config(name):
+    assert (name or "--cfg-options load_from=FILE") in remedy(Config({name: None} if name else {}))
 
 
 def test_pretrained_weights_of_a_part_of_a_model_other_than_its_head_are_named():
@@ -126,6 +150,32 @@ def test_harmless_records_are_hidden_from_the_screen_only(tmp_path, capsys):
 def test_only_the_line_of_a_missing_package_is_not_printed(capsys):
     from mmengine.logging import print_log
 
-    for text in (upstream_messages.PRINTED, "another line"):
+    for text in ("Could not import OneDL", "Loads checkpoint by unwrapped backend", "another line"):
         print_log(text)
     assert capsys.readouterr().out == "another line\n"
+
+
+def test_every_logger_of_mmengine_hides_harmless_records_but_at_the_debug_level(tmp_path, capsys):
+    """Guards: MMSegmentation's test script builds MMEngine's own Runner, which printed environment and config."""
+    from mmengine.logging import MMLogger
+
+    scope = 'Failed to search registry with scope "mmseg" in the "function" registry tree. As a workaround, ...'
+    for level in ("INFO", "DEBUG"):
+        logger = MMLogger(f"{tmp_path.name}_{level}", logger_name=level, log_level=level)
+        for text in ("Config:\na = 1", scope):
+            logger.warning(text)
+        assert bool(capsys.readouterr().out) == (level == "DEBUG")
+
+
+def test_weights_without_a_classifier_are_no_warning(tmp_path, capsys):
+    from mmengine.logging import MMLogger
+    from mmengine.runner.checkpoint import load_state_dict
+
+    model = nn.ModuleDict(dict(model=nn.ModuleDict(dict(stem=nn.Linear(1, 1), classifier=nn.Linear(1, 1)))))
+    weights = model.state_dict()
+    logger = MMLogger(tmp_path.name, logger_name=tmp_path.name)
+    load_state_dict(model, {name: value for name, value in weights.items() if "stem" in name}, logger=logger)
+    shown = capsys.readouterr().out
+    assert "INFO" in shown and "The classifier starts from scratch" in shown and "WARNING" not in shown
+    load_state_dict(model, {name: value for name, value in weights.items() if "classifier" in name}, logger=logger)
+    assert "WARNING" in capsys.readouterr().out
