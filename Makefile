@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs install
+.PHONY: demo test lint docs docs-commands install
 
 install: $(VENV)/installed
 
@@ -29,3 +29,6 @@ lint: install
 docs: install
 	$(BIN)/python -m sphinx --quiet --fail-on-warning docs docs/_build
 	@echo "docs/_build/index.html"
+
+docs-commands: install
+	$(BIN)/python tests/run_documented_commands.py

@@ -1,33 +1,29 @@
 """Every command in the code blocks of README and docs works as printed.
 
 All are read by the parsers of their own tools: options, configs, and the keys of ``--cfg-options`` exist. Quick ones
-run here on small data. `COVERED` names the test that runs each other tool with a reduced size.
+run here on small data. `COVERED` names the test that runs each other tool with a reduced size; ``make docs-commands``
+runs the commands themselves, by the table in `helpers.documented_runs`.
 """
 
 import ast
-import json
 import re
 import shutil
 from importlib import import_module
 
-import cv2
-import numpy as np
 import pytest
 from helpers.documented_commands import (
     PAGES,
-    Command,
     check,
     code_blocks,
     commands_of,
     documented_commands,
     tool_words,
 )
+from helpers.documented_data import KEYS, write_annotations, write_image, write_mask, write_store
+from helpers.documented_runs import LONG, NOT_RUN, is_quick
 from helpers.paths import ROOT
-from helpers.score_map_makers import random_map
-from PIL import Image
 
 from mmtl.cli.main import NAMES
-from mmtl.score_maps import ScoreMapWriter
 from mmtl.utils.cli import tool_parser
 
 COMMANDS = documented_commands()
@@ -48,14 +44,6 @@ COVERED = {
     "make_demo_data": "demo/test_demo_data.py",
     "score_maps": "apis/test_score_maps_tools.py",  # those that need an annotator or an archive
 }
-KEY = "n01440764/n01440764_10026.JPEG"
-
-
-def is_quick(command: Command) -> bool:
-    """Whether a command runs here."""
-    name, *arguments = tool_words(command) or [""]
-    quick = name in ("list", "config", "convert_masks") or name == "score_maps" and arguments[0] != "import"
-    return quick and not {"CONFIG", "lite/efficientnet_lite2", "KEY"} & set(arguments)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
@@ -118,6 +106,21 @@ def test_python_blocks_are_valid_and_import_what_exists(page):
                 assert not [each.name for each in node.names if not hasattr(import_module(node.module), each.name)]
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_a_command_is_quick_or_has_one_row_that_runs_it_or_states_why_it_does_not_run(command):
+    patterns = [row.pattern for row in LONG] + list(NOT_RUN)
+    rows = [pattern for pattern in patterns if re.search(pattern, " ".join(command.words))]
+    assert len(rows) + is_quick(command) == 1, rows
+
+
+def test_every_row_has_a_command():
+    texts = [" ".join(command.words) for command in COMMANDS]
+    unused = [
+        row for row in [each.pattern for each in LONG] + list(NOT_RUN) if not any(re.search(row, x) for x in texts)
+    ]
+    assert not unused
+
+
 def test_every_tool_runs_here_or_in_a_test_and_is_on_the_page_of_tools():
     quick = {tool_words(command)[0] for command in COMMANDS if is_quick(command)}
     used = {tool_words(command)[0] for command in COMMANDS if tool_words(command)} & set(NAMES)
@@ -132,27 +135,11 @@ def test_every_tool_runs_here_or_in_a_test_and_is_on_the_page_of_tools():
 def folder(tmp_path_factory):
     """A folder with what the quick commands read, under the names of the pages."""
     root = tmp_path_factory.mktemp("docs")
-    rng = np.random.default_rng(0)
-    keys = [KEY, *(f"n0144{number}/image.JPEG" for number in range(3))]
     for store in ("STORE", "OTHER_STORE"):
-        with ScoreMapWriter(root / store, num_classes=1000, grid_hw=(4, 4), topk=5, shard_bytes=1) as writer:
-            for key in keys:
-                writer.add(key, random_map(rng, (4, 4), 5, 1000))
-    (root / "IMAGES" / KEY).parent.mkdir(parents=True)
-    cv2.imwrite(str(root / "IMAGES" / KEY), rng.integers(0, 255, (40, 50, 3), np.uint8))
-    (root / "classes.txt").write_text("3\n1\n2\n")
-    (root / "scenes/masks").mkdir(parents=True)
-    Image.fromarray(rng.choice([0, 200], (8, 8, 3)).astype(np.uint8)).save(root / "scenes/masks/a.png")
-    (root / "labelme_folder").mkdir()
-    shape = dict(label="car", shape_type="polygon", points=[[0, 0], [4, 0], [4, 4]])
-    labelme = dict(shapes=[shape], imageWidth=8, imageHeight=8, imagePath="a.jpg", version="5.0")
-    (root / "labelme_folder/a.json").write_text(json.dumps(labelme))
-    coco = dict(
-        images=[dict(id=1, file_name="a.jpg", width=8, height=8)],
-        categories=[dict(id=1, name="car")],
-        annotations=[dict(id=1, image_id=1, category_id=1, segmentation=[[0, 0, 4, 0, 4, 4]], iscrowd=0, area=8)],
-    )
-    (root / "instances.json").write_text(json.dumps(coco))
+        write_store(root / store)
+    write_image(root / "IMAGES" / KEYS[0])
+    write_mask(root / "scenes/masks/a.png", (0, 200))
+    write_annotations(root)
     return root
 
 

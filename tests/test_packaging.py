@@ -1,26 +1,16 @@
 """A wheel contains the files that mim reads, where mim looks for them."""
 
-import subprocess
-import sys
 import zipfile
 
 import pytest
 from helpers.paths import ROOT
+from helpers.wheel import build_wheel
 
 
 @pytest.fixture(scope="module")
 def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the names in a wheel built from the tracked files and of its command, sorted as pip records them."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, tracked.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", out, source], check=True, capture_output=True
-    )
-    (wheel,) = out.glob("*.whl")
+    wheel = build_wheel(tmp_path_factory.mktemp("wheel"))
     return sorted([*zipfile.ZipFile(wheel).namelist(), "../../../bin/mmtl"])
 
 
