@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from mmtl.score_maps.shard import read_footer
+
 SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
 TOTAL = re.compile(r"\| steps +(\d+)")  # in the box that `mmtl.RunSummaryHook` logs
 
@@ -57,6 +59,15 @@ def training_position(run: Path) -> str:
     if step >= total:
         return f"step {step}, {loss}"
     return f"step {step}/{total}, {time_left((total - step) * line.get('time', 0))}, {loss}"
+
+
+def store_position(out: Path) -> str:
+    """Return how many images of a store that is being made have score maps, by its complete shards."""
+    shards = list(out.glob("shard-*.bin"))
+    if not shards:
+        return ""
+    plan = read_footer(shards[0])["settings"]["plan"]
+    return f"{min(len(shards) * plan['images_per_shard'], plan['images'])}/{plan['images']} images"
 
 
 def total_steps(log: Path) -> int:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from mmtl.apis.run_logs import result_of, training_position
+from mmtl.apis.run_logs import result_of, store_position, training_position
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.processes import IS_STEP, end_group_with_this_process
 
@@ -133,7 +133,7 @@ class PositionShown:
 
     def update(self) -> None:
         """Show the present position."""
-        position = training_position(self.step.run) if self.step.run else ""
+        position = training_position(self.step.run) if self.step.run else store_position(self.step.out)
         now = time.monotonic()
         line = f"{clock(now - self.start)}  {position}"
         self.status.update(line)

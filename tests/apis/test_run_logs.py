@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmtl.apis.run_logs import result_of, time_left, training_position
+from mmtl.apis.run_logs import result_of, store_position, time_left, training_position
 
 BOX = "text\n+-- name --+\n| data     4 images |\n| steps    120 (40 epochs of 3), OneCycleLR to step 120 |\n+---+\n"
 
@@ -45,3 +45,12 @@ def test_the_result_of_a_step_is_its_last_validation_or_the_size_of_its_store(tm
     assert result_of(tmp_path / "b") == "mIoU 38.8 %"
     (tmp_path / "manifest.json").write_text('{"num_maps": 12}')
     assert result_of(tmp_path) == "12 score maps"
+
+
+def test_the_position_of_a_store_is_that_of_its_complete_shards(tmp_path, monkeypatch):
+    assert store_position(tmp_path) == ""
+    plan = dict(images=12, images_per_shard=5)
+    monkeypatch.setattr("mmtl.apis.run_logs.read_footer", lambda path: dict(settings=dict(plan=plan)))
+    for number, position in enumerate(("5/12 images", "10/12 images", "12/12 images")):
+        (tmp_path / f"shard-{number:05}.bin").touch()
+        assert store_position(tmp_path) == position

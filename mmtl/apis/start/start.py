@@ -108,9 +108,8 @@ def convert(found: FoundImages, out: Path, table: Table, labels: Labels) -> Foun
 def describe(found: FoundImages) -> list[str]:
     """Return what was found, as lines for the user."""
     widths, heights = zip(*found.sizes, strict=True)
-    sizes = f"{min(widths)} to {max(widths)} x {min(heights)} to {max(heights)} pixels"
-    if len(set(found.sizes)) == 1:
-        sizes = f"{widths[0]} x {heights[0]} pixels"
+    spans = (f"{min(each)} to {max(each)}" if min(each) < max(each) else f"{each[0]}" for each in (widths, heights))
+    sizes = f"{' x '.join(spans)} pixels"
     kind = f"in {len(found.classes)} classes" if found.classes else "with masks"
     origin = "its own split" if found.has_val else "split here by file, nothing was moved"
     lines = [

@@ -56,6 +56,7 @@ class WorstImagesHook(Hook):
             raise ValueError(f"count of WorstImagesHook (--worst) must be at least 1, got {count}.")
         self.count, self.ignore_index = count, ignore_index
         self.worst: list[Tested] = []
+        self.folder: Path | None = None
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Forget the images of an earlier test."""
@@ -72,9 +73,13 @@ class WorstImagesHook(Hook):
         """Write the worst images of all ranks."""
         self.worst = self._worst_of([each for rank in all_gather_object(self.worst) for each in rank])
         if is_main_process() and self.worst:
-            folder = Path(runner._log_dir) / FOLDER
-            write_images(folder, self.worst, runner.test_dataloader.dataset.metainfo)
-            runner.logger.info(f"The {len(self.worst)} worst images are in {folder}.")
+            self.folder = Path(runner._log_dir) / FOLDER
+            write_images(self.folder, self.worst, runner.test_dataloader.dataset.metainfo)
+
+    def after_test(self, runner: Runner) -> None:
+        """Log the folder, after the results."""
+        if self.folder is not None:
+            runner.logger.info(f"The worst images ({len(self.worst)}) and their table are in {self.folder}.")
 
     def _worst_of(self, tested: Sequence[Tested]) -> list[Tested]:
         unique = {each.path: each for each in tested}  # samplers repeat images to give each rank as many

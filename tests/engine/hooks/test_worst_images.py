@@ -21,11 +21,11 @@ def predicted(path: Path, label: int, scores: list[float]) -> DataSample:
     return sample.set_gt_label(label).set_pred_score(torch.tensor(scores))
 
 
-def test_images_with_the_largest_loss_are_written_once_in_order(tmp_path):
+def test_images_with_the_largest_loss_are_written_once_in_order(tmp_path, capsys):
     losses = dict(a=[0.9, 0.1], b=[0.2, 0.8], c=[0.0, 1.0], d=[0.6, 0.4])
     samples = [predicted(tmp_path / f"{name}.png", 0, scores) for name, scores in losses.items()]
     dataset = SimpleNamespace(metainfo=dict(classes=["cat", "=dog"]))
-    logger = MMLogger.get_instance("worst images")
+    logger = MMLogger(tmp_path.name, logger_name=tmp_path.name)
     runner = SimpleNamespace(
         _log_dir=tmp_path / "log", logger=logger, test_dataloader=SimpleNamespace(dataset=dataset)
     )
@@ -34,6 +34,8 @@ def test_images_with_the_largest_loss_are_written_once_in_order(tmp_path):
     for batch in (samples[:2], samples[2:], samples[:2]):  # a sampler may repeat images
         hook.after_test_iter(runner, 0, outputs=batch)
     hook.after_test_epoch(runner)
+    hook.after_test(runner)
+    assert f"worst images (3) and their table are in {tmp_path / 'log/worst_images'}" in capsys.readouterr().out
     rows = (tmp_path / "log/worst_images/worst_images.csv").read_text().splitlines()
     assert [Path(row.split(",")[0]).stem for row in rows[1:]] == ["c", "b", "d"]
     assert rows[2].split(",")[1:] == ["1.6094", "cat", "'=dog"]
