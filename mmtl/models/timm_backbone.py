@@ -1,17 +1,13 @@
 """Any timm model as backbone: tokens for token labeling, feature maps for segmentation."""
 
 import copy
-import difflib
-import logging
 import math
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
@@ -19,12 +15,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmtl.models.batch_augments.mix_token import TokenMix
 from mmtl.models.other_backbones import mixed_after_patch_embedding
+from mmtl.models.timm_create import create_timm_model
 from mmtl.models.timm_features import patch_map
 from mmtl.models.timm_weights import fit_timm_weights
 from mmtl.registry import MODELS
 from mmtl.utils.checkpoint import pretrained_init_cfg
-from mmtl.utils.import_timm import import_timm
-from mmtl.utils.text import in_line
 
 # Options that let timm's transformers take images of other sizes; passed to the models that have them.
 ANY_SIZE = dict(dynamic_img_size=True, strict_img_size=False)
@@ -111,26 +106,23 @@ class TimmBackbone(BaseModule):
         return sorted({index % total for index in indices})
 
     def _probe(self, in_channels: int) -> None:
-        """Find the options under which the model gives a grid, and note its outputs."""
-        self._norm, self._patches_from_map = True, False
-        while True:
+        """Note the outputs of the first way to compute them that gives a grid."""
+        is_raw = self.out_type == "raw"
+        errors: list[Exception] = []
+        # The second way is for PiT, whose patches are in its maps, and for the maps of Hiera, which have no norm.
+        for self._norm, self._patches_from_map in ((True, False), (is_raw, is_raw)):
             try:
                 return self._note_outputs(in_channels)
             except (RuntimeError, AssertionError, ValueError) as error:
-                if self.out_type == "featmap" and self._norm and "normalization" in str(error):  # Hiera
-                    self._norm = False
-                elif self.out_type == "raw" and not self._patches_from_map and isinstance(error, NoGridError):  # PiT
-                    self._patches_from_map, no_grid = True, error
-                elif self._patches_from_map:
-                    raise no_grid from None
-                elif isinstance(error, NoGridError):
-                    raise
-                else:
-                    own_size = tuple(self.timm_model.pretrained_cfg["input_size"][1:])
-                    raise ValueError(
-                        f"{self.model_name} does not take images of {self.img_size} pixels (H, W): "
-                        f"{str(error).strip() or type(error).__name__}. Set img_size, for example its own {own_size}."
-                    ) from None
+                errors.append(error)
+        error = errors[0 if is_raw else -1]
+        if isinstance(error, NoGridError):
+            raise error from None
+        own_size = tuple(self.timm_model.pretrained_cfg["input_size"][1:])
+        raise ValueError(
+            f"{self.model_name} does not take images of {self.img_size} pixels (H, W): "
+            f"{str(error).strip() or type(error).__name__}. Set img_size, for example its own {own_size}."
+        ) from None
 
     def _note_outputs(self, in_channels: int) -> None:
         """Run the model without computing, and note what its outputs and first module are.
@@ -224,57 +216,6 @@ class TimmBackbone(BaseModule):
 
     def _fit_loaded_weights(self, state_dict: dict, prefix: str, *args: object) -> None:
         fit_timm_weights(self.timm_model, state_dict, prefix, self.model_name)
-
-
-def create_timm_model(name: str, optional: dict[str, Any], options: dict[str, Any]) -> nn.Module:
-    """Build a timm model without classifier.
-
-    Args:
-        name: timm's name.
-        optional: options that are omitted if the model does not have them.
-        options: other options.
-    """
-    timm = import_timm(name)
-    if ":" not in name:
-        _check_name(name)
-    if "num_classes" in options:
-        raise ValueError(f"num_classes is set in the head, not in the backbone {name}. Use model.head.num_classes.")
-    optional = dict(optional)
-    while True:
-        try:
-            return timm.create_model(name, num_classes=0, **optional, **options)
-        except TypeError as error:
-            # Unknown options, or those that timm sets itself ("multiple values for keyword argument").
-            refused = re.findall(r"'(\w+)'", str(error).partition("keyword argument")[2])
-            if not refused:
-                raise
-            if unknown := [option for option in refused if option not in optional]:
-                raise ValueError(f"{', '.join(unknown)} is not an option of timm's {name}. Remove it.") from None
-            if "drop_path_rate" in refused:
-                message = f"{name} has no drop path: drop_path_rate is not used."
-                print_log(message, logger="current", level=logging.WARNING)
-            optional = {option: value for option, value in optional.items() if option not in refused}
-        except (OSError, RuntimeError) as error:
-            if not options["pretrained"] and ":" not in name:
-                raise
-            raise OSError(
-                f"The weights or settings of {name} cannot be loaded: {in_line(str(error))} "
-                "Download the weights by hand, and set checkpoint=FILE beside timm's model_name."
-            ) from None
-
-
-def _check_name(name: str) -> None:
-    """Check that timm has a model, and the weights' tag after the dot."""
-    import timm
-
-    with suppress(RuntimeError):  # of an unknown tag
-        if timm.is_model(name) and timm.get_pretrained_cfg(name):
-            return
-    arch = name.partition(".")[0]
-    known = timm.list_models(f"{arch}.*", pretrained=True) if timm.is_model(arch) else timm.list_models()
-    similar = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.4))
-    closest = f"Closest: {similar}." if similar else "timm.list_models() lists them."
-    raise ValueError(f"model_name must be one of timm's models, got {name!r}. {closest}")
 
 
 class NoGridError(ValueError):

@@ -11,7 +11,7 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from mmtl.models import LVViT, TimmBackbone, TokenLabelHead, classifier, timm_backbone, timm_weights
+from mmtl.models import LVViT, TimmBackbone, TokenLabelHead, classifier, timm_create, timm_weights
 from mmtl.models.batch_augments import CutMix, MixToken, TokenMix, mix_tokens
 from mmtl.models.other_backbones import mix_patches, mixed_after_patch_embedding
 
@@ -237,7 +237,7 @@ def test_means_of_another_channel_count_are_refused():
 
 def test_drop_path_is_omitted_with_a_warning_where_a_model_has_none(monkeypatch):
     logged = []
-    monkeypatch.setattr(timm_backbone, "print_log", lambda message, **options: logged.append((message, options)))
+    monkeypatch.setattr(timm_create, "print_log", lambda message, **options: logged.append((message, options)))
     TimmBackbone("ghostnet_050", img_size=SIDE, drop_path_rate=0.1)
     assert [(message.split(":")[0], options["level"]) for message, options in logged] == [
         ("ghostnet_050 has no drop path", logging.WARNING)
