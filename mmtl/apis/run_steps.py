@@ -143,7 +143,9 @@ class PositionShown:
 
     def stopping(self) -> None:
         """Answer Ctrl-C at once: the command may take seconds to end."""
-        self.console.print("      stopping ...", markup=False, highlight=False)
+        self.status.update("stopping ...")
+        if not self.console.is_terminal:
+            self.console.print("      stopping ...", markup=False, highlight=False)
 
 
 def checkpoint_of(word: str) -> str:

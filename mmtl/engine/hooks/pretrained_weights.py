@@ -78,6 +78,9 @@ class PretrainedWeightsHook(Hook):
         """Log what was loaded; missing weights keep their initial values."""
         if not (self.report or runner._resume):
             self.missing = lacking_initial(unwrap_model(runner.model))
+        heads = dict.fromkeys(name.partition(".")[0] for name in self.missing if not _is_backbone(name))
+        if self.report and heads:
+            self.report += f". Trained from scratch, as intended: {', '.join(heads)}."
         self._log(runner)
         if missing := [name for name in self.missing if _is_backbone(name)]:
             runner.logger.warning(
