@@ -41,7 +41,7 @@ def compare_store(store: ScoreMapStore, annotator: Annotator, images: Path, keys
     for key, computed in zip(keys, annotated_maps(annotator, images, keys, size_hw, store.topk), strict=True):
         computed = computed if store.has_log_norm else computed._replace(log_norm=None)
         before, now = (cell_probabilities(each, store.num_classes) for each in (store[key], computed))
-        differences.append(np.abs(before - now).mean())
+        differences.append(np.nan_to_num(np.abs(before - now).mean(), nan=np.inf))  # as of overflows in float16
         mismatches.append((store[key].classes != computed.classes).mean())
     by_key = dict(sorted(zip(keys, map(float, differences), strict=True), key=lambda item: -item[1]))
     return Comparison(float(np.mean(differences)), float(np.mean(mismatches)), by_key)
@@ -60,5 +60,6 @@ def annotated_maps(
     for key in keys:
         image = resize(images / key)
         if image is None:
-            raise ScoreMapStoreError(f"{images / key} cannot be decoded.")
+            reason = "cannot be decoded" if (images / key).exists() else "is missing"
+            raise ScoreMapStoreError(f"{images / key} {reason}.")
         yield ScoreMap(*(part[0].cpu().numpy() for part in top_classes(annotator.logits(to_batch(image[None])), topk)))

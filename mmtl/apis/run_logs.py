@@ -18,13 +18,31 @@ class Curve(NamedTuple):
     values: list[float]
 
 
-def read_logs(run: Path) -> list[list[dict]]:
+def read_logs(run: Path) -> dict[Path, list[dict]]:
     """Return the lines of a run's scalar logs, one log for each start, oldest first.
 
     The line that a running process has written only in part is left out.
     """
     paths = sorted(run.glob("*/vis_data/scalars.json"))
-    return [[json.loads(line) for line in path.read_text().split("\n") if line.endswith("}")] for path in paths]
+    logs = {path: [json.loads(line) for line in path.read_text().split("\n") if line.endswith("}")] for path in paths}
+    return logs if len(logs) < 2 else {path: logs[path] for path in _in_order(logs)}
+
+
+def _in_order(logs: dict[Path, list[dict]]) -> list[Path]:
+    """Return logs, given in the order of their folders' times, so that each continues steps of those before it.
+
+    The times are in another order if the clock was set back between two starts.
+    """
+    steps = {path: sorted({line["step"] for line in log if "step" in line}) for path, log in logs.items()}
+    new = [path for path in logs if not steps[path]]  # has just started
+    left, order, reached = [path for path in logs if steps[path]], [], 0
+    # The first line of a resumed run is at most one interval after the last line before.
+    first = {path: 2 * steps[path][0] - steps[path][:2][-1] for path in left}
+    while left:
+        order.append(next((path for path in left if first[path] <= reached), None) or min(left, key=first.get))
+        left.remove(order[-1])
+        reached = max(reached, steps[order[-1]][-1])
+    return order + new
 
 
 def read_curve(run: Path, key: str) -> Curve:
@@ -35,7 +53,7 @@ def read_curve(run: Path, key: str) -> Curve:
         if the run never logged the scalar.
     """
     points: dict[int, float] = {}
-    for log in read_logs(run):
+    for log in read_logs(run).values():
         found = {line["step"]: line[key] for line in log if key in line and "step" in line}
         if found:
             points = {step: value for step, value in points.items() if step < min(found)} | found
@@ -48,12 +66,10 @@ def training_position(run: Path) -> str:
 
     The total is that of the box in its log, the time left follows from the mean time of the last steps.
     """
-    scalars = max(run.glob("*/vis_data/scalars.json"), default=None)
-    lines = scalars.read_text().split("\n") if scalars else []
-    last = next((line for line in reversed(lines) if '"loss"' in line and line.endswith("}")), None)
-    if last is None:
+    scalars, log = next(reversed(read_logs(run).items()), (None, []))
+    line = next((line for line in reversed(log) if "loss" in line), None)
+    if line is None:
         return ""
-    line = json.loads(last)
     step, loss = line["step"], f"loss {line['loss']:.3f}"
     total = max((total_steps(log) for log in scalars.parents[1].glob("*.log")), default=0)
     if step >= total:

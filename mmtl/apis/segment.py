@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ from mmtl.visualization.overlay import draw_overlay
 from mmtl.visualization.rgb import rgb_of
 
 RANDOM_WEIGHTS = "random"
+# Errors of a result's name: too long, or the folder of one image has the name of the result of another.
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MAX_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and its mask enlarged
 MAX_ASPECT = 64  # long to short side; a thinner image is widened, or resizing would round its short side to nothing
 
@@ -75,15 +78,15 @@ def segment(
             continue
         try:
             mask = predict_mask(inferencer, image, len(table.names))
-        except (ValueError, RuntimeError, cv2.error) as error:  # a size that resizing, the model or memory refuses
+        except (ValueError, RuntimeError, MemoryError, cv2.error) as error:  # resizing, model or memory refuse a size
             full = error if isinstance(error, torch.OutOfMemoryError) else full
             failures[path] = f"{image.shape[0]} x {image.shape[1]} pixels (H x W): {error}".strip()
             continue
         rgb = rgb_of(image, is_bgr=loading.get("backend") != "tifffile")
         overlay = draw_overlay(rgb, mask, *table, opacity)
-        for kind, drawn in (("masks", mask_image(mask, table.palette)), ("overlays", overlay)):
-            with atomic_file(out / kind / f"{name}.png") as part:
-                drawn.save(part, "PNG")
+        if reason := save_results(out, name, masks=mask_image(mask, table.palette), overlays=overlay):
+            failures[path] = reason
+            continue
         shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
         if not count:
             write_row(out / "areas.csv", "w", ["image", "width", "height", *map(csv_cell, table.names)])
@@ -93,6 +96,19 @@ def segment(
     if full and not count:
         raise full
     return count, failures
+
+
+def save_results(out: Path, name: Path, **results: Image.Image) -> str:
+    """Write the results of an image; return why its name makes that impossible, else an empty text."""
+    try:
+        for kind, result in results.items():
+            with atomic_file(out / kind / f"{name}.png") as part:
+                result.save(part, "PNG")
+    except OSError as error:
+        if error.errno not in NAME_ERRORS:
+            raise
+        return f"cannot be written as {error.filename}: {error.strerror}"
+    return ""
 
 
 def write_row(path: Path, mode: str, row: Sequence) -> None:

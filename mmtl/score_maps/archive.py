@@ -55,13 +55,16 @@ def archive_entries(source: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(source, "r|*", tarinfo=_Member) as archive:
             for member in archive:
+                archive.members.clear()  # else the headers of a million files stay in memory
                 name = _safe_path(member.name, source)
                 if name.endswith(SUFFIX) and member.isfile():
                     _check_size(name, member.size)
                     yield name, archive.extractfile(member).read()
                 elif name.endswith(SUFFIX) and not member.isdir():
                     raise ValueError(f"{source}: {name!r} must be a regular file. Pack the files instead of links.")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # tarfile raises all kinds of errors on corrupt archives
         raise ValueError(f"{source} is corrupt or not a tar archive: {error}.") from error
 
 
@@ -73,6 +76,8 @@ class _Member(tarfile.TarInfo):
         member = super().frombuf(buf, encoding, errors)
         if member.type in LONG_HEADERS and member.size > MAX_HEADER_BYTES:
             raise ValueError(f"A header of the archive must have at most {MAX_HEADER_BYTES} bytes, got {member.size}.")
+        if member.type == tarfile.GNUTYPE_SPARSE:  # its list of holes can have any length
+            raise ValueError(f"{member.name!r} must not be sparse. Pack the files without --sparse.")
         return member
 
 

@@ -45,6 +45,7 @@ class ShardWriter:
         self.temporary = temporary_path(self.path)
         self.keys: list[bytes] = []
         self._digest = hashlib.sha256()
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # of a link whose target is gone
         self._file = self.temporary.open("wb")
         self._write(MAGIC.ljust(HEADER_BYTES, b"\0"))
 

@@ -86,7 +86,7 @@ def resume_store(folder: Path, settings: dict[str, Any]) -> list[tuple[Path, dic
 
 def complete_shards(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return the shards of a folder with their footers, which agree in their settings, in the order of their units."""
-    shards = [(path, read_footer(path)) for path in folder.glob("shard-*.bin")]
+    shards = [(path, read_footer(path)) for path in folder.glob("shard-*.bin") if path.is_file()]  # not dead links
     shards.sort(key=lambda shard: shard[1]["unit"])
     for path, footer in shards[1:]:
         if difference := setting_difference(shards[0][1]["settings"], footer["settings"]):

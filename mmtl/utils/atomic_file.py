@@ -1,6 +1,7 @@
 """Write files atomically: under a temporary name, renamed when complete."""
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -9,11 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY_SUFFIX = ".part"
+MAX_NAME_BYTES = 255  # of a file name on Linux's and most other file systems
 
 
 def temporary_path(path: Path) -> Path:
     """Return the name beside ``path`` to write to; fixed, so that what a killed run leaves is overwritten."""
-    return path.with_name(path.name + TEMPORARY_SUFFIX)
+    name = os.fsencode(path.name + TEMPORARY_SUFFIX)
+    if len(name) > MAX_NAME_BYTES:
+        name = f"{hashlib.sha256(name).hexdigest()}{TEMPORARY_SUFFIX}".encode()
+    return path.with_name(os.fsdecode(name))
 
 
 @contextmanager

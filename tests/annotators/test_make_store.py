@@ -364,6 +364,18 @@ def test_a_store_with_a_tenth_of_other_images_is_not_that_of_the_annotator(image
     assert worst[0] == "ant/3.png" and worst[1] > 0.01 and all(value < 1e-3 for _, value in others)
 
 
+def test_maps_that_are_not_numbers_differ_and_a_missing_image_is_named(images, tmp_path):
+    """Guards: NaN, as of an overflow in float16, is not larger than the tolerance."""
+    make(images, tmp_path / "s")
+    store, annotator = ScoreMapStore(tmp_path / "s"), tiny_annotator()
+    torch.nn.init.constant_(annotator.dense.head.fc.bias, torch.nan)
+    found = compare_store(store, annotator, images, list(store))
+    assert min(found.by_key.values()) == found.probability_difference == np.inf
+    (images / "bee" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"bee/1.png is missing"):
+        compare_store(store, tiny_annotator(), images, list(store))
+
+
 def test_the_output_inside_the_images_is_not_an_image_folder(images, tmp_path):
     for _ in range(2):
         make(images, images / "maps")

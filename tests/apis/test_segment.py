@@ -266,3 +266,46 @@ def test_images_in_the_output_folder_are_not_segmented(root, segmented):
     found, failures = api.find_images([root], segmented)
     expected = [p for p in before if p.suffix in (".png", ".jpg") and segmented not in p.parents]
     assert len(found) + len(failures) == len(expected)
+
+
+def test_a_name_that_no_result_can_have_does_not_cost_the_table(root):
+    """Guards: a name of 255 bytes, and a folder with the name of another image's result, ended the run."""
+    good = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    long = f"{'a' * 251}.png"
+    for name in (long, "x.jpg", "x.png/1.png", "z.png"):
+        (root / "odd" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "odd" / name).write_bytes(good)
+    count, failures = run(root, "odd", out="of_odd")
+    assert count == 3 and failures.keys() == {root / "odd/x.png/1.png"}
+    assert "masks/x.png: File exists" in failures[root / "odd/x.png/1.png"]
+    assert len((root / "of_odd/areas.csv").read_text().splitlines()) == 4
+    assert (root / "of_odd/masks" / long).is_file() and not list((root / "of_odd").rglob("*.part"))
+
+
+def test_an_image_beyond_the_memory_does_not_cost_the_others(root, monkeypatch):
+    predict_mask = api.predict_mask
+
+    def refuse_wide(inferencer, image, num_classes):
+        if image.shape[:2] == (40, 280):
+            raise MemoryError("Unable to allocate 9 GiB")
+        return predict_mask(inferencer, image, num_classes)
+
+    monkeypatch.setattr(api, "predict_mask", refuse_wide)
+    count, failures = run(root, out="of_memory")
+    assert count == 8 and "Unable to allocate" in failures[root / "images/wide.png"]
+
+
+def test_an_image_that_is_deleted_meanwhile_does_not_cost_the_others(root, monkeypatch):
+    """Guards: it ended the run without a table."""
+    for number in range(3):
+        (root / "fleeting").mkdir(exist_ok=True)
+        cv2.imwrite(str(root / f"fleeting/{number}.png"), np.zeros((8, 8, 3), np.uint8))
+    predict_mask = api.predict_mask
+
+    def delete_next(*arguments):
+        (root / "fleeting/1.png").unlink(missing_ok=True)
+        return predict_mask(*arguments)
+
+    monkeypatch.setattr(api, "predict_mask", delete_next)
+    count, failures = run(root, "fleeting", out="of_fleeting")
+    assert count == 2 and failures.keys() == {root / "fleeting/1.png"}

@@ -38,6 +38,17 @@ def test_a_resumed_run_replaces_what_the_interrupted_one_did_after_its_checkpoin
     assert read_curve(tmp_path, "loss") == Curve([1, 2, 3, 4, 6], [11.0, 12.0, 13.0, 24.0, 26.0])
 
 
+def test_a_run_that_was_resumed_after_the_clock_was_set_back_keeps_its_curve(tmp_path):
+    """Guards: logs were ordered by the times in the names of their folders, so that the resumed part was lost."""
+    log(tmp_path, "20260102_000000", *({"step": step, "loss": 1.0} for step in (10, 20, 30, 40, 50)))
+    log(tmp_path, "20260101_000000", *({"step": step, "loss": 2.0} for step in (60, 70, 80)))
+    assert read_curve(tmp_path, "loss") == Curve(list(range(10, 90, 10)), [1.0] * 5 + [2.0] * 3)
+    assert training_position(tmp_path).startswith("step 80")
+    log(tmp_path, "20260103_000000", *({"step": step, "loss": 3.0} for step in (40, 50)))
+    log(tmp_path, "20260104_000000", *({"step": step, "loss": 4.0} for step in (10, 20)))
+    assert read_curve(tmp_path, "loss") == Curve([10, 20], [4.0, 4.0])
+
+
 def test_an_incomplete_line_and_other_scalars_are_ignored(tmp_path):
     log(tmp_path, "1", {"step": 1, "loss": 2.0, "epoch": 1}, {"step": 1, "accuracy/top1": 9.0}, torn='{"step": 2, "lo')
     assert read_curve(tmp_path, "loss") == Curve([1], [2.0])

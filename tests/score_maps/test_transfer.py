@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers.score_map_makers import contents, random_map, write_store
 
-from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError
+from mmtl.score_maps import ScoreMapStore, ScoreMapStoreError, ScoreMapWriter
 from mmtl.score_maps.layout import RecordLayout
 from mmtl.score_maps.manifest import make_settings
 from mmtl.score_maps.shard import ShardWriter, shard_name
@@ -96,6 +98,41 @@ def test_stores_whose_shards_are_relative_links_are_merged_and_split(tmp_path):
         path.symlink_to(f"../blobs/{path.name}")
     merge_stores(split_store(tmp_path / "s", tmp_path / "deep" / "p", 2), tmp_path / "m")
     assert contents(tmp_path / "m") == before
+
+
+def test_stores_in_a_cache_of_links_are_merged_and_split_from_anywhere(tmp_path, monkeypatch):
+    """Manifest and index are links too, the folder is a link, links lead to links, and files are read-only."""
+    write_store(tmp_path / "s", 30, shard_bytes=800)
+    before = contents(tmp_path / "s")
+    (tmp_path / "hub" / "snapshots").mkdir(parents=True)
+    (tmp_path / "s").rename(tmp_path / "hub" / "blobs")
+    for name, target in (("rev", "../../blobs"), ("again", "../rev")):
+        (tmp_path / "hub" / "snapshots" / name).mkdir()
+        for file in before:
+            (tmp_path / "hub" / "snapshots" / name / file).symlink_to(f"{target}/{file}")
+    for path in (tmp_path / "hub" / "blobs").iterdir():
+        path.chmod(0o444)
+    (tmp_path / "linked").symlink_to("hub/snapshots/again")
+    monkeypatch.chdir(tmp_path / "hub")
+    for number, source in enumerate((Path("snapshots/again"), Path("../linked"), tmp_path / "linked")):
+        out = Path("..", "deep", str(number), "er")
+        merge_stores(split_store(source, out / "p", 2), out / "m")
+        assert contents(out / "m") == before and ScoreMapStore(out / "m").verify() == []
+
+
+def test_a_shard_whose_link_leads_nowhere_is_missing_and_made_again(tmp_path):
+    """Guards: with a shard gone from a cache of links, the rerun ended with FileNotFoundError."""
+    maps = write_store(tmp_path / "s", 30, shard_bytes=800)
+    before = contents(tmp_path / "s")
+    lost = tmp_path / "s" / "shard-00001.bin"
+    lost.unlink()
+    lost.symlink_to("../blobs/gone")
+    with pytest.raises(ScoreMapStoreError, match="shard-00001.bin"):
+        split_store(tmp_path / "s", tmp_path / "p", 2)
+    with ScoreMapWriter(tmp_path / "s", num_classes=10, grid_hw=(3, 5), topk=2, shard_bytes=800) as writer:
+        for key in (key for key in maps if key not in writer):
+            writer.add(key, maps[key])
+    assert contents(tmp_path / "s") == before
 
 
 def test_merging_and_splitting_again_does_nothing(tmp_path):

@@ -106,3 +106,12 @@ def test_a_link_is_followed(tmp_path, exists):
         part.write_bytes(b"new")
     assert (tmp_path / "link").is_symlink() and target.read_bytes() == b"new"
     assert len(list(tmp_path.rglob("*"))) == 3
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 125 + ".csv"])
+def test_a_file_may_have_the_longest_name(tmp_path, name):
+    """Guards: the temporary name was longer than file systems allow."""
+    for text in ("old", "new"):
+        with atomic_file(tmp_path / name) as temporary:
+            temporary.write_text(text)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(name, "new")]

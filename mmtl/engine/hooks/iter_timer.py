@@ -1,3 +1,5 @@
+import time
+from types import SimpleNamespace
 from typing import Any
 
 from mmengine import hooks
@@ -6,6 +8,8 @@ from mmengine.runner import Runner
 
 from mmtl.registry import HOOKS
 
+CLOCK = SimpleNamespace(time=time.monotonic)
+
 
 @HOOKS.register_module()
 class IterTimerHook(hooks.IterTimerHook):
@@ -13,6 +17,11 @@ class IterTimerHook(hooks.IterTimerHook):
 
     Most iterations do not wait for the GPU and end before it has finished, so the rate is that of the log's window.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # MMEngine takes differences of the time of day, which are wrong or negative when the clock is set.
+        hooks.iter_timer_hook.time = CLOCK
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Log the iteration's time, and the rate over the window of the log."""
