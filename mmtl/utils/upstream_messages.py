@@ -38,11 +38,11 @@ PRINTED = (
     "Could not import OneDL",  # a data source of the OneDL packages that needs another package
     "Loads checkpoint by ",
 )
-# Missing weights of a classifier are no warning: pretrained weights of other classes have another one, or none.
-CLASSIFIER = r"(?:model\.)?(?:classifier|head|fc|last_linear)\.[\w.]+"
-NO_CLASSIFIER = re.compile(
-    rf"The model and loaded state dict do not match exactly\s+missing keys in source state_dict: "
-    rf"({CLASSIFIER}(?:, {CLASSIFIER})*)\s*"
+# Missing weights of heads are no warning: pretrained weights have those of other classes, or none.
+HEAD = r"((?:model\.)?(?:classifier|head|fc|last_linear|neck|decode_head|auxiliary_head))\.[\w.]+"
+ONLY_HEADS = re.compile(
+    r"The model and loaded state dict do not match exactly\s+missing keys in source state_dict: "
+    rf"{HEAD}(?:, {HEAD})*\s*"
 )
 _HIDDEN = re.compile("|".join(RECORDS))
 
@@ -89,7 +89,8 @@ def hide_from_screen(logger: logging.Logger) -> None:
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    if lacking := NO_CLASSIFIER.fullmatch(record.getMessage()):
+    if ONLY_HEADS.fullmatch(message := record.getMessage()):
+        heads = ", ".join(dict.fromkeys(re.findall(HEAD, message.partition(": ")[2])))
         record.levelno, record.levelname, record.args = logging.INFO, "INFO", ()
-        record.msg = f"The classifier starts from scratch, as intended: the pretrained weights have no {lacking[1]}."
+        record.msg = f"Trained from scratch, as intended: {heads} (the loaded weights have none)."
     return not _HIDDEN.match(record.getMessage())

@@ -71,6 +71,11 @@ class PretrainedWeightsHook(Hook):
             f"{'Averaged (EMA) weights' if averaged else 'Weights'} loaded: {_summary(loaded)}; "
             f"missing keys: {_summary(self.missing, True)}; unexpected keys: {_summary(unexpected, True)}"
         )
+        # What the report has, MMEngine would print as a mismatch: heads get the values that they have.
+        for name in unexpected:
+            if name.startswith("backbone.norm."):
+                kept.pop(name, None)
+        kept.update((name, expected[name]) for name in self.missing if not _is_backbone(name))
         kept._metadata = given._metadata
         checkpoint["state_dict"] = kept
 

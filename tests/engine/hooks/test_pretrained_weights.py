@@ -118,7 +118,7 @@ def test_a_segmentor_loads_the_averaged_backbone_of_a_pretraining_run(pretrainin
     assert torch.equal(loaded["backbone.pos_embed"], resized)
 
 
-def test_the_log_reports_loaded_missing_and_unexpected_keys(pretraining, tmp_path):
+def test_the_log_reports_loaded_missing_and_unexpected_keys(pretraining, tmp_path, capsys):
     _, path = pretraining
     runner = build_runner(tmp_path, SEGMENTOR)
     runner.load_checkpoint(str(path))
@@ -126,6 +126,8 @@ def test_the_log_reports_loaded_missing_and_unexpected_keys(pretraining, tmp_pat
     count = sum(name.startswith("backbone.") for name in runner.model.state_dict())
     log = log_of(tmp_path)
     assert f"Averaged (EMA) weights loaded: backbone {count}; missing keys: decode_head 12; unexpected" in log
+    assert "Trained from scratch, as intended: decode_head." in log
+    assert "do not match exactly" not in capsys.readouterr().out
     assert "unexpected keys: head 4, backbone.norm.weight, backbone.norm.bias" in log
     assert "Resize backbone.pos_embed from a (2, 2) to a (2, 3) grid" in log
 
