@@ -89,6 +89,7 @@ LONG = (
     Row(r"^mmtl test \S*_ade20k(?!.*--tta)", ADE_TEST, SMALL_WINDOWS),
     Row(r"^mmtl test \S*_ade20k.*--tta", f"{ADE_TEST} {TTA}", SMALL_WINDOWS),
     Row(r"^mmtl test \S*camvid", "--cfg-options test_dataloader.num_workers=0", "no workers"),
+    Row(r"^mmtl test \w+-mmtl/"),
     Row(r"^mmtl segment (?!CONFIG)\S*_ade20k", ADE_TEST, SMALL_WINDOWS),
     Row(r"^mmtl segment CONFIG", ADE_TEST, SMALL_WINDOWS, SEGMENTOR),
     Row(r"^mmtl segment \w+-mmtl/"),

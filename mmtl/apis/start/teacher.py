@@ -114,4 +114,6 @@ def check_hub(timeout: float = 5) -> None:
     except HTTPError:
         return  # it answers
     except OSError as error:
-        raise OSError(f"huggingface.co cannot be reached: {error}") from None
+        reason = getattr(error, "reason", error)
+        remedy = "--teacher lite/efficientnet_lite0 and --teacher cnn need no download."
+        raise OSError(f"huggingface.co cannot be reached: {reason}. {remedy}") from None

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import mmtl.apis.start.weights as students
 from mmtl.apis.project import NOTE, read_steps, run_project, write_steps
 from mmtl.apis.run_steps import Step
 from mmtl.apis.start.start import Wishes, start
+from mmtl.apis.start.teacher import check_hub
 from mmtl.apis.start.templates import fill
 
 
@@ -245,3 +247,12 @@ def test_a_folder_runs_its_steps_once_and_shows_what_follows(capsys):
     Path("out/steps.json").write_text("{}")
     with pytest.raises(ValueError, match="steps.json cannot be read as steps"):
         run_project(Path("out"))
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_teachers_that_need_none(monkeypatch):
+    def unreachable(*_, **__):
+        raise URLError("no name service")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    with pytest.raises(OSError, match=r"cannot be reached: no name service\. --teacher lite/efficientnet_lite0"):
+        check_hub()
