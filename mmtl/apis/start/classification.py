@@ -130,12 +130,17 @@ def teacher_values(teacher: Teacher, plan: Plan) -> dict[str, Any]:
     """Return the values of the teacher's template."""
     values = dict(img_size=teacher_size(teacher, plan), epochs=plan.teacher_epochs)
     if teacher.model_name:
-        values |= dict(model_name=teacher.model_name, weights=teacher.weights)
+        values |= dict(model_name=teacher.model_name, weights=teacher.weights, max_lr=max_lr(plan, 5e-4))
         return values | dict(mean_rgb=teacher.mean_rgb, std_rgb=teacher.std_rgb)
     if plan.patch_size < 16:
         values |= dict(backbone=dict(type="ResNet_CIFAR", strides=(2, 1, 2) if plan.patch_size == 4 else (2, 2, 2)))
         values |= dict(base_channels=20)
     return values
+
+
+def max_lr(plan: Plan, base: float) -> float:
+    """Return the learning rate of a run: ``base``, or twice that for batches of 128."""
+    return 2 * base if plan.batch_size >= 128 else base
 
 
 def student_values(student: Student, plan: Plan) -> dict[str, Any]:
@@ -145,4 +150,4 @@ def student_values(student: Student, plan: Plan) -> dict[str, Any]:
         values |= dict(arch=student.arch, channels=student.channels, mixtoken=0.5)
     if student.weights:
         return values | dict(weights=student.weights, max_lr=1e-4)
-    return values | dict(max_lr=2e-3 if plan.batch_size >= 128 else 1e-3)
+    return values | dict(max_lr=max_lr(plan, 1e-3))

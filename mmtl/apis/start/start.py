@@ -66,7 +66,7 @@ def start(folder: Path, out: Path, wishes: Wishes) -> list[str]:
         return lines + notes + write_segmentation(found, masks, names, out, work, device, student)
     prepare(out)
     is_small, count = found.short_side <= SMALL, len(found.split.train)
-    teacher, notes = choose_teacher(wishes.teacher, device, is_small, out)
+    teacher, notes = choose_teacher(wishes.teacher, device, is_small, len(found.classes), out)
     student, more = choose_student(wishes.student, device, count, is_small, out)
     return lines + notes + more + write_classification(found, out, work, device, teacher, student)
 
