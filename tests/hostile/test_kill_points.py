@@ -19,22 +19,26 @@ import torch
 from helpers import tiny_segmentation
 from helpers.score_map_makers import tiny_annotator, write_images, write_store
 from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 
 from mmtl.annotators.generate import Options
 from mmtl.annotators.make_store import make_store, prepare_job
 from mmtl.annotators.work_queue import LocalQueue
-from mmtl.apis import hand_over, segment
+from mmtl.apis import corruption_error, hand_over, segment
 from mmtl.apis.check_segmentation import check_segmentation
 from mmtl.apis.convert import convert_file
+from mmtl.apis.convert_masks import convert_masks
 from mmtl.apis.copy_config import copy_config
 from mmtl.apis.export_onnx import write_onnx
 from mmtl.apis.onnx_graph import GraphOptions
 from mmtl.apis.predict import predict
 from mmtl.apis.project import write_steps
 from mmtl.apis.run_steps import Step, run_steps
+from mmtl.apis.start.start import Wishes, start
 from mmtl.demo.dataset import Settings, make_demo_data
 from mmtl.demo.report import write_report
+from mmtl.engine.hooks import worst_images
 from mmtl.score_maps import ScoreMapStore, archive
 from mmtl.score_maps.archive import ImageKeys, export_archive, import_archive
 from mmtl.score_maps.class_subset import ClassSubset
@@ -251,6 +255,61 @@ def test_the_demos_report(tmp_path, monkeypatch):
     monkeypatch.setattr("mmtl.demo.report.TEMPLATE", tmp_path / "template.html")
     (tmp_path / "template.html").write_text("<p>report</p>")
     assert check_every_kill_point(write_report, tmp_path) > 1
+
+
+def write_masks(root: Path) -> Path:
+    for number in range(4):
+        for kind in ("images", "masks"):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.tile(np.uint8([0, 255]), (20, 10 + number))).save(root / kind / f"{number}.png")
+    return root
+
+
+def test_convert_masks(tmp_path):
+    source = write_masks(tmp_path / "data") / "masks"
+    assert check_every_kill_point(lambda out: convert_masks(source, out), tmp_path) > 10
+
+
+@pytest.mark.parametrize("kind", ["classes", "masks"])
+def test_start(inputs, tmp_path, monkeypatch, kind):
+    def refuse(*_) -> None:
+        raise OSError("offline")
+
+    for name in ("weights.cached_download", "teacher.check_hub", "teacher.package_weights"):
+        monkeypatch.setattr(f"mmtl.apis.start.{name}", refuse)
+    folder = inputs / "images" if kind == "classes" else write_masks(tmp_path / "data")
+
+    def make(out: Path) -> None:
+        out.mkdir(exist_ok=True)
+        os.chdir(out)  # of the forked process; configs name their folder
+        start(folder, Path("project"), Wishes(device="cpu", convert=kind == "masks"))
+        for path in Path("project").glob("*.txt"):
+            path.write_text(path.read_text().replace(str(out), "OUT"))
+
+    assert check_every_kill_point(make, tmp_path) > 10
+
+
+def test_corruption_error(tmp_path, monkeypatch):
+    model = SimpleNamespace(model=SimpleNamespace(head=SimpleNamespace(num_classes=3)), pipeline=None)
+    monkeypatch.setattr(corruption_error, "load_inferencer", lambda *_: model)
+    monkeypatch.setattr(corruption_error, "plan_runs", lambda *_: {("fog", 1): (tmp_path, None)})
+    monkeypatch.setattr(corruption_error, "top1_error", lambda *_, **__: (0.5, []))
+
+    def make(out: Path) -> None:
+        corruption_error.corruption_error(Path("config.py"), "w.pth", tmp_path, out / "errors.csv")
+
+    assert check_every_kill_point(make, tmp_path) > 3
+
+
+def test_worst_images_of_a_test(tmp_path):
+    data = write_masks(tmp_path / "data")
+    masks = (np.zeros((20, 20), np.int64),) * 2
+    worst = [
+        worst_images.Tested(0.5, str(data / "images" / f"{number}.png"), labels=None, masks=masks)
+        for number in range(2)
+    ]
+    metainfo = dict(classes=("a", "b"), palette=[[0, 0, 0], [9, 9, 9]])
+    assert check_every_kill_point(lambda out: worst_images.write_images(out, worst, metainfo), tmp_path) > 5
 
 
 def test_select(inputs, tmp_path):

@@ -27,7 +27,8 @@ def class_table(masks: FoundMasks, folder: Path, names: Sequence[str]) -> tuple[
     Raises:
         ValueError: There are fewer names than classes.
     """
-    known = json.loads((folder / CLASSES_FILE).read_text()) if (folder / CLASSES_FILE).is_file() else {}
+    path = folder / CLASSES_FILE
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     names = list(names or known.get("classes", ()))
     count = max(masks.num_classes, 2)
     if names and len(names) < count:

@@ -27,8 +27,8 @@ def write_config(template: str, target: Path, values: Mapping[str, Any]) -> None
     configs = shipped_folder("configs").resolve()
     for path in inherited_files(source):
         copy = target.parent / path.relative_to(configs)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        with atomic_file(copy) as part:
+            part.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     with atomic_file(target) as part:
         part.write_text(text.replace('"../', '"'), encoding="utf-8")
     Config.fromfile(target)  # a value that the config cannot use is an error now

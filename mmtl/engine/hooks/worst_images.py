@@ -117,7 +117,7 @@ def write_images(folder: Path, worst: Sequence[Tested], metainfo: dict) -> None:
     names, rows = metainfo.get("classes"), []
     for rank, each in enumerate(worst, 1):
         if each.masks:
-            with atomic_file(folder / f"{rank:03}_{Path(each.path).stem}.png") as part:
+            with atomic_file(folder / f"{rank:03}_{Path(each.path).stem[:60]}.png") as part:
                 draw_masks(each.path, *each.masks, metainfo).save(part, "PNG")
         shown = f"{1 - each.loss:.4f}" if each.masks else f"{each.loss:.4f}"
         labels = [csv_cell(class_name(label, names, 100)) for label in each.labels or ()]

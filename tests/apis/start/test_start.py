@@ -16,6 +16,8 @@ import mmtl.apis.start.teacher as teachers
 import mmtl.apis.start.weights as students
 from mmtl.apis.project import NOTE, read_steps, run_project, write_steps
 from mmtl.apis.run_steps import Step
+from mmtl.apis.start.masks import FoundMasks
+from mmtl.apis.start.segmentation import class_table
 from mmtl.apis.start.start import Wishes, start
 from mmtl.apis.start.teacher import check_hub
 from mmtl.apis.start.templates import fill
@@ -188,6 +190,14 @@ def test_masks_that_are_not_class_indices_are_converted_on_request():
     _, _, train, _ = build(Path("out/1_segmentation.py"))
     assert train.metainfo["classes"] == ("background", "foreground")
     assert set(np.unique(train.prepare_data(0)["data_samples"].gt_sem_seg.data)) <= {0, 1, 255}
+
+
+def test_names_of_converted_classes_are_read_under_every_locale(monkeypatch):
+    """Guards: classes.json, which is UTF-8, was read in the encoding of the locale."""
+    scenes = write_images("scenes", (64, 48), np.array([0, 255], np.uint8))
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")
+    start(scenes, Path("out"), Wishes(device="cpu", convert=True, classes=("日", "é")))
+    assert class_table(FoundMasks("index", [0, 1]), Path("out/masks"), ())[0] == ("日", "é")
 
 
 def test_a_color_that_means_no_label_is_ignored_on_request_and_black_is_named_otherwise():
