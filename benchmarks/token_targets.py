@@ -5,10 +5,12 @@ python benchmarks/token_targets.py --device cuda --batch 128
 
 The dense way scatters the maps to [B, K, h, w] and applies RoIAlign, a softmax over K, and a product with the
 log-softmax of the logits. Both ways get the same maps, upright crops and logits, and take turns in one process. The
-memory of the loss excludes the logits' gradient, which both ways have to return.
+memory of the loss excludes the logits' gradient, which both ways have to return. Host time is what the training
+process spends on a GPU's targets: windows of the batch in NumPy, and the dispatch of operators, measured on one image.
 """
 
 import functools
+import time
 
 import torch
 from measure import alternate, make_parser, peak_mib
@@ -16,9 +18,11 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from mmtl.models.token_labels.loss import token_label_loss
+from mmtl.models.token_labels.map_windows import map_windows
 from mmtl.models.token_labels.targets import TokenTargets, token_targets
 
 MAP_HW, TOPK = (18, 18), 5
+HOST_BATCH = 128
 
 
 def make_maps(batch: int, num_classes: int) -> dict[str, Tensor]:
@@ -90,6 +94,21 @@ def measure(batch: int, num_classes: int, grid: int, rounds: int, device: str) -
         print(f"| {' | '.join(cells)} |")
 
 
+def host_ms(batch: int, grid: int, num_classes: int, rounds: int) -> tuple[float, float]:
+    """Return milliseconds of processor time for the windows of a batch and for the dispatch of other operators."""
+    maps = make_maps(batch, num_classes)
+    one = {name: values[:1] for name, values in maps.items()}
+    ways = {
+        "windows": functools.partial(map_windows, maps["view_affine"], MAP_HW, (grid, grid), "meta"),
+        "windows of one": functools.partial(map_windows, one["view_affine"], MAP_HW, (grid, grid), "cpu"),
+        "targets of one": functools.partial(
+            token_targets, **one, grid_hw=(grid, grid), num_classes=num_classes, check_values=False
+        ),
+    }
+    seconds = alternate(ways, rounds, clock=time.process_time)
+    return 1e3 * seconds["windows"], 1e3 * (seconds["targets of one"] - seconds["windows of one"])
+
+
 def main() -> None:
     """Measure and print."""
     args = make_parser(__doc__, batch=32, rounds=9, threads=2).parse_args()
@@ -97,6 +116,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {args.threads} threads, median of {args.rounds} rounds")
     measure(args.batch, 1000, 14, args.rounds, args.device)
     measure(max(1, args.batch // 4), 21841, 24, args.rounds, args.device)
+    windows, dispatch = host_ms(HOST_BATCH, 14, 1000, 10 * args.rounds)
+    print(f"\nhost time, B = {HOST_BATCH}: windows {windows:.2f} ms + operators {dispatch:.2f} ms")
 
 
 if __name__ == "__main__":
