@@ -30,7 +30,6 @@ from mmengine.config import Config
 from mmtl.utils.shipped_files import find_config
 
 OF_A_CHECKOUT = ("configs", "tools", "benchmarks")
-CHECKPOINT = re.compile(r"work_dirs/[^\s=]+/(epoch|iter)_\d+\.pth")
 TIMEOUT = 900  # seconds
 
 
@@ -101,8 +100,8 @@ class Workspace:
         self.provide(words, row)
         options, reasons = reductions(words, row)
         words = [word for word in words if word not in table.REMOVED] + options
-        if row.fresh or "index_masks" in words:
-            shutil.rmtree(self.root / (row.fresh or "index_masks"), ignore_errors=True)
+        for name in {row.fresh, *table.ALTERNATIVES} & set(words):
+            shutil.rmtree(self.root / name, ignore_errors=True)
         self.execute(words)
         self.finish(words)
         return ("reduced", "; ".join(reasons)) if reasons else ("ran", "")
@@ -117,7 +116,7 @@ class Workspace:
                 shutil.copy(self.root / path, cached)
         read = [word.partition("=")[2] if "=" in word else word for word in words]
         for path in (*read, row.needs):
-            if path in self.makers and path != row.fresh and path not in words[-1:] * bool(row.needs):
+            if path in self.makers and path != row.fresh:
                 self.make(path)
 
     def make(self, path: str) -> None:
@@ -232,7 +231,7 @@ def main() -> int:
             install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", package]
             subprocess.run([*install, build_wheel(Path(temporary))], check=True)
         root = args.keep or Path(temporary, "commands")
-        root.mkdir()
+        root.mkdir(parents=True, exist_ok=True)
         pages = [ROOT / page for page in args.page] if args.page else PAGES
         kinds = list(run_pages(Workspace(root.resolve(), package), pages))
     print(", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)))

@@ -19,7 +19,7 @@ from helpers.documented_commands import (
     documented_commands,
     tool_words,
 )
-from helpers.documented_data import KEYS, write_annotations, write_image, write_mask, write_store
+from helpers.documented_data import KEYS, write_annotations, write_image, write_store
 from helpers.documented_runs import LONG, NOT_RUN, is_quick
 from helpers.paths import ROOT
 
@@ -138,7 +138,6 @@ def folder(tmp_path_factory):
     for store in ("STORE", "OTHER_STORE"):
         write_store(root / store)
     write_image(root / "IMAGES" / KEYS[0])
-    write_mask(root / "scenes/masks/a.png", (0, 200))
     write_annotations(root)
     return root
 

@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +28,17 @@ def write_image(path: Path, size: tuple[int, int] = (96, 72), kind: int = 0) -> 
     Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(path, "PNG" if path.suffix == ".png" else "JPEG")
 
 
-def write_mask(path: Path, values: tuple[int, ...], size: tuple[int, int] = (96, 72)) -> None:
+def write_mask(path: Path, values: Sequence[int], size: tuple[int, int] = (96, 72)) -> None:
     """Write a mask of vertical stripes of these values."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = np.repeat(np.array(values, np.uint8), -(-size[0] // len(values)))[: size[0]]
+    columns = np.array(values, np.uint8)[np.arange(size[0]) * len(values) // size[0]]
     Image.fromarray(np.tile(columns, (size[1], 1))).save(path)
 
 
 def write_annotations(root: Path) -> None:
     """Write what `mmtl convert_masks` reads, and a list of classes."""
     (root / "classes.txt").write_text("3\n1\n2\n")
+    write_mask(root / "color_masks/a.png", (0, 200))
     (root / "labelme_folder").mkdir()
     shape = dict(label="car", shape_type="polygon", points=[[0, 0], [4, 0], [4, 4]])
     labelme = dict(shapes=[shape], imageWidth=8, imageHeight=8, imagePath="a.jpg", version="5.0")
@@ -81,12 +82,12 @@ def write_imagenet(data: Path) -> None:
             archive.addfile(member, content)
 
 
-def scenes(data: Path) -> Iterator[tuple[Path, Path, tuple[int, ...]]]:
+def scenes(data: Path) -> Iterator[tuple[Path, Path, Sequence[int]]]:
     """Yield image, mask and values of the mask, in the layouts of ADE20K, CamVid and a folder of one's own."""
     for short, long in SPLITS:
         for i in range(2):
             ade, camvid = data / "ade/ADEChallengeData2016", data / "camvid"
-            yield ade / f"images/{long}/{i}.jpg", ade / f"annotations/{long}/{i}.png", (0, 1, 2, 3)
+            yield ade / f"images/{long}/{i}.jpg", ade / f"annotations/{long}/{i}.png", range(151)
             yield camvid / f"images/{short}/{i}.jpg", camvid / f"annotations/{short}/{i}.png", (0, 1, 2, 255)
     for i in range(24):
         own = data.parent / "scenes"
@@ -102,8 +103,8 @@ def write_documented_data(root: Path) -> None:
             for i in range(2):
                 write_image(root / f"data/cifar10/{split}/{name}/{i}.png", (32, 32), kind)
     for image, mask, values in scenes(root / "data"):
-        write_image(image)
-        write_mask(mask, values)
+        write_image(image, (160, 120))
+        write_mask(mask, values, (160, 120))
     for kind, name in enumerate(("bird", "cat", "dog", "fish", "horse")):
         for i in range(30):
             write_image(root / f"photos/{name}/{i}.jpg", (130 + i, 110), kind)

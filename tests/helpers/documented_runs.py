@@ -29,6 +29,8 @@ DOWNLOADED = {
     "small.pth": f"work_dirs/{SMALL}/epoch_310.pth",
     "upernet_lvvit_s.pth": f"work_dirs/{UPERNET}/iter_160000.pth",
 }
+# Outputs of several commands, of which a reader takes one: removed before each.
+ALTERNATIVES = ("OUT", "index_masks")
 # Made by a command of another page, or one like it, if a page uses it before.
 MADE_BY = {
     "STORE": "mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE --shard-images 1",
@@ -45,7 +47,7 @@ class Row(NamedTuple):
         options: appended words; nothing if the command runs as it is.
         reason: of the options.
         values: of words in capitals, in place of `VALUES`.
-        fresh: output that another command of the page writes, too, removed before.
+        fresh: output that exists, removed before.
         needs: a key of `MADE_BY` that the command does not name.
     """
 
@@ -97,8 +99,8 @@ LONG = (
     Row(r"^mmtl predict "),
     Row(r"^mmtl corruption_error .*(imagenet-c|cifar10)"),
     Row(r"^mmtl corruption_error .*imagenet/val", "--severities 3", "one severity of five"),
-    Row(r"^mmtl make_score_maps (CONFIG|\S*lite0).* OUT(?!.*--launcher)", fresh="OUT"),
-    Row(r"^mmtl make_score_maps CONFIG.*--launcher pytorch", "--processes 2", "2 processes", fresh="OUT"),
+    Row(r"^mmtl make_score_maps (CONFIG|\S*lite0).* OUT(?!.*--launcher)"),
+    Row(r"^mmtl make_score_maps CONFIG.*--launcher pytorch", "--processes 2", "2 processes"),
     Row(r"^mmtl make_score_maps \S*lite0 IMAGES STORE", fresh="STORE"),
     Row(r"^mmtl make_score_maps configs/"),
     Row(r"^mmtl score_maps verify .*--against"),
