@@ -1,5 +1,6 @@
 """Figure of a classifier's class attention and patch token predictions on images."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,7 +47,8 @@ def predict_tokens(model: nn.Module, samples: Sequence[dict], names: Sequence[st
     grid_hw = token_grid(feats[-1], tuple(inputs.shape[-2:]), preprocessor.token_stride)
     logits = model.head.token_fc(model.head.pre_logits(feats)[1]).float().unflatten(1, grid_hw)  # [B, h, w, K]
     shares = [None] * len(inputs)
-    if feats[-1].ndim == 3 and attention_inputs:
+    # Attention in windows, or without a class token, has other tokens.
+    if attention_inputs and attention_inputs[-1].shape[:2] == (len(inputs), 1 + math.prod(grid_hw)):
         shares = class_attention(attention, attention_inputs[-1]).float().unflatten(1, grid_hw).cpu().numpy()
     images = [rgb_of(image.permute(1, 2, 0).numpy(), preprocessor.to_rgb) for image in data["inputs"]]
     titles = [

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from helpers.tiny_classifier import Images, classifier
@@ -41,6 +42,21 @@ def test_a_backbone_without_attention_is_drawn_without_it():
     model = classifier(backbone=backbone)
     assert last_attention(model.backbone) is None
     assert predict_tokens(model, Images(), None)[0].attention is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(model_name="swin_tiny_patch4_window7_224", embed_dim=12, depths=(2,), num_heads=(2,), window_size=2),
+        dict(model_name="vit_base_patch16_rpn_224", embed_dim=12, depth=1, num_heads=2, patch_size=4),
+    ],
+    ids=["windows", "mean of the patch tokens"],
+)
+def test_attention_of_layers_without_a_class_token_is_not_drawn(options):
+    model = classifier(backbone=dict(type="mmtl.TimmBackbone", img_size=(16, 24), **options))
+    assert last_attention(model.backbone) is not None
+    (prediction,) = predict_tokens(model, Images()[:1], None)
+    assert prediction.attention is None and prediction.top_class.shape == (4, 6)
 
 
 def test_images_of_several_sizes_and_without_label_are_drawn_together():
