@@ -57,14 +57,8 @@ class Workspace:
         """The environment of commands."""
         scripts = [*([self.package / "bin"] if self.package else []), Path(sys.executable).parent]
         path = ":".join([*map(str, scripts), os.environ["PATH"]])
-        modules = str(self.package or ROOT)
-        return {
-            **os.environ,
-            **table.ENVIRONMENT,
-            "PATH": path,
-            "PYTHONPATH": modules,
-            "TORCH_HOME": f"{self.root}/torch",
-        }
+        folders = {"PATH": path, "PYTHONPATH": str(self.package or ROOT), "TORCH_HOME": f"{self.root}/torch"}
+        return {**os.environ, **table.ENVIRONMENT, **folders}
 
     @cached_property
     def makers(self) -> dict[str, str]:

@@ -36,6 +36,8 @@ MADE_BY = {
     "STORE": "mmtl make_score_maps CONFIG CHECKPOINT IMAGES STORE --shard-images 1",
     "OTHER_STORE": "mmtl make_score_maps lite/efficientnet_lite0 IMAGES OTHER_STORE",
     "data/demo": "mmtl make_demo_data data/demo",
+    "work_dirs/cifar10/score_maps": "mmtl make_score_maps configs/examples/resnet-nano_1xb128-8e_cifar10.py "
+    "work_dirs/cifar10/annotator/epoch_8.pth data/cifar10/train work_dirs/cifar10/score_maps",
 }
 
 
@@ -81,7 +83,8 @@ LONG = (
     Row(r"^mmtl train (CONFIG|\S+_in1k\S*)(?!.*(--resume|FSDP))", EPOCH, ONE_EPOCH),
     Row(r"^mmtl train CONFIG --resume", EPOCH.replace("epochs=1", "epochs=2"), ONE_EPOCH),
     Row(r"^mmtl train \S*_ade20k-512x512", ADE, TWO_STEPS),
-    Row(r"^mmtl train \S*_cifar10\.py", EPOCH, ONE_EPOCH),
+    Row(r"^mmtl train \S*resnet\S*_cifar10\.py", EPOCH, ONE_EPOCH),
+    Row(r"^mmtl train \S*lvvit\S*_cifar10\.py", EPOCH, ONE_EPOCH, needs="work_dirs/cifar10/score_maps"),
     Row(r"^mmtl train \S*camvid", ITERATIONS, TWO_STEPS),
     Row(r"^mmtl train \S*upernet\S*_demo", ITERATIONS, TWO_STEPS, needs="data/demo"),
     Row(r"^mmtl train \S*\de_demo", EPOCH + " train_dataloader.dataset.indices=8", "8 images", needs="data/demo"),
