@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from mmtl.apis.predict import folder_classes, load_batch, load_inferencer, test_pipeline
+from mmtl.apis.predict import load_batch, load_inferencer, test_pipeline
 from mmtl.datasets.transforms.corrupt import CORRUPTIONS, SEVERITIES, Corrupt
 from mmtl.evaluation.corruption_error import Errors, mean_corruption_error, mean_error, relative_error
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.image_files import class_folders, list_images
 from mmtl.utils.processes import silence_worker
@@ -136,11 +137,12 @@ def top1_error(
 ) -> tuple[float, list[Path]]:
     """Return the share of a root's images whose top-1 class is not their folder's, and those that are undecodable."""
     keys, model = list_images(root), inferencer.model
-    labels = folder_classes(class_folders(keys), model.head.num_classes, inferencer.classes)
-    if labels is None:
+    folders, num_classes = class_folders(keys), model.head.num_classes
+    labels = ClassTable.of(dict(class_names=inferencer.classes), num_classes, folders).of_folders(folders)
+    if not folders or len(labels) < len(folders):
         raise ValueError(
             f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or be "
-            f"{model.head.num_classes}, one for each class."
+            f"{num_classes}, one for each class."
         )
     collate = partial(load_batch, root, pipeline, loading_options(test_pipeline(inferencer.config)))
     options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmtl.annotators.progress import RateColumn
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
 from mmtl.utils.config_file import name_config_errors, read_config
 from mmtl.utils.image_files import class_folders, list_images
-from mmtl.utils.imagenet_wnids import wnid_labels
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import loading_options, read_image
 from mmtl.utils.text import csv_cell
@@ -74,7 +74,8 @@ def predict(
         raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")
     if labels and max(labels.values()) >= num_classes:
         raise ValueError(f"{list_file}: class index must be below {num_classes}, got {max(labels.values())}.")
-    known = folder_classes(class_folders(keys), num_classes, names) or {}
+    folders = class_folders(keys)
+    known = ClassTable.of(dict(class_names=names), num_classes, folders).of_folders(folders)
     truth = {key: known.get(key.split("/")[0]) for key in keys} | labels
     if wrong_only and all(label is None for label in truth.values()):
         raise ValueError(
@@ -143,23 +144,6 @@ def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassif
 def test_pipeline(cfg: Config) -> list[dict]:
     """Return the steps that the inferencer applies, which begin with the loading of an image."""
     return (cfg.get("test_dataloader") or {}).get("dataset", {}).get("pipeline", [])
-
-
-def folder_classes(folders: Sequence[str], num_classes: int, names: Sequence[str] | None) -> dict[str, int] | None:
-    """Return the class index of each sorted folder, by name or by order; None if it cannot be determined.
-
-    The order counts if there are as many folders as classes, and none has the name of a class of another index.
-    """
-    if not folders:
-        return None
-    order = {folder: index for index, folder in enumerate(folders)}
-    by_name = {name: index for index, name in enumerate(names or ())}
-    tables = (by_name, wnid_labels() if num_classes == 1000 else {})
-    for known in tables:
-        if all(folder in known for folder in folders):
-            return {folder: known[folder] for folder in folders}
-    contradicted = any(known.get(folder, index) != index for known in tables for folder, index in order.items())
-    return order if len(folders) == num_classes and not contradicted else None
 
 
 def load_batch(

@@ -8,7 +8,7 @@ from helpers.classifier_config import config_text
 from mmengine.registry import DefaultScope
 from mmpretrain import ImageClassificationInferencer, get_model
 
-from mmtl.apis.predict import folder_classes, predict
+from mmtl.apis.predict import predict
 
 CONFIG = config_text(16)
 CLASSES = ("ant", "bee", "cat")
@@ -98,21 +98,6 @@ def test_undecodable_images_are_listed_and_have_no_row(root, tmp_path):
     assert len(out.read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize(
-    ("folders", "num_classes", "names", "found"),
-    [
-        (["bee", "cat"], 3, ("ant", "bee", "cat"), {"bee": 1, "cat": 2}),
-        (["n01443537", "n15075141"], 1000, None, {"n01443537": 1, "n15075141": 999}),
-        (["n01443537"], 1000, ["tench"] * 1000, {"n01443537": 1}),
-        (["x", "y"], 2, None, {"x": 0, "y": 1}),
-        (["x", "y"], 3, None, None),
-        ([], 3, ("ant", "bee", "cat"), None),
-    ],
-)
-def test_folder_is_a_class_by_name_or_by_order(folders, num_classes, names, found):
-    assert folder_classes(folders, num_classes, names) == found
-
-
 def test_user_errors_name_the_option_or_file_and_write_nothing(root, tmp_path):
     image = (root / "images/ant/0.png").read_bytes()
     files = {"flat/0.png": image, "others/x/0.png": image, "broken/ant/0.png": b"not an image"}
@@ -133,10 +118,3 @@ def test_user_errors_name_the_option_or_file_and_write_nothing(root, tmp_path):
         with pytest.raises((OSError, ValueError), match=rf"^[^\n]*{message}[^\n]*$"):
             run(root, tmp_path / "table.csv", **{"topk": 1, **options})
     assert not list(tmp_path.glob("table.csv*"))
-
-
-def test_folders_in_order_are_classes_unless_one_has_the_name_of_another_class():
-    names = ("ant", "bee", "cat")
-    assert folder_classes(["bee", "cat"], 3, names) == {"bee": 1, "cat": 2}
-    assert folder_classes(["ant", "dog", "elk"], 3, names) == {"ant": 0, "dog": 1, "elk": 2}
-    assert folder_classes(["bee", "cat", "dog"], 3, names) is None
