@@ -57,13 +57,13 @@ class PretrainedWeightsHook(Hook):
             if _is_backbone(name) or (name in expected and weight.shape == expected[name].shape)
         )
         loaded = [name for name in kept if name in expected]
-        if not any(map(_is_backbone, loaded)):
-            example = next(filter(_is_backbone, expected), "backbone.")
-            raise nothing_to_load(given, example, "Use a checkpoint of a complete model of this project.")
+        core = [*filter(_is_backbone, expected)] or [*expected]  # TimmClassifier and HuggingFaceClassifier have none
+        if not set(core).intersection(loaded):
+            raise nothing_to_load(given, core[0], "Use a checkpoint of a complete model of this project.")
         self.missing = [n for n in expected if n not in loaded and not n.endswith("num_batches_tracked")]
         unexpected = [name for name in given if name not in loaded]
         self.other_shape = {n: expected[n].clone() for n in loaded if kept[n].shape != expected[n].shape}
-        check_share(unwrap_model(runner.model).backbone, expected, self.missing, unexpected)
+        check_share(getattr(unwrap_model(runner.model), "backbone", None), expected, self.missing, unexpected)
         # A model without final norm may start from a pretraining checkpoint, whose heads are unexpected too.
         self.unused = [n for n in unexpected if _is_backbone(n) and not n.startswith("backbone.norm.")]
         averaged = checkpoint.keys() & {"ema_state_dict", "state_dict_ema"}
@@ -120,9 +120,9 @@ class PretrainedWeightsHook(Hook):
 
 
 def check_share(
-    backbone: nn.Module, expected: Mapping[str, Tensor], missing: Iterable[str], unexpected: Iterable[str]
+    backbone: nn.Module | None, expected: Mapping[str, Tensor], missing: Iterable[str], unexpected: Iterable[str]
 ) -> None:
-    """Refuse a checkpoint that has less than MIN_SHARE of a backbone's values."""
+    """Refuse a checkpoint that has less than MIN_SHARE of a backbone's values; a model may have none."""
     total = max(1, sum(weight.numel() for name, weight in expected.items() if _is_backbone(name)))
     lacking = [name for name in missing if _is_backbone(name)]
     share = 1 - sum(expected[name].numel() for name in lacking) / total

@@ -91,7 +91,7 @@ def saved(path: Path, weights: dict, wrapper: str = "state_dict") -> str:
 
 
 def weights_of(model: dict, tmp_path: Path) -> dict[str, torch.Tensor]:
-    return build_runner(tmp_path, model, "mmpretrain" if model is CLASSIFIER else "mmseg").model.state_dict()
+    return build_runner(tmp_path, model, "mmseg" if "decode_head" in model else "mmpretrain").model.state_dict()
 
 
 def log_of(work_dir: Path) -> str:
@@ -169,6 +169,20 @@ def test_a_checkpoint_without_a_backbone_is_an_error(tmp_path):
     heads = {name: weight for name, weight in weights.items() if name.startswith("head.")}
     with pytest.raises(ValueError, match="Nothing to load: the checkpoint has head.* such as backbone.cls_token"):
         runner.load_checkpoint(saved(tmp_path / "heads.pth", heads))
+
+
+def test_a_model_without_backbone_loads_and_is_tested_by_its_own_names(tmp_path):
+    model = dict(type="TimmClassifier", model_name="mobilenetv3_small_050", num_classes=5)
+    weights = weights_of(model, tmp_path / "source")
+    path = saved(tmp_path / "timm.pth", weights)
+    runner = build_runner(tmp_path / "run", model | dict(num_classes=3), "mmpretrain")
+    runner.load_checkpoint(path)
+    loaded = runner.model.state_dict()
+    assert all(loaded[n].equal(w) for n, w in weights.items() if not n.startswith("classifier"))
+    with pytest.raises(ValueError, match="lacks classifier 2, so part of the tested model would be untrained"):
+        hook_of(runner, PretrainedWeightsHook).before_test(runner)
+    with pytest.raises(ValueError, match="Nothing to load: the checkpoint has other.* such as conv_stem"):
+        runner.load_checkpoint(saved(tmp_path / "other.pth", {"other": torch.zeros(1)}))
 
 
 def test_load_from_converts_released_weights_and_leaves_out_a_head_of_other_classes(tmp_path):
