@@ -35,6 +35,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="to choose sizes and lengths for (default: the GPU, if any)"
     )
+    parser.add_argument("--force", action="store_true", help="replace configs that have been edited")
     args = parser.parse_args(arguments)
     out = args.out or Path(f"{args.folder.resolve().name}-mmtl")
     names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
@@ -51,6 +52,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
         convert=args.convert,
         ignore=args.ignore,
         device=args.device,
+        force=args.force,
     )
     lines = start(args.folder, out, wishes)
     print(f"{args.folder}:", *lines, "", f"{out}/ has the configs, one step each. Next:", sep="\n  ")

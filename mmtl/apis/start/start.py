@@ -13,8 +13,7 @@ from mmtl.apis.start.masks import FoundMasks, find_masks
 from mmtl.apis.start.segmentation import class_table, write_segmentation
 from mmtl.apis.start.teacher import choose_teacher
 from mmtl.apis.start.weights import SCRATCH, Student, choose_student
-
-MARKER = ".mmtl-start"  # in folders that may be written again
+from mmtl.apis.start.written import MARKER, writing
 
 
 @dataclass
@@ -28,17 +27,22 @@ class Wishes:
     convert: bool = False  # whether masks that are not class indices are converted
     ignore: str | None = None  # gray level or color of pixels without a label, for masks that are converted
     device: str | None = None  # "cpu" or "cuda"; None: the GPU if there is one
+    force: bool = False  # whether configs that have been edited are replaced
 
 
 def start(folder: Path, out: Path, wishes: Wishes) -> list[str]:
     """Write configs, lists and steps for the images of a folder, and return what was found and chosen.
 
     Raises:
-        FileExistsError: ``out`` has other content.
+        FileExistsError: ``out`` has other content, or configs that have been edited.
         ValueError: The folder cannot be trained on as it is.
     """
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise FileExistsError(f"{out} has other content. Choose another folder with -o.")
+    with writing(out, wishes.force):
+        return write_project(folder, out, wishes)
+
+
+def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
+    """Write what `start` returns a description of."""
     found = find_images(folder, wishes.val)
     device = wishes.device or ("cuda" if torch.cuda.is_available() else "cpu")
     work = Path("work_dirs") / folder.resolve().name

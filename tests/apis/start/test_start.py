@@ -225,6 +225,29 @@ def test_other_content_is_not_overwritten():
         start(write_images("photos", (32, 32)), Path("out"), Wishes(device="cpu"))
 
 
+def test_edited_configs_are_replaced_only_on_request():
+    photos, out, wishes = write_images("photos", (32, 32)), Path("out"), Wishes(device="cpu")
+    start(photos, out, wishes)
+    start(photos, out, Wishes(device="cpu", val=0.5))  # nothing has been edited
+    for name in ("2_student.py", "val.txt", "_base_/pretrain_runtime.py"):
+        text = (out / name).read_text()
+        (out / name).write_text(f"{text}# mine\n")
+        for options in ({}, {}, dict(force=True, teacher=["resnet"])):
+            with pytest.raises((FileExistsError, ValueError), match="got resnet" if options else f"{name} has been"):
+                start(photos, out, Wishes(device="cpu", **options))
+        assert "# mine" in (out / name).read_text()
+        start(photos, out, Wishes(device="cpu", force=True))
+        assert "# mine" not in (out / name).read_text()
+    (out / "3_mine.py").touch()
+    start(photos, out, wishes)
+
+
+def test_a_start_that_is_refused_leaves_no_folder():
+    with pytest.raises(ValueError, match="got resnet"):
+        start(write_images("photos", (32, 32)), Path("out"), Wishes(device="cpu", teacher=["resnet"]))
+    assert not Path("out").exists()
+
+
 def test_filling_a_template_keeps_comments_and_refuses_unknown_names():
     text = "# head\na = 1  # ü first\nb = dict(\n    c=2,\n)\n"
     assert fill(text, dict(a="x", b=(1,))) == "# head\na = 'x'  # ü first\nb = (1,)\n"
