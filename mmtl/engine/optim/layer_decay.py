@@ -36,9 +36,10 @@ def depth_of(model: nn.Module, name: str) -> tuple[int, int]:
     """Return depth and number of depths of a parameter; a segmentor leaves the question to its backbone."""
     if hasattr(model, "get_layer_depth"):
         return model.get_layer_depth(name)
-    if hasattr(model.backbone, "get_layer_depth"):
-        return model.backbone.get_layer_depth(name, "backbone.")
+    backbone = getattr(model, "backbone", model)
+    if hasattr(backbone, "get_layer_depth"):
+        return backbone.get_layer_depth(name, "backbone.")
     raise ValueError(
-        f"{type(model.backbone).__name__} does not know the depth of its parameters (no get_layer_depth), which "
+        f"{type(backbone).__name__} does not know the depth of its parameters (no get_layer_depth), which "
         "layer_decay_rate needs. Use mmtl.LVViT or a transformer of mmpretrain, or another optim_wrapper.constructor."
     )

@@ -73,9 +73,10 @@ def test_a_custom_key_that_matches_no_parameter_is_a_warning(monkeypatch):
     assert "custom_keys['decode_haed'] matches no parameter" in warning
 
 
-def test_layer_decay_of_a_backbone_without_depths_is_refused():
+@pytest.mark.parametrize("build", [Segmentor, nn.Sequential])  # the second has no backbone, like TimmClassifier
+def test_layer_decay_without_depths_is_refused(build):
     with pytest.raises(ValueError, match="Sequential does not know the depth of its parameters"):
-        groups_of(model=Segmentor(nn.Sequential(nn.Linear(2, 2))))
+        groups_of(model=build(nn.Sequential(nn.Linear(2, 2))))
 
 
 def test_frozen_parameters_are_left_out_under_layer_decay():
