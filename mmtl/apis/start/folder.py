@@ -36,6 +36,8 @@ class FoundImages:
     classes: tuple[str, ...] = ()  # names of class folders; empty for masks
     has_val: bool = False  # whether the folder itself sets images for validation apart
     unreadable: list[str] = field(default_factory=list)
+    without_mask: list[str] = field(default_factory=list)  # images that are left out
+    without_image: list[str] = field(default_factory=list)  # masks that are left out
     sizes: list[tuple[int, int]] = field(default_factory=list)  # width and height of a sample of the images
 
     @property
@@ -60,8 +62,12 @@ def find_images(root: Path, val_share: float) -> FoundImages:
     keys = sorted(key for key in files_under(root) if key.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(key))
     if not keys:
         raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
-    pairs = pair_masks(keys)
+    pairs, without_mask, without_image = match_masks(keys)
+    if not pairs:
+        check_mask_names(root, keys, without_mask, without_image)
     found = find_pairs(root, pairs, val_share) if pairs else find_classes(root, keys, val_share)
+    if pairs:
+        found.without_mask, found.without_image = without_mask, without_image
     found.sizes, found.unreadable = read_sizes(root, [key for key, _ in found.split.train + found.split.val])
     broken = set(found.unreadable)
     for name in ("train", "val"):
@@ -117,6 +123,11 @@ def stratified_split(entries: Iterable[tuple[str, object]], val_share: float, se
 
 def pair_masks(keys: Sequence[str]) -> list[tuple[str, str]]:
     """Return (image, mask) of all images with a mask: the same path below folders such as ``images`` and ``masks``."""
+    return match_masks(keys)[0]
+
+
+def match_masks(keys: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Return (image, mask) of all images with a mask, the other images, and the other masks, as `pair_masks` does."""
     images: dict[tuple[str, ...], str] = {}
     masks: dict[tuple[str, ...], str] = {}
     for key in keys:
@@ -127,7 +138,26 @@ def pair_masks(keys: Sequence[str]) -> list[tuple[str, str]]:
                 stem = parts[-1].lower() if kind is images else without_ending(parts[-1].lower())
                 kind.setdefault((*parts[:index], *parts[index + 1 : -1], stem), key)
                 break
-    return [(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
+    pairs = [(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
+    alone = (sorted(each[name] for name in each.keys() - other) for each, other in ((images, masks), (masks, images)))
+    return pairs, *alone
+
+
+def check_mask_names(root: Path, keys: Sequence[str], images: Sequence[str], masks: Sequence[str]) -> None:
+    """Raise a ValueError if files without a partner fill folders of images and masks, not folders of classes."""
+    folders = {part.lower() for key in images for part in Path(key).parent.parts}
+    is_flat = folders <= {*TRAIN, *HELD_OUT, *IMAGE_FOLDERS} and len({key.split("/")[0] for key in images}) == 1
+    if images and set(keys) == {*images, *masks} and (masks or is_flat):
+        stem = Path(images[0]).stem
+        raise ValueError(
+            f"{root}: masks are missing: {images[0]} must have a mask {stem}.png or {stem}_mask.png in a folder "
+            f"such as masks/, got {first_of(masks) or 'no mask'}. `mmtl convert_masks` makes masks of polygons."
+        )
+
+
+def first_of(files: Sequence[str], shown: int = 3) -> str:
+    """Return the first files in words."""
+    return ", ".join(files[:shown]) + f" and {len(files) - shown} more" * (len(files) > shown)
 
 
 def without_ending(stem: str) -> str:

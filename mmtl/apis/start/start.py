@@ -8,7 +8,7 @@ import torch
 
 from mmtl.apis.convert_masks import Labels, Table, from_values, parse_value, write_masks
 from mmtl.apis.start.classification import SMALL, write_classification
-from mmtl.apis.start.folder import FoundImages, find_images
+from mmtl.apis.start.folder import FoundImages, find_images, first_of
 from mmtl.apis.start.masks import FoundMasks, find_masks
 from mmtl.apis.start.segmentation import class_table, write_segmentation
 from mmtl.apis.start.teacher import choose_teacher
@@ -125,6 +125,11 @@ def describe(found: FoundImages) -> list[str]:
             "near-duplicates, such as frames of one video, may be in both parts, which makes results look too good: "
             "put validation images of their own into val/ then, and the others into train/"
         )
+    for files, kind, other in ((found.without_mask, "image", "mask"), (found.without_image, "mask", "image")):
+        if files:
+            many = f"{len(files)} {kind}s have no {other} of the same name and are"
+            start = many if len(files) > 1 else f"1 {kind} has no {other} of the same name and is"
+            lines.append(f"{start} left out: {first_of(files)}")
     if found.unreadable:
         lines.append(f"{len(found.unreadable)} files cannot be read and are left out, such as {found.unreadable[0]}")
     return lines

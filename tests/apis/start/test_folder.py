@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from mmtl.apis.start.folder import find_images, pair_masks, stratified_split
+from mmtl.apis.start.start import describe
 
 
 def write(root, *keys, size=(8, 8)):
@@ -41,6 +42,12 @@ def test_a_val_folder_is_the_split_and_its_classes_have_the_indices_of_training(
     [
         (["a/1.png", "b/1.png", "2.png"], "2.png is in no class folder"),
         (["a/1.png", "a/2.png"], "the only class folder is 'a'"),
+        (
+            ["images/1.png", "images/2.png"],
+            "masks are missing: images/1.png must have .* got no mask",
+        ),
+        (["train/images/1.png", "train/masks/x.png"], "train/images/1.png must have .* got train/masks/x.png"),
+        (["images/a/1.png", "images/b/2.png"], "the only class folder is 'images'"),
         (["a/1.txt"], "contains no image"),
         (["a/1.png", "b/1.png"], "got 2 for training and 0 for validation"),
     ],
@@ -78,6 +85,19 @@ def test_sizes_are_those_of_upright_images(tmp_path):
 )
 def test_images_and_masks_are_paired_by_name(image, mask):
     assert pair_masks([image, mask, "images/alone.jpg", "readme/x.png"]) == [(image, mask)]
+
+
+def test_images_without_mask_and_masks_without_image_are_named(tmp_path):
+    write(tmp_path, *(f"images/{i}.png" for i in range(8)), *(f"masks/{i}.png" for i in range(4)), "masks/z.png")
+    found = find_images(tmp_path, 0.2)
+    assert len(found.split.train + found.split.val) == 4
+    assert found.without_mask == [f"images/{i}.png" for i in range(4, 8)] and found.without_image == ["masks/z.png"]
+    lines = describe(found)
+    assert (
+        "4 images have no mask of the same name and are left out: images/4.png, images/5.png, images/6.png and 1 more"
+        in lines
+    )
+    assert "1 mask has no image of the same name and is left out: masks/z.png" in lines
 
 
 def test_masks_in_split_folders_keep_the_split(tmp_path):
