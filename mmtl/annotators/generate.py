@@ -66,6 +66,7 @@ class Options:
     shard_images: int | None = None  # None: chosen
     score_bits: int = 16  # 8: compact form
     classes: Path | None = None  # file of the classes to keep, see `read_classes`; None: all
+    list_file: Path | None = None  # list of the images, see `read_list`; None: all
 
 
 @dataclass

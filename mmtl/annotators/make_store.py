@@ -29,7 +29,7 @@ from mmtl.score_maps.writer import (
     prepare_folder,
     resume_store,
 )
-from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.image_files import class_folders, list_images, read_list
 
 
 def annotate_folder(annotator: Annotator, images: Path, folder: Path, options: Options, queue: WorkQueue) -> None:
@@ -47,7 +47,8 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         FileNotFoundError: The image root or a class folder contains no image.
         ValueError: Annotator and options do not fit together.
     """
-    keys = list_images(root, excluded=folder)
+    listed = read_list(options.list_file, root) if options.list_file else {}
+    keys = sorted(listed) or list_images(root, excluded=folder)
     size_hw = options.input_hw or annotator.size_hw or common_size(root, keys, annotator.description["name"])
     grid_hw, num_classes = annotator.output_shape(size_hw)
     if options.classes:
@@ -69,7 +70,9 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         annotator=annotator,
         images=ResizedImages(root, keys, annotator.resize(size_hw)),
         plan=plan,
-        labels=_folder_labels(keys, annotator.description, num_classes),
+        labels=np.array([listed[key] for key in keys])
+        if listed
+        else _folder_labels(keys, annotator.description, num_classes),
         layout=layout,
         settings=make_settings(layout, annotator.description, preprocessing, plan=fingerprint),
         folder=folder,

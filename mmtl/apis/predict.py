@@ -22,7 +22,7 @@ from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
 from mmtl.utils.config_file import name_config_errors, read_config
-from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.image_files import class_folders, list_images, read_list
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import loading_options, read_image
 from mmtl.utils.text import csv_cell
@@ -61,10 +61,8 @@ def predict(
         OSError: A file cannot be read or written.
         ValueError: The checkpoint does not fit, no image can be decoded, or ``wrong_only`` without known classes.
     """
-    keys, labels = list_images(images), {}
-    if list_file is not None:
-        labels = read_list(list_file, images)
-        keys = list(labels)
+    labels = {} if list_file is None else read_list(list_file, images)
+    keys = list(labels) or list_images(images)
     inferencer = load_inferencer(config, checkpoint, device)
     num_classes, names = inferencer.model.head.num_classes, inferencer.classes
     if names is not None and len(names) != num_classes:  # of other data
@@ -101,19 +99,6 @@ def predict(
         if len(undecodable) == len(keys):
             raise ValueError(f"None of the {len(keys)} images of {images} can be decoded.")
     return Predictions(rows, undecodable, labeled, correct)
-
-
-def read_list(path: Path, images: Path) -> dict[str, int]:
-    """Return the class index of each image of a list: lines of a path and an index, as MMPretrain reads them."""
-    labels = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        key, _, label = line.strip().rpartition(" ")
-        if not key or not label.isdecimal():
-            raise ValueError(f"{path}, line {number} must be a path, a space and a class index, got {line!r}.")
-        if not (images / key).is_file():
-            raise FileNotFoundError(f"{path}, line {number}: {key} is not in {images}. Give the folder of the list.")
-        labels[key] = int(label)
-    return labels
 
 
 def table_cells(label: int | None, scores: Tensor, topk: int, names: Sequence[str] | None) -> list[str]:

@@ -56,9 +56,10 @@ def run_steps(steps: Sequence[Step], work: Path, console: Console) -> bool:
 
 
 def fingerprint(step: Step, previous: str) -> str:
-    """Return a digest of a step's command and configs and, through ``previous``, of all steps before it."""
-    configs = [Config.fromfile(word).pretty_text for word in step.command if word.endswith(".py")]
-    return hashlib.sha256("\0".join([previous, *step.command, *configs]).encode()).hexdigest()[:16]
+    """Return a digest of a step's command, configs and lists and, through ``previous``, of all steps before it."""
+    files = [Config.fromfile(word).pretty_text for word in step.command if word.endswith(".py")]
+    files += [Path(word).read_text(encoding="utf-8") for word in step.command if word.endswith(".txt")]
+    return hashlib.sha256("\0".join([previous, *step.command, *files]).encode()).hexdigest()[:16]
 
 
 class Progress:

@@ -48,6 +48,13 @@ def parse_args(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         metavar="FILE",
         help="keep only these classes: names, class folders or indices, one a line",
     )
+    add(
+        "--list",
+        type=Path,
+        dest="list_file",
+        metavar="FILE",
+        help="only the images of a list: in each line a path below IMAGES, a space and the index of its class",
+    )
     add("--max-undecodable", type=float, default=0.001, metavar="SHARE", help="share that may be undecodable")
     add("--shard-images", type=int, help="images per shard (default: chosen, at most 256 MB)")
     add("--launcher", choices=("none", "pytorch", "slurm"), default="none")
@@ -77,7 +84,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     from mmtl.annotators.work_queue import WorkQueue
 
     input_hw = (args.input_size[0], args.input_size[-1]) if args.input_size else None
-    names = ("topk", "batch_size", "workers", "max_undecodable", "shard_images", "score_bits", "classes")
+    names = ("topk", "batch_size", "workers", "max_undecodable", "shard_images", "score_bits", "classes", "list_file")
     options = Options(input_hw=input_hw, **{name: getattr(args, name) for name in names})
     weights = [args.checkpoint, args.checkpoint_option, PRETRAINED if args.pretrained else None]
     weights = [each for each in weights if each is not None] or [None]

@@ -35,6 +35,22 @@ def list_images(root: Path, excluded: Path | None = None) -> list[str]:
     return keys
 
 
+def read_list(path: Path, images: Path) -> dict[str, int]:
+    """Return the class index of each image of a list: lines of a path and an index, as MMPretrain reads them."""
+    labels = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        key, _, label = line.strip().rpartition(" ")
+        if not key or not label.isdecimal():
+            raise ValueError(f"{path}, line {number} must be a path, a space and a class index, got {line!r}.")
+        if not (images / key).is_file():
+            raise FileNotFoundError(f"{path}, line {number}: {key} is not in {images}. Give the folder of the list.")
+        check_key(key)
+        labels[key] = int(label)
+    if not labels:
+        raise ValueError(f"{path} must list images, got an empty file.")
+    return labels
+
+
 def is_hidden(path: str | Path) -> bool:
     """Return whether a relative path has a part that starts with a dot."""
     return any(part.startswith(".") for part in Path(path).parts if part != "..")

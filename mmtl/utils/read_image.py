@@ -18,6 +18,7 @@ from mmtl.utils.type_name import type_name
 UPRIGHT = 1  # EXIF's orientation of pixels that need no turning
 SWAPPED = 5  # the first of those that are stored with rows and columns exchanged
 UPRIGHT_FLAGS = ("color", "grayscale")  # of mmcv; its others leave an image as it is stored
+MARKED = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # first bytes of the formats that `is_truncated` knows
 IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
 
@@ -113,6 +114,12 @@ def is_truncated(data: bytes) -> bool:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return len(data) + 1 < 8 + int.from_bytes(data[4:8], "little")  # some writers omit the padding byte
     return False
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether an image file has its end; only formats without an end mark are decoded for that."""
+    data = path.read_bytes()
+    return not is_truncated(data) if data.startswith(MARKED) else read_image(path, "unchanged") is not None
 
 
 def _jpeg_scan(data: bytes) -> int:

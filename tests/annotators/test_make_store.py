@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from argparse import ArgumentParser
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -49,6 +50,13 @@ def test_every_image_gets_the_map_of_its_dense_logits(images, tmp_path):
     np.testing.assert_array_equal(store["bee/3.png"].classes, top.indices)
     np.testing.assert_allclose(store["bee/3.png"].scores, top.values, rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(store["bee/3.png"].log_norm, logits.logsumexp(-1), rtol=2e-3, atol=1e-3)
+
+
+def test_only_the_images_of_a_list_get_maps_and_it_has_their_classes(images, tmp_path):
+    (images / "no images").mkdir()
+    (tmp_path / "list.txt").write_text("".join(f"{key} 1\n" for key in ("cat/2.png", "ant/0.png")))
+    job = make(images, tmp_path / "s", replace(OPTIONS, list_file=tmp_path / "list.txt"))
+    assert list(ScoreMapStore(tmp_path / "s")) == ["ant/0.png", "cat/2.png"] and job.labels.tolist() == [1, 1]
 
 
 def test_the_pooled_maps_have_the_classifiers_own_accuracy(images, tmp_path):

@@ -153,6 +153,14 @@ def test_a_step_runs_again_when_its_config_changes(tmp_path):
     assert fingerprint(step, "") != before
 
 
+def test_a_step_runs_again_when_its_list_of_images_changes(tmp_path):
+    step = Step("a", "a", ("mmtl", "make_score_maps", "--list", str(tmp_path / "list.txt")), tmp_path)
+    (tmp_path / "list.txt").write_text("a.png 0\n")
+    before = fingerprint(step, "")
+    (tmp_path / "list.txt").write_text("b.png 0\n")
+    assert fingerprint(step, "") != before
+
+
 def test_without_a_terminal_the_position_is_a_line_a_minute(runner, monkeypatch):
     positions = iter(["", "step 1/3", "step 1/3", "step 2/3", "step 3/3"])
     monkeypatch.setattr(module, "training_position", lambda run: next(positions))

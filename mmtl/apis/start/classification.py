@@ -88,7 +88,6 @@ def write_classification(
         base_batch_size=plan.batch_size,
         num_workers=min(2 if device == "cpu" else 8, usable_cpus()),
     )
-    images = found.root / found.split.train[0][0].split("/")[0] if found.has_val else found.root
     lines, steps, score_maps = [], [], work / "score_maps"
     if teacher.existing:
         check_existing(teacher, found.classes)
@@ -101,10 +100,11 @@ def write_classification(
         steps.append(train_step("teacher", f"Train the teacher, {teacher.title}", config, run))
         annotator = [config, run / f"epoch_{plan.teacher_epochs}.pth"]
         lines.append(f"teacher: {teacher.title}, {plan.teacher_epochs} epochs")
-    options = ["--topk", min(5, len(found.classes)), "--batch-size", 16 if device == "cpu" else 64]
+    options = ["--list", folder / "train.txt", "--topk", min(5, len(found.classes))]
+    options += ["--batch-size", 16 if device == "cpu" else 64]
     if teacher.map_factor > 1:  # finer maps than at the size of training
         options += ["--input-size", teacher.map_factor * teacher_size(teacher, plan)]
-    command = ["mmtl", "make_score_maps", *annotator, images, score_maps, *options]
+    command = ["mmtl", "make_score_maps", *annotator, found.root, score_maps, *options]
     steps.append(Step("score_maps", "Make score maps", tuple(map(str, command)), score_maps))
     config, run = folder / "2_student.py", work / "student"
     values = common | student_values(student, plan) | dict(work_dir=str(run), score_maps=str(score_maps))

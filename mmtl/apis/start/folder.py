@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
-from mmtl.utils.read_image import image_size
+from mmtl.utils.read_image import image_size, is_complete
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first that has images is used
@@ -35,6 +35,7 @@ class FoundImages:
     split: Split
     classes: tuple[str, ...] = ()  # names of class folders; empty for masks
     has_val: bool = False  # whether the folder itself sets images for validation apart
+    empty: list[str] = field(default_factory=list)  # folders without an image, beside class folders
     unreadable: list[str] = field(default_factory=list)
     without_mask: list[str] = field(default_factory=list)  # images that are left out
     without_image: list[str] = field(default_factory=list)  # masks that are left out
@@ -44,6 +45,11 @@ class FoundImages:
     def short_side(self) -> int:
         """Median of the images' short sides in pixels."""
         return round(median(min(size) for size in self.sizes))
+
+    def classes_without(self, part: str) -> list[str]:
+        """Return the classes of which a part of the split, "train" or "val", has no image."""
+        present = {label for _, label in getattr(self.split, part)}
+        return [name for index, name in enumerate(self.classes) if index not in present]
 
 
 def find_images(root: Path, val_share: float) -> FoundImages:
@@ -96,13 +102,18 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImag
         )
     label = {name: index for index, name in enumerate(classes)}
     entries = [(key, label[key.removeprefix(prefix).split("/")[0]]) for key in images]
+    folders = {path.name for path in (root / prefix).iterdir() if path.is_dir() and not is_hidden(path.name)}
+    empty = sorted(folders - set(classes))
+    found = FoundImages(root, Split(entries), tuple(classes), has_val=bool(val), empty=empty)
     if not val:
-        return FoundImages(root, stratified_split(entries, val_share), tuple(classes))
+        found.split = stratified_split(entries, val_share)
+        return found
     held = [(key, key.split("/")[1]) for key in keys if key.startswith(f"{val}/")]
     unknown = sorted({name for _, name in held} - set(classes))
     if unknown:
         raise ValueError(f"{root / val}: {unknown[0]!r} is not a class folder of {root / train}. Correct its name.")
-    return FoundImages(root, Split(entries, [(key, label[name]) for key, name in held]), tuple(classes), has_val=True)
+    found.split.val = [(key, label[name]) for key, name in held]
+    return found
 
 
 def stratified_split(entries: Iterable[tuple[str, object]], val_share: float, seed: int = 0) -> Split:
@@ -178,10 +189,10 @@ def find_pairs(root: Path, pairs: Sequence[tuple[str, str]], val_share: float) -
 
 
 def read_sizes(root: Path, keys: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:
-    """Return the sizes of at most MAX_SIZES of the images, spread evenly, and those that are not images."""
+    """Return the sizes of at most MAX_SIZES of the images, spread evenly, and those that are not complete images."""
     sizes, unreadable = [], []
     for key in keys[:: -(-len(keys) // MAX_SIZES)]:
-        if size := image_size(root / key):
+        if (size := image_size(root / key)) and is_complete(root / key):
             sizes.append(size)
         else:
             unreadable.append(key)

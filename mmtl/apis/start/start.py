@@ -130,6 +130,18 @@ def describe(found: FoundImages) -> list[str]:
             many = f"{len(files)} {kind}s have no {other} of the same name and are"
             start = many if len(files) > 1 else f"1 {kind} has no {other} of the same name and is"
             lines.append(f"{start} left out: {first_of(files)}")
-    if found.unreadable:
-        lines.append(f"{len(found.unreadable)} files cannot be read and are left out, such as {found.unreadable[0]}")
-    return lines
+    return lines + warnings_about(found)
+
+
+def warnings_about(found: FoundImages) -> list[str]:
+    """Return what a folder lacks, with names, as lines for the user."""
+    count = len(found.unreadable)
+    files = "1 file is truncated or not an image" if count == 1 else f"{count} files are truncated or not images"
+    only_one = "" if found.has_val else ", with a single image each"
+    problems = {
+        f"{files}, and left out": found.unreadable,
+        "folders without an image are left out": found.empty,
+        "classes without a training image": found.classes_without("train"),
+        f"classes without a validation image{only_one}": found.classes_without("val"),
+    }
+    return [f"WARNING: {problem}: {first_of(names, 10)}" for problem, names in problems.items() if names]

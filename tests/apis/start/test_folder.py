@@ -5,6 +5,7 @@ from PIL import Image
 
 from mmtl.apis.start.folder import find_images, pair_masks, stratified_split
 from mmtl.apis.start.start import describe
+from mmtl.utils.read_image import is_complete
 
 
 def write(root, *keys, size=(8, 8)):
@@ -63,6 +64,35 @@ def test_files_that_are_not_images_are_left_out(tmp_path):
     (tmp_path / "a/0.png").write_bytes(b"not an image")
     found = find_images(tmp_path, 0.25)
     assert found.unreadable == ["a/0.png"] and len(found.split.train + found.split.val) == 7
+    assert "WARNING: 1 file is truncated or not an image, and left out: a/0.png" in describe(found)
+
+
+def test_truncated_images_are_left_out(tmp_path):
+    write(tmp_path, "a/0.png", "b/0.png", "a/1.png", "b/1.png")
+    suffixes = ("jpg", "jpeg", "PNG", "webp", "bmp", "ppm", "tif")
+    noise = Image.effect_noise((60, 50), 90).convert("RGB")
+    for suffix in suffixes:
+        path = tmp_path / f"a/x.{suffix}"
+        noise.save(path)
+        assert is_complete(path)
+        path.write_bytes(path.read_bytes()[:-2000])
+    found = find_images(tmp_path, 0.25)
+    assert sorted(found.unreadable) == sorted(f"a/x.{suffix}" for suffix in suffixes)
+    assert [line for line in describe(found) if "7 files are truncated or not images, and left out: a/x." in line]
+
+
+@pytest.mark.parametrize("prefix", ["", "train/"])
+def test_folders_and_classes_that_lack_images_are_named(tmp_path, prefix):
+    write(tmp_path, *(f"{prefix}{name}/{i}.png" for name, n in (("a", 4), ("b", 1), ("c", 1)) for i in range(n)))
+    for name in ("none", "no images", ".hidden"):
+        (tmp_path / prefix / name).mkdir()
+    (tmp_path / prefix / "none/x.txt").touch()
+    if prefix:
+        write(tmp_path, "val/a/0.png")
+    lines = [line for line in describe(find_images(tmp_path, 0.25)) if "WARNING" in line]
+    assert lines[0] == "WARNING: folders without an image are left out: no images, none"
+    assert lines[1].startswith("WARNING: classes without a validation image") and lines[1].endswith(": b, c")
+    assert ("a single image" in lines[1]) == (not prefix) and len(lines) == 2
 
 
 def test_sizes_are_those_of_upright_images(tmp_path):
