@@ -4,14 +4,14 @@ import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from mmtl.apis.start.folder import pair_masks
-from mmtl.apis.start.masks import IGNORED, find_masks, read_mask
+from mmtl.apis.start.masks import IGNORED, FoundMasks, Value, find_masks, parse_pairs, read_mask, text_of, value_of
 from mmtl.apis.start.segmentation import CLASSES_FILE
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.class_colors import class_palette
@@ -27,14 +27,17 @@ class Table:
 
     classes: Sequence[str]
     palette: list[list[int]]
-    sources: Sequence[str] = ()  # color or gray level that the classes had, if they are made of such masks
+    sources: dict[str, str] = field(default_factory=dict)  # color or gray level of masks -> class that it becomes
+    notes: Sequence[str] = ()  # lines about the masks
 
     @property
     def legend(self) -> str:
         """What each class was in the masks, for a user who may have named them in another order."""
-        if list(self.sources) == list(self.classes):
-            return ", ".join(self.sources)
-        return ", ".join(f"{source} is {name}" for source, name in zip(self.sources, self.classes, strict=True))
+        classes = list(self.classes)
+        return ", ".join(
+            f"{source} is {f'class {classes.index(name)}' if name == source else name}"
+            for source, name in self.sources.items()
+        )
 
 
 Labels = Iterator[tuple[str, np.ndarray]]  # name without suffix, class indices [H, W]
@@ -48,8 +51,8 @@ def convert_masks(
     Args:
         source: folder of masks, folder of labelme's JSON files, or a COCO JSON file.
         out: folder to write; must not contain the source.
-        classes: names in the order of the indices; of colors and gray levels in ascending order. Empty: those of the
-            source, after "background" for polygons.
+        classes: names in the order of the indices; of colors and gray levels in ascending order, or in any order as
+            "#804080=road" or "255=road". Empty: those of the source, after "background" for polygons.
         ignore: gray level ("255") or color ("#ffffff") of pixels without a class.
 
     Returns:
@@ -120,41 +123,76 @@ def from_values(
 ) -> tuple[Table, Labels]:
     """Return the classes of masks of colors, gray levels, or 0 and 255, and their labels."""
     found = find_masks([root / name for name in names], limit=None)
-    ignored = parse_value(ignore)
+    ignored, pairs = parse_value(ignore), parse_pairs(classes)
     values = [value for value in found.values if value != ignored]
-    if found.kind == "index" and len(classes) == len(values) < found.num_classes:  # the user names gray levels
+    if found.kind == "index" and (pairs or len(classes) == len(values) < found.num_classes):  # names of gray levels
         found.kind = "gray"
+        values = [value for value in values if value != IGNORED or not pairs or value in pairs]
     if found.kind == "index":
         raise ValueError(f"{root}: the masks have class indices already, of {found.num_classes} classes.")
-    if found.kind == "binary":
-        values, default, palette = [0, IGNORED], [BACKGROUND, FOREGROUND], [[0, 0, 0], [255, 255, 255]]
-    elif found.kind == "gray":
-        default, palette = [f"gray {value}" for value in values], class_palette(len(values)).tolist()
-    else:
-        default, palette = ["#{:02x}{:02x}{:02x}".format(*value) for value in values], [list(v) for v in values]
-    sources = default if found.kind == "color" else [str(value) for value in values]
-    if classes and len(classes) != len(values):
-        shown = ", ".join(sources)
-        raise ValueError(f"--classes must name the {len(values)} values {shown} in this order, got {len(classes)}.")
+    if found.kind == "binary" and not pairs:
+        values = [0, IGNORED]
+    if pairs:
+        values, classes = named_values(values, pairs, found.kind == "color")
+    elif classes and len(classes) != len(values):
+        shown, given = ", ".join(map(text_of, values)), f"{len(classes)} name{'s' * (len(classes) != 1)}"
+        raise ValueError(f"--classes must name the {len(values)} values {shown} in this order, got {given}.")
+    table, indices = value_table(found, values, classes)
+    table.notes = [*found.warnings(), *ignored_notes(found, values)]
     codes = np.array([encode(value) for value in values])
+    order = np.argsort(codes)
 
     def labels() -> Labels:
         for name in names:
             pixels = read_mask(root / name)[0].astype(np.int64)
             if pixels.ndim == 3:
                 pixels = pixels @ (1 << 16, 1 << 8, 1) if found.kind == "color" else pixels[..., 0]
-            index = np.searchsorted(codes, pixels).clip(max=len(codes) - 1)
-            yield str(Path(name).with_suffix("")), np.where(codes[index] == pixels, index, IGNORED)
+            index = order[np.searchsorted(codes[order], pixels).clip(max=len(codes) - 1)]
+            yield str(Path(name).with_suffix("")), np.where(codes[index] == pixels, indices[index], IGNORED)
 
-    return Table(list(classes) or default, palette, sources), labels()
+    return table, labels()
 
 
-def parse_value(text: str | None) -> int | tuple[int, ...] | None:
-    """Return a gray level or a color as masks have it: 255, or (255, 0, 0) for "#ff0000"."""
+def named_values(values: Sequence[Value], pairs: Mapping[Value, str], is_color: bool) -> tuple[list[Value], list[str]]:
+    """Return the values that a user names, in this order, and their names.
+
+    Raises:
+        ValueError: A value of the masks has no name.
+    """
+    if not is_color:  # gray levels may be given as colors
+        pairs = {key[0] if isinstance(key, tuple) and len(set(key)) == 1 else key: pairs[key] for key in pairs}
+    missing = ", ".join(text_of(value) for value in values if value not in pairs)
+    if missing:
+        raise ValueError(f"--classes must name every value of the masks, or --ignore it, got no name for {missing}.")
+    return list(pairs), list(pairs.values())
+
+
+def value_table(found: FoundMasks, values: Sequence[Value], names: Sequence[str]) -> tuple[Table, np.ndarray]:
+    """Return the classes of values, and the class index of each; values of one name are one class."""
+    texts = [text_of(value) for value in values]
+    if not names:
+        default = [f"gray {text}" for text in texts] if found.kind == "gray" else texts
+        names = [BACKGROUND, FOREGROUND] if found.kind == "binary" else default
+    classes = list(dict.fromkeys(names))
+    indices = np.array([classes.index(name) for name in names])
+    palette = class_palette(len(classes)).tolist()
+    if found.kind == "color":
+        palette = [list(values[list(names).index(name)]) for name in classes]
+    return Table(classes, palette, dict(zip(texts, names, strict=True))), indices
+
+
+def ignored_notes(found: FoundMasks, values: Sequence[Value]) -> list[str]:
+    """Return a line about the values of masks that become no class."""
+    ignored = [
+        f"{text_of(value)} ({found.share(value)} of the pixels)" for value in found.values if value not in values
+    ]
+    return [f"ignored: {', '.join(ignored)}"] if ignored else []
+
+
+def parse_value(text: str | None) -> Value | None:
+    """Return the value of ``--ignore``, if it is given."""
     try:
-        if text is None or not text.startswith("#"):
-            return None if text is None else int(text)
-        return tuple(bytes.fromhex(text[1:]))
+        return None if text is None else value_of(text)
     except ValueError:
         raise ValueError(
             f"--ignore must be a gray level such as 255 or a color such as #ff0000, got {text}."

@@ -4,6 +4,7 @@
     mmtl convert_masks LABELME_FOLDER OUT            polygons, rectangles and circles of labelme
     mmtl convert_masks instances.json OUT            polygons and run-length masks of COCO
     mmtl convert_masks MASKS OUT --classes road,car --ignore "#000000"
+    mmtl convert_masks MASKS OUT --classes "#804080=road,#4682b4=sky,#000000=other"
 
 OUT gets a PNG with a palette for each mask, of the same name, and classes.json with names and colors of the classes,
 which `mmtl start` reads. Polygons get the background as class 0. Pixels of value 255 in the result have no class.
@@ -20,15 +21,16 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Convert masks, print the classes for a config, and how to go on."""
     parser.add_argument("source", type=Path, help="folder of masks or of labelme's JSON files, or a COCO JSON file")
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--classes", help="names in the order of the indices, with commas (default: of the source)")
+    help_text = "names in the order of the indices, or VALUE=NAME, with commas (default: of the source)"
+    parser.add_argument("--classes", help=help_text)
     parser.add_argument("--ignore", metavar="VALUE", help="gray level or #rrggbb color of pixels without a class")
     args = parser.parse_args(arguments)
     names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
     from mmtl.apis.convert_masks import convert_masks, next_step
 
     count, table = convert_masks(args.source, args.out, names, args.ignore)
-    print(f"{args.out}: {count} masks of {len(table.classes)} classes")
+    print(f"{args.out}: {count} mask{'s' * (count != 1)} of {len(table.classes)} classes")
     if table.sources:
-        print(in_line(table.legend))
+        print(in_line(table.legend), *map(in_line, table.notes), sep="\n")
     print(f"For a config:\nclasses = {json.dumps(table.classes, ensure_ascii=False)}\npalette = {table.palette}")
     print(f"Next: {next_step(args.out)}")

@@ -27,7 +27,8 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--teacher", nargs="+", default=(), metavar=("NAME", "CHECKPOINT"), help=teacher_help)
     choices = ("tiny", "small", "medium", "scratch")
     parser.add_argument("--student", choices=choices, help="LV-ViT with released weights, or a small one from scratch")
-    parser.add_argument("--classes", help="segmentation: names of the values 0, 1, ... of masks, with commas")
+    help_text = "segmentation: names of the values 0, 1, ... of masks, or VALUE=NAME such as #804080=road, with commas"
+    parser.add_argument("--classes", help=help_text)
     parser.add_argument("--convert", action="store_true", help="convert masks that are not class indices first")
     parser.add_argument(
         "--ignore", metavar="VALUE", help="with --convert: gray level or #rrggbb color without a label"

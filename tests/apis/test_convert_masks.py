@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmtl.apis.convert_masks import convert_masks, next_step
-from mmtl.apis.start.masks import find_masks, read_mask
+from mmtl.apis.start.masks import find_masks, read_mask, runs_of
 
 LABELS = np.array([[0, 1, 2], [2, 2, 1]])
 COLORS = np.array([[10, 0, 0], [20, 0, 0], [30, 30, 30]], np.uint8)  # in ascending order
@@ -51,8 +51,12 @@ def test_an_ignored_color_becomes_255_and_names_are_the_users(tmp_path):
     _, table, labels = converted(tmp_path, tmp_path / "masks", ["sky", "road"], ignore="#0a0000")
     assert table.classes == ["sky", "road"] and np.array_equal(labels, np.array([255, 0, 1])[LABELS])
     assert table.legend == "#140000 is sky, #1e1e1e is road"
-    assert convert_masks(tmp_path / "masks", tmp_path / "other")[1].legend == "#0a0000, #140000, #1e1e1e"
-    with pytest.raises(ValueError, match="must name the 3 values #0a0000, #140000, #1e1e1e in this order, got 2"):
+    assert table.notes == ["ignored: #0a0000 (16.7% of the pixels)"]
+    legend = convert_masks(tmp_path / "masks", tmp_path / "other")[1].legend
+    assert legend == "#0a0000 is class 0, #140000 is class 1, #1e1e1e is class 2"
+    with pytest.raises(
+        ValueError, match="must name the 3 values #0a0000, #140000, #1e1e1e in this order, got 2 names"
+    ):
         convert_masks(tmp_path / "masks", tmp_path / "out", ["sky", "road"])
     with pytest.raises(ValueError, match="--ignore must be a gray level .* got #zz"):
         convert_masks(tmp_path / "masks", tmp_path / "out", ignore="#zz")
@@ -65,6 +69,64 @@ def test_gray_levels_become_indices(tmp_path, levels):
     _, table, found = converted(tmp_path, tmp_path / "masks")
     assert np.array_equal(found, labels) and len(table.classes) == len(levels)
     assert (table.classes == ["background", "foreground"]) == (len(levels) == 2)
+
+
+def test_names_by_color_give_the_order_and_one_name_is_one_class(tmp_path):
+    save(tmp_path / "masks/a.png", COLORS[LABELS])
+    names = ["#1e1e1e=sky", "#0A0000=road", "#140000 = sky"]
+    _, table, labels = converted(tmp_path, tmp_path / "masks", names)
+    assert table.classes == ["sky", "road"] and table.palette == [[30, 30, 30], [10, 0, 0]]
+    assert np.array_equal(labels, np.array([1, 0, 0])[LABELS])
+    assert table.legend == "#1e1e1e is sky, #0a0000 is road, #140000 is sky"
+    with pytest.raises(ValueError, match="got no name for #140000, #1e1e1e"):
+        convert_masks(tmp_path / "masks", tmp_path / "out", ["#0a0000=road"])
+    with pytest.raises(ValueError, match="got 'road' without a value"):
+        convert_masks(tmp_path / "masks", tmp_path / "out", ["#1e1e1e=sky", "road"])
+    assert convert_masks(tmp_path / "masks", tmp_path / "out", ["#0a0000=a", "#140000=b"], ignore="#1e1e1e")[0] == 1
+
+
+@pytest.mark.parametrize("names", [["255=road", "0=background"], ["#ffffff=road", "#000000=background"]])
+def test_gray_levels_are_named_in_pairs(tmp_path, names):
+    save(tmp_path / "masks/a.png", np.array([0, 255])[LABELS % 2])
+    _, table, labels = converted(tmp_path, tmp_path / "masks", names)
+    assert table.classes == ["road", "background"] and np.array_equal(labels, 1 - LABELS % 2)
+
+
+def test_indices_with_gaps_are_converted_by_pairs(tmp_path):
+    save(tmp_path / "masks/a.png", [[1, 3, 5, 255]])
+    labels = converted(tmp_path, tmp_path / "masks", ["5=a", "1=b", "3=c"])[2]
+    assert labels.tolist() == [[1, 2, 0, 255]]
+
+
+@pytest.mark.parametrize("values", [[0, 255], [0, 1], [[0, 0, 0], [255, 0, 0]]])
+def test_masks_in_a_lossy_format_are_refused_for_their_noise(tmp_path, values):
+    noisy = np.array(values, np.uint8)[np.tri(40, dtype=int)]
+    Image.fromarray(noisy).save(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a.jpg: masks must (not have a lossy format|have at most 64 colors)"):
+        find_masks([tmp_path / "a.jpg"])
+
+
+def test_clean_masks_in_a_lossy_format_are_accepted_with_a_warning(tmp_path):
+    blocks = np.array([0, 255], np.uint8)[np.kron([[0, 1], [1, 1]], np.ones((8, 8), int))]
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(blocks).save(tmp_path / "masks/a.jpg", quality=100)
+    _, table, labels = converted(tmp_path, tmp_path / "masks")
+    assert np.array_equal(labels, blocks // 255) and "a.jpg has a lossy format" in table.notes[0]
+
+
+def test_absent_and_stray_indices_are_named(tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    for path in paths:
+        save(path, [[0, 1, 2, 37 if path.stem == "1" else 0]])
+    (line,) = find_masks(paths).warnings()
+    assert f"0 to 37 of classes, 3 to 36 occur nowhere; 37 only in {paths[1]}" in line
+    save(paths[1], [[0, 1]])
+    assert not find_masks(paths).warnings()
+
+
+def test_runs_of_numbers_are_collapsed():
+    assert runs_of([3, *range(11, 37)]) == "3, 11 to 36"
+    assert runs_of([1, 3, 5, 7, 9, 11, 12]) == "1, 3, 5, 7, 9 and 2 more"
 
 
 def test_gray_masks_saved_as_rgb_are_gray(tmp_path):

@@ -1,19 +1,33 @@
 """What the masks of a folder contain, and which of them training can read as they are."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from mmtl.datasets.annotation_rules import size_problem
+from mmtl.utils.read_image import image_size
+from mmtl.visualization.overlay import percent
 
 IGNORED = 255
 CLASSES_FILE = "classes.json"  # {"classes": [...], "palette": [[r, g, b], ...]}, beside masks
 MAX_MASKS = 500  # masks that are read
 MAX_GRAYS = 16  # gray levels that a person distinguishes
 MAX_INDEX = 150  # of ADE20K, the most classes of usual masks
+MAX_ROWS = 20  # values that are printed
+MIN_GAP = 16  # between values of a lossy format; smaller ones can be noise
+GRAY = 0x010101  # times a gray level: its color as one number
 MAX_COLORS = 64  # more are a photograph, or a mask with smoothed borders
+
+
+PAIR = re.compile(r"(#[0-9a-fA-F]{6}|\d{1,3})\s*=\s*(.+)")
+
+Value = int | tuple[int, int, int]  # gray level or class index, or RGB color
 
 
 @dataclass
@@ -21,8 +35,11 @@ class FoundMasks:
     """Values of the masks of a folder."""
 
     kind: str  # "index", "binary" (0 and 255), "gray" (a gray level for each class) or "color"
-    values: list[int] | list[tuple[int, int, int]]  # in ascending order
+    values: list[Value]  # in ascending order
     palette: list[list[int]] | None = None  # RGB of the values, if the files have one
+    pixels: dict[Value, int] = field(default_factory=dict)  # number of pixels of each value
+    only_in: dict[Value, Path] = field(default_factory=dict)  # file of each value that one of several files has
+    lossy: Path | None = None  # a mask that is a JPEG image or the like
 
     @property
     def num_classes(self) -> int:
@@ -41,32 +58,137 @@ class FoundMasks:
         """How to set pixels without a label apart, as options of a command; empty for masks of 0 and 255."""
         return {"color": "--ignore '#000000'", "gray": "--ignore 0"}.get(self.kind, "")
 
+    def share(self, value: Value) -> str:
+        """Return the share of a value in all pixels, as text."""
+        return percent(self.pixels.get(value, 0) / max(sum(self.pixels.values()), 1))
+
+    def table(self) -> str:
+        """Return the values with their shares, as indented lines."""
+        rows = [f"{text_of(value)}  {self.share(value)}" for value in self.values[:MAX_ROWS]]
+        rows = [row + self.file_note(value) for row, value in zip(rows, self.values, strict=False)]
+        more = [f"and {len(self.values) - MAX_ROWS} more"] * (len(self.values) > MAX_ROWS)
+        return "\n  ".join(["", *rows, *more])
+
+    def file_note(self, value: Value) -> str:
+        """Return which file has a value that no other has; empty for others."""
+        return f"  only in {self.only_in[value]}" if value in self.only_in else ""
+
+    def warnings(self) -> list[str]:
+        """Return lines about absent and stray class indices, and about a lossy format."""
+        lines = []
+        if self.kind == "index" and (absent := sorted(set(range(self.num_classes)) - set(self.values))):
+            rare = [value for value in self.only_in if absent[0] < value < IGNORED][:3]
+            notes = "".join(f"; {value} only in {self.only_in[value]}" for value in rare)
+            text = f"WARNING: of the values 0 to {self.num_classes - 1} of classes, {runs_of(absent)} occur nowhere"
+            lines.append(f"{text}{notes}. Correct the masks if this is a mistake")
+        if self.lossy:
+            lines.append(f"WARNING: {self.lossy} has a lossy format; its values are clean, but save masks as PNG")
+        return lines
+
+
+def text_of(value: Value) -> str:
+    """Return a value as users write it: "255" or "#ff0000"."""
+    return str(value) if isinstance(value, int) else "#{:02x}{:02x}{:02x}".format(*value)
+
+
+def runs_of(numbers: Sequence[int], shown: int = 5) -> str:
+    """Return ascending numbers in words, such as "3, 11 to 36"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs[:shown]]
+    rest = sum(map(len, runs[shown:]))
+    return ", ".join(texts) + f" and {rest} more" * bool(rest)
+
+
+class Tally:
+    """Counts pixels and files of values, which are gray levels or colors as one number."""
+
+    def __init__(self) -> None:
+        self.pixels: Counter[int] = Counter()
+        self.files: Counter[int] = Counter()
+        self.last: dict[int, Path] = {}
+
+    def add(self, codes: np.ndarray, path: Path) -> None:
+        """Count the values of one file."""
+        values, counts = (each.tolist() for each in np.unique(codes, return_counts=True))
+        self.pixels.update(dict(zip(values, counts, strict=True)))
+        self.files.update(values)
+        self.last.update(dict.fromkeys(values, path))
+
+    def merge(self, colors: "Tally") -> None:
+        """Add the gray levels of colors that are gray."""
+        for mine, theirs in ((self.pixels, colors.pixels), (self.files, colors.files)):
+            mine.update({code // GRAY: count for code, count in theirs.items()})
+        self.last |= {code // GRAY: path for code, path in colors.last.items()}
+
 
 def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMasks:
     """Look through masks, at most ``limit`` of them, spread evenly.
 
     Raises:
-        ValueError: Some are gray and some in color, or there are too many colors for a mask.
+        ValueError: Some are gray and some in color, there are too many colors for a mask, or a lossy format has
+            changed the values.
         OSError: A mask cannot be read.
     """
-    grays: set[int] = set()
-    colors: set[tuple[int, int, int]] = set()
-    palette = None
-    for path in paths[:: -(-len(paths) // (limit or len(paths)))]:
+    grays, colors = Tally(), Tally()
+    palette, lossy = None, None
+    paths = paths[:: -(-len(paths) // (limit or len(paths)))]
+    for path in paths:
         pixels, palette = read_mask(path)
+        lossy = lossy or (path if is_lossy(path) else None)
         if pixels.ndim == 2:
-            grays.update(np.unique(pixels).tolist())
+            grays.add(pixels, path)
             continue
-        codes = np.unique(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1)).tolist()
-        colors.update((code >> 16, code >> 8 & 255, code & 255) for code in codes)
-        if len(colors) > MAX_COLORS:
-            raise ValueError(f"{path}: masks must have at most {MAX_COLORS} colors, got {len(colors)}. {ADVICE}")
-    if all(len(set(color)) == 1 for color in colors):  # gray images that were saved as RGB
-        grays, colors = grays | {color[0] for color in colors}, set()
-    if grays and colors:
+        colors.add(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1), path)
+        if len(colors.pixels) > MAX_COLORS:
+            text = f"masks must have at most {MAX_COLORS} colors, got {len(colors.pixels)}"
+            raise ValueError(f"{path}: {text}. {ADVICE}")
+    if all(code % GRAY == 0 for code in colors.pixels):  # gray images that were saved as RGB
+        grays.merge(colors)
+        colors = Tally()
+    if grays.pixels and colors.pixels:
         raise ValueError(f"{paths[0].parent}: some masks are gray or have a palette, others have colors. {ADVICE}")
-    found = sorted(grays or colors)
-    return FoundMasks(kind_of(found, is_color=bool(colors), has_palette=palette is not None), found, palette)
+    tally, is_color = (colors, True) if colors.pixels else (grays, False)
+    value_of = {code: rgb_of(code) if is_color else code for code in sorted(tally.pixels)}
+    found = FoundMasks(
+        kind=kind_of(list(value_of.values()), is_color=is_color, has_palette=palette is not None),
+        values=list(value_of.values()),
+        palette=palette,
+        pixels={value: tally.pixels[code] for code, value in value_of.items()},
+        only_in={v: tally.last[code] for code, v in value_of.items() if tally.files[code] == 1 and len(paths) > 2},
+        lossy=lossy,
+    )
+    if lossy:
+        check_lossy(found)
+    return found
+
+
+def rgb_of(code: int) -> tuple[int, int, int]:
+    """Return a color that is given as one number."""
+    return code >> 16, code >> 8 & 255, code & 255
+
+
+def is_lossy(path: Path) -> bool:
+    """Return whether a file has a format that changes values when it is saved."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    return start.startswith(b"\xff\xd8") or (start[8:15] == b"WEBPVP8" and start[15:] != b"L")
+
+
+def check_lossy(masks: FoundMasks) -> None:
+    """Raise a ValueError unless the values of masks in a lossy format are so few and far apart that they are clean."""
+    values = np.array(masks.values).reshape(len(masks.values), -1)
+    gaps = np.abs(values[:, None] - values).max(-1) + 256 * np.eye(len(values), dtype=int)
+    if masks.kind == "index" or gaps.min() < MIN_GAP:
+        some = ", ".join(map(text_of, masks.values[:8])) + ", ..." * (len(masks.values) > 8)
+        raise ValueError(
+            f"{masks.lossy}: masks must not have a lossy format such as JPEG, which changes values, got "
+            f"{len(masks.values)} values: {some}. {ADVICE}"
+        )
 
 
 ADVICE = "Save all of them as PNG (not JPEG) with one value or color for each class."
@@ -93,3 +215,45 @@ def read_mask(path: Path) -> tuple[np.ndarray, list[list[int]] | None]:
         colors = image.getpalette() if image.mode == "P" else None
         pixels = np.array(image.convert("L") if image.mode in ("1", "LA") else image)
         return pixels, colors and np.reshape(colors[: len(colors) // 3 * 3], (-1, 3)).tolist()
+
+
+def check_sizes(root: Path, pairs: Sequence[tuple[str, str]]) -> None:
+    """Raise a ValueError if a mask has another size than its image; files that cannot be read are left to others."""
+    problems = []
+    for image, mask in pairs:
+        sizes = image_size(root / image), image_size(root / mask)
+        if all(sizes) and (problem := size_problem(sizes[1][::-1], sizes[0][::-1], str(root / image))):
+            problems.append(f"{root / mask}: {problem.text}")
+    if problems:
+        more = f" {len(problems) - 1} other masks have the same fault." * (len(problems) > 1)
+        raise ValueError(f"{problems[0]}. Correct the mask, or remove it.{more}")
+
+
+def parse_pairs(names: Sequence[str]) -> dict[Value, str]:
+    """Return the class names of values that are given as "#804080=road" or "255=road"; empty for plain names."""
+    found = [PAIR.fullmatch(name) for name in names]
+    if not any(found):
+        return {}
+    if not all(found):
+        wrong = names[found.index(None)]
+        raise ValueError(f"--classes must have VALUE=NAME everywhere or nowhere, got {wrong!r} without a value.")
+    return {value_of(match[1]): match[2] for match in found}
+
+
+def value_of(text: str) -> Value:
+    """Return a gray level or a color as masks have it: 255, or (255, 0, 0) for "#ff0000"."""
+    return tuple(bytes.fromhex(text[1:])) if text.startswith("#") else int(text)
+
+
+def names_of_indices(names: Sequence[str]) -> list[str]:
+    """Return the names of class indices, which may be given as "0=road,1=car"."""
+    pairs: Mapping[Value, str] = parse_pairs(names)
+    if not pairs:
+        return list(names)
+    if set(pairs) != set(range(len(pairs))):
+        given = ", ".join(map(text_of, pairs))
+        raise ValueError(
+            f"--classes must name the values 0, 1, ... of masks of class indices, got {given}. Add --convert to "
+            "change other values to indices."
+        )
+    return [pairs[index] for index in range(len(pairs))]

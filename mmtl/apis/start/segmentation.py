@@ -21,7 +21,10 @@ BATCH = {"cpu": 8, "cuda": 8}
 MULTIPLE = {"cpu": 16, "cuda": 32}  # of the crop: patches, and levels of the pyramid
 
 
-def class_table(masks: FoundMasks, folder: Path, names: Sequence[str]) -> tuple[tuple[str, ...], list[list[int]]]:
+ClassTable = tuple[tuple[str, ...], list[list[int]]]  # names, and RGB colors
+
+
+def class_table(masks: FoundMasks, folder: Path, names: Sequence[str]) -> ClassTable:
     """Return names and colors of the classes: the user's, those of a classes.json, or numbers.
 
     Raises:
@@ -32,7 +35,8 @@ def class_table(masks: FoundMasks, folder: Path, names: Sequence[str]) -> tuple[
     names = list(names or known.get("classes", ()))
     count = max(masks.num_classes, 2)
     if names and len(names) < count:
-        raise ValueError(f"--classes must have the {count} classes of the masks, got {len(names)}: {names}.")
+        given = f"{len(names)} name{'s' * (len(names) != 1)}: {', '.join(names)}"
+        raise ValueError(f"--classes must have the {count} classes of the masks, got {given}.")
     names = names or [f"class {index}" for index in range(count)]
     palette = known.get("palette") or masks.palette or []
     usable = len(palette) >= len(names) and len({tuple(color) for color in palette[: len(names)]}) == len(names)
@@ -51,7 +55,7 @@ def sizes_for(found: FoundImages, device: str) -> tuple[tuple[int, int], tuple[i
 def write_segmentation(
     found: FoundImages,
     masks: FoundMasks,
-    table: tuple[tuple[str, ...], list[list[int]]],
+    table: ClassTable,
     folder: Path,
     work: Path,
     device: str,

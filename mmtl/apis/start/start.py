@@ -9,8 +9,8 @@ import torch
 from mmtl.apis.convert_masks import Labels, Table, from_values, parse_value, write_masks
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images, first_of
-from mmtl.apis.start.masks import FoundMasks, find_masks
-from mmtl.apis.start.segmentation import class_table, write_segmentation
+from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
+from mmtl.apis.start.segmentation import ClassTable, class_table, write_segmentation
 from mmtl.apis.start.teacher import choose_teacher
 from mmtl.apis.start.weights import SCRATCH, Student, choose_student
 from mmtl.apis.start.written import MARKER, writing
@@ -48,31 +48,43 @@ def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
     work = Path("work_dirs") / folder.resolve().name
     lines = describe(found)
     if not found.classes:
-        masks = find_masks([found.root / str(mask) for _, mask in found.split.train + found.split.val])
-        mask_folder = found.root / Path(str(found.split.train[0][1])).parts[0]
-        if masks.kind != "index":
-            if not wishes.convert:
-                raise ValueError(refusal(folder, masks, out))
-            lines += black_class(masks, wishes.ignore)
-            prepare(out)
-            table, labels = from_values(found.root, mask_names(found), wishes.classes, wishes.ignore)
-            masks, mask_folder = convert(found, out / "masks", table, labels), out / "masks"
-            lines.append(f"masks are converted: {table.legend}")
-        elif wishes.ignore is not None:
-            raise ValueError(f"{folder}: --ignore needs masks to convert, these have class indices. Save 255 instead.")
-        names = class_table(masks, mask_folder, wishes.classes)
-        prepare(out)
+        more, masks, table = class_masks(found, folder, out, wishes)
+        lines += more
         student, notes = Student("a nano LV-ViT from scratch"), []
         if device == "cuda":
             if wishes.student not in (None, "small", SCRATCH):
                 raise ValueError(f"--student must be small or scratch for segmentation, got {wishes.student}.")
             student, notes = choose_student(wishes.student, device, 10**9, False, out)
-        return lines + notes + write_segmentation(found, masks, names, out, work, device, student)
+        return lines + notes + write_segmentation(found, masks, table, out, work, device, student)
     prepare(out)
     is_small, count = found.short_side <= SMALL, len(found.split.train)
     teacher, notes = choose_teacher(wishes.teacher, device, is_small, len(found.classes), out)
     student, more = choose_student(wishes.student, device, count, is_small, out)
     return lines + notes + more + write_classification(found, out, work, device, teacher, student)
+
+
+def class_masks(
+    found: FoundImages, folder: Path, out: Path, wishes: Wishes
+) -> tuple[list[str], FoundMasks, ClassTable]:
+    """Make sure that masks have class indices, and return lines about them, the masks, and names and colors."""
+    pairs = found.split.train + found.split.val
+    check_sizes(found.root, pairs)
+    masks, named = find_masks([found.root / str(mask) for _, mask in pairs]), parse_pairs(wishes.classes)
+    if masks.kind != "index" or (wishes.convert and set(named) != set(range(len(named)))):
+        if not wishes.convert:
+            raise ValueError(refusal(folder, masks, out))
+        lines = [] if named else black_class(masks, wishes.ignore)
+        prepare(out)
+        table, labels = from_values(found.root, mask_names(found), wishes.classes, wishes.ignore)
+        masks = convert(found, out / "masks", table, labels)
+        lines += [f"masks are converted: {table.legend}", *table.notes]
+        return lines, masks, class_table(masks, out / "masks", table.classes)
+    if wishes.ignore is not None:
+        raise ValueError(f"{folder}: --ignore needs masks to convert, these have class indices. Save 255 instead.")
+    mask_folder = found.root / Path(str(found.split.train[0][1])).parts[0]
+    table = class_table(masks, mask_folder, names_of_indices(wishes.classes))
+    prepare(out)
+    return masks.warnings(), masks, table
 
 
 def prepare(out: Path) -> None:
@@ -85,7 +97,10 @@ def refusal(folder: Path, masks: FoundMasks, out: Path) -> str:
     """Return why masks cannot be used as they are, and the options that convert them."""
     text = f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out}/masks."
     value = "color" if masks.kind == "color" else "value"
-    return text + f" If a {value} means 'no label', also {masks.no_label}." * bool(masks.no_label)
+    text += f" If a {value} means 'no label', also {masks.no_label}." * bool(masks.no_label)
+    example = f"{text_of(masks.values[0])}=NAME,{text_of(masks.values[-1])}=NAME"
+    text += f" Names: --classes '{example}'. The {value}s with their share of the pixels:{masks.table()}"
+    return text
 
 
 def black_class(masks: FoundMasks, ignore: str | None) -> list[str]:

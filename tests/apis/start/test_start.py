@@ -207,8 +207,12 @@ def test_a_color_that_means_no_label_is_ignored_on_request_and_black_is_named_ot
         start(scenes, Path("out"), Wishes(device="cpu", ignore="0"))
     for path in Path("scenes/masks").iterdir():
         Image.fromarray(colors[np.array(Image.open(path))]).save(path)
-    with pytest.raises(ValueError, match="If a color means 'no label', also --ignore '#000000'."):
+    with pytest.raises(ValueError, match="If a color means 'no label', also --ignore '#000000'.") as error:
         start(scenes, Path("out"), Wishes(device="cpu"))
+    rows = [line.split() for line in str(error.value).splitlines()[1:]]
+    assert [color for color, _ in rows] == ["#000000", "#0000ff", "#ff0000"] and {share for _, share in rows} == {
+        "33.3%"
+    }
     lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True))
     assert any("#000000 (black) is class 0" in line for line in lines)
     wishes = Wishes(device="cpu", convert=True, ignore="#000000", classes=["red", "blue"])  # in the wrong order
@@ -216,6 +220,19 @@ def test_a_color_that_means_no_label_is_ignored_on_request_and_black_is_named_ot
     lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True, ignore="#000000"))
     assert not any("black" in line for line in lines) and any("255 is ignored" in line for line in lines)
     assert Config.fromfile("out/1_segmentation.py").classes == ("#0000ff", "#ff0000")
+    names = ["#ff0000=car", "#0000ff=sky", "#000000=road"]
+    lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True, classes=names))
+    assert not any("black" in line for line in lines)
+    assert Config.fromfile("out/1_segmentation.py").classes == ("car", "sky", "road")
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused():
+    scenes = write_images("scenes", (64, 48), np.array([0, 1], np.uint8))
+    Image.new("L", (32, 24)).save("scenes/masks/3.png")
+    with pytest.raises(
+        ValueError, match=r"scenes/masks/3.png: size must be 49 x 64 \(H x W\) .* got 24 x 32. Correct"
+    ):
+        start(scenes, Path("out"), Wishes(device="cpu"))
 
 
 def test_other_content_is_not_overwritten():
