@@ -199,7 +199,9 @@ class _UnitsWriter:
         self.undecodable += keys
         count, allowed = self.count_undecodable(len(keys)), self.job.allowed_undecodable
         if count > allowed:
+            listed = self.job.options.list_file
+            remove = f"delete their lines in {listed}" if listed else "remove them"
             raise ValueError(
                 f"{self.job.images.root / keys[-1]} cannot be decoded: at most {allowed} of {len(self.job.plan.keys)}"
-                f" images may be undecodable, got {count} so far. Repair or remove them, or raise --max-undecodable."
+                f" images may be undecodable, got {count} so far. Repair them, {remove}, or raise --max-undecodable."
             )

@@ -1,6 +1,7 @@
 """Hand a command over to the script of MMPretrain or MMSegmentation, whichever a config is for."""
 
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -12,12 +13,18 @@ from pathlib import Path
 
 import torch
 
+from mmtl.apis.start.written import MARKER
 from mmtl.utils import checkpoint  # noqa: F401 - importing it makes MMEngine read checkpoints without running their code
+from mmtl.utils.cli import message_of
 from mmtl.utils.config_file import read_config
 from mmtl.utils.processes import stopped_by
 from mmtl.utils.shipped_files import find_config
 
 PACKAGES = ("mmpretrain", "mmseg")
+# Messages of mmtl.LoadImageFromFile and mmcv's.
+UNREADABLE = re.compile(
+    r"(?P<path>.+): cannot read the image: (?P<reason>.+)\. Restore it|failed to load image: (?P<failed>.+)"
+)
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
 
@@ -85,8 +92,26 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
             traceback.print_exc()
             return 1
         _log_traceback()
+        if text := unreadable_image(message_of(error), config):
+            raise ValueError(text) from error
         raise
     return 0
+
+
+def unreadable_image(message: str, config: Path) -> str | None:
+    """Return what to do about an image that could not be read, if it is in a list of images of a config."""
+    if not (found := UNREADABLE.match(message)):
+        return None
+    path, cfg = found["path"] or found["failed"], read_config(config, warn=False)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        listed = (cfg.get(name) or {}).get("dataset", {}).get("ann_file")
+        lines = Path(listed).read_text(encoding="utf-8").splitlines() if listed and Path(listed).is_file() else []
+        for number, line in enumerate(lines, 1):
+            if f"/{path}".endswith("/" + re.split(r"\t| \d+$", line)[0].lstrip("/")):
+                again = ", or run `mmtl start` again" * Path(listed).with_name(MARKER).is_file()
+                remedy = f"Restore it, or delete line {number} of {listed}{again}. Then run the same command again."
+                return f"{path}: cannot read the image: {found['reason'] or 'it cannot be decoded'}. {remedy}"
+    return None
 
 
 def _take_config(tool: str, arguments: list[str]) -> str:

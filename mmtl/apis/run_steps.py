@@ -197,7 +197,9 @@ def run_command(
 
 
 def last_lines(text: str, count: int = 12) -> str:
-    """Return the end of a program's output, without the traceback that mim adds when the program failed."""
+    """Return the error in which a command of mmtl ended, else the end of its output without mim's own traceback."""
+    if error := re.search(r"^mmtl \w+: .*(\n  .*)*\s*\Z", text, re.MULTILINE):
+        return error[0].strip()
     before, marker, last = text.rpartition("Traceback (most recent call last):")
     if marker and re.match(r'\s*File "[^"]*\bmim\b', last):
         text = before

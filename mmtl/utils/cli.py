@@ -64,16 +64,22 @@ def run_tool(
 
 def one_line(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS) -> str:
     """Return what a user needs to know of an error."""
-    # str(KeyError) is the repr of its message.
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
     # Other libraries' messages have advice for programmers below their first line.
-    own = isinstance(error, (ValueError, OSError))
-    text = str(message).strip() if own else str(message).strip().partition("\n")[0]
+    message, own = message_of(error), isinstance(error, (ValueError, OSError))
+    text = message if own else message.partition("\n")[0]
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch
         return f"{text or type(error).__name__} {FULL}"
     if isinstance(error, errors):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text} (--traceback shows where)"
+
+
+def message_of(error: Exception) -> str:
+    """Return the message of an error, without the traceback that torch puts before that of a data-loader worker."""
+    # str(KeyError) is the repr of its message.
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    raised = rf"\A(?:Caught )?{type(error).__name__} in DataLoader worker process.*^(?:\w+\.)*{type(error).__name__}: "
+    return re.sub(raised, "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def end_with(message: str, code: int, program: str | None = None) -> NoReturn:

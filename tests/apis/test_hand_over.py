@@ -8,8 +8,11 @@ import pytest
 from helpers import tiny_segmentation as tiny
 from helpers.paths import ROOT
 from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader, Dataset
 
-from mmtl.apis.hand_over import hand_over, upstream_script
+from mmtl.apis.hand_over import hand_over, unreadable_image, upstream_script
+from mmtl.apis.start.written import MARKER
+from mmtl.utils.cli import message_of
 
 PRETRAIN = ROOT / "configs/demo/resnet-nano_1xb32-9e_demo.py"
 SEGMENT = ROOT / "configs/demo/lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x80.py"
@@ -112,3 +115,31 @@ def test_the_traceback_of_a_run_is_in_its_log_file_or_on_the_screen(monkeypatch,
     assert "Traceback" in (tmp_path / "run.log").read_text() and "Traceback" not in capsys.readouterr().err
     assert hand_over("train", [str(PRETRAIN)], keep_traceback=True) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+class Unreadable(Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise ValueError("photos/a b/1.jpg: cannot read the image: it is empty. Restore it, or else.")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_one_line_that_names_its_list(tmp_path, workers):
+    (tmp_path / "val.txt").write_text("b/1.jpg 0\na b/1.jpg 1\n")
+    (tmp_path / "config.py").write_text(f"val_dataloader = dict(dataset=dict(ann_file={str(tmp_path / 'val.txt')!r}))")
+    with pytest.raises(ValueError) as raised:
+        next(iter(DataLoader(Unreadable(), num_workers=workers)))
+    message = message_of(raised.value)
+    assert message == "photos/a b/1.jpg: cannot read the image: it is empty. Restore it, or else."
+    for text in (message, "failed to load image: photos/a b/1.jpg"):
+        text = unreadable_image(text, tmp_path / "config.py")
+        assert (
+            text.startswith("photos/a b/1.jpg: cannot read the image: it ")
+            and f"line 2 of {tmp_path}/val.txt." in text
+        )
+    (tmp_path / MARKER).touch()
+    assert "or run `mmtl start` again. Then run" in unreadable_image(message, tmp_path / "config.py")
+    assert unreadable_image(message.replace("1.jpg", "2.jpg"), tmp_path / "config.py") is None
+    assert unreadable_image("another error", tmp_path / "config.py") is None

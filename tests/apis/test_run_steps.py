@@ -123,6 +123,12 @@ def test_the_last_lines_are_those_of_the_program_and_not_of_mim():
     assert last_lines(own + launcher) == last_lines(own) == own.strip()
 
 
+def test_the_last_lines_of_a_command_of_mmtl_are_its_error():
+    assert last_lines("step 1\nmmtl train: no data\n") == "mmtl train: no data"
+    assert last_lines("mmtl train: warning\nstep 1\nmmtl train: two:\n  a\n  b\n") == "mmtl train: two:\n  a\n  b"
+    assert last_lines("mmtl train: warning\nkilled\n") == "mmtl train: warning\nkilled"
+
+
 def test_the_time_of_all_attempts_counts(runner, monkeypatch):
     fails = "(out / 'x').exists() or sys.exit((out / 'x').touch() or 1)"
     step, ticks = make_step("a", fails), itertools.count(step=10)
