@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ from mmtl.utils.image_files import IMAGE_SUFFIXES, is_hidden
 from mmtl.utils.processes import end_with_parent
 from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
 from mmtl.utils.text import in_line
+
+MAX_EMPTY = 3  # adjacent classes without a pixel that have a row each
 
 
 class PairReport(NamedTuple):
@@ -221,12 +224,17 @@ def shown_files(folder: Path, pattern: str) -> set[Path]:
 def print_report(splits: Sequence[Split], shown: int | None) -> int:
     """Print class statistics and at most ``shown`` problems of a kind (None: all); return the number of problems."""
     Console().print(class_table(splits))
+    warned = 0
     for split in splits:
-        # A class that training never sees cannot be learned.
         absent = [name.strip() for name, images in zip(split.classes, split.images, strict=False) if not images]
         if absent and split.pairs:
             more = f" and {len(absent[shown:])} more" if absent[shown:] and shown is not None else ""
-            print(in_line(f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}"))
+            is_train = "train" in split.name
+            note = ", which cannot be learned" * is_train
+            print(
+                in_line(f"{'WARNING: ' * is_train}{split.name}: no pixel of {', '.join(absent[:shown])}{more}{note}")
+            )
+            warned += is_train * len(absent)
         if split.turned:
             print(f"{split.name}: {split.turned} images {ORIENTATION_NOTE}")
         if split.unclear:
@@ -239,7 +247,7 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
                 print(f"  and {count - shown} more (--all)")
     count = sum(len(split.problems) for split in splits)
     unclear = sum(split.unclear for split in splits)
-    warnings = f", warnings: {unclear}" * bool(unclear)
+    warnings = f", warnings: {unclear + warned}" * bool(unclear + warned)
     print(f"{sum(len(split.pairs) for split in splits)} pairs, problems: {count or 'none'}{warnings}")
     return count
 
@@ -260,8 +268,18 @@ def class_table(splits: Sequence[Split]) -> Table:
         shares = [percent(pixels, labeled) for pixels in split.pixels[:num_classes]]
         rest = [percent(split.pixels[which].sum(), total) for which in (split.ignore_index, unknown)]
         columns += [[*map(str, split.images[:num_classes]), "", ""], [*shares, *rest]]
-    for index, row in enumerate(zip(*columns, strict=True), 1):
-        table.add_row(*row, end_section=index == num_classes)
+    rows = list(zip(*columns, strict=True))
+    empty = [not any(split.pixels[label] for split in splits) for label in range(num_classes)]
+    for is_empty, run in groupby(range(num_classes), empty.__getitem__):
+        labels = list(run)
+        if is_empty and len(labels) > MAX_EMPTY:
+            rows[labels[0]] = (f"{labels[0]} to {labels[-1]}", f"{len(labels)} classes", *rows[labels[0]][2:])
+            labels = labels[:1]
+        for label in labels:
+            table.add_row(*rows[label])
+    table.add_section()
+    for row in rows[num_classes:]:
+        table.add_row(*row)
     return table
 
 

@@ -1,6 +1,7 @@
-"""Strings of users and of foreign files as data: class names, keys and file names."""
+"""Strings of users and of foreign files as data, such as class names and keys, and lists of numbers in words."""
 
 import logging
+from collections.abc import Sequence
 from types import ModuleType
 
 
@@ -29,3 +30,16 @@ def csv_cell(text: object) -> str:
     """Return a text for a cell of a table, which no spreadsheet program takes for a formula."""
     cell = in_line(text)
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+
+
+def runs_of(numbers: Sequence[int], shown: int = 5) -> str:
+    """Return ascending numbers in words, such as "3, 11 to 36"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs[:shown]]
+    rest = sum(map(len, runs[shown:]))
+    return ", ".join(texts) + f" and {rest} more" * bool(rest)

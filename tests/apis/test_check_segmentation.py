@@ -50,7 +50,7 @@ def test_class_that_training_never_shows_is_reported_but_not_a_problem(root, cap
         labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), np.where(labels == 2, np.uint8(255), labels))
     count, out = run(root, capsys)
-    assert count == 0 and "train: no pixel of bar\n" in out
+    assert count == 0 and "WARNING: train: no pixel of bar, which cannot be learned\n" in out
 
 
 def label_beyond(root):
@@ -178,6 +178,14 @@ def test_table_counts_ignored_and_unknown_labels_apart():
     pixels[[0, 1, 7, 255]] = 40, 30, 20, 10
     table = class_table([Split("train", ("a", "b"), num_classes=2, pixels=pixels)])
     assert list(table.columns[3].cells) == ["57.14", "42.86", "10.00", "20.00"]
+
+
+def test_many_adjacent_classes_without_a_pixel_are_one_row():
+    pixels = np.zeros(256, np.int64)
+    pixels[[0, 1, 5, 200]] = 1
+    table = class_table([Split("train", ("a", "b"), num_classes=201, pixels=pixels)])
+    assert list(table.columns[0].cells) == ["0", "1", "2", "3", "4", "5", "6 to 199", "200", "", ""]
+    assert list(table.columns[1].cells)[6] == "194 classes"
 
 
 @pytest.mark.parametrize(

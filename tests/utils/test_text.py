@@ -2,7 +2,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 import mmtl  # noqa: F401 - installs the escaping of log messages
-from mmtl.utils.text import csv_cell, in_line, printable
+from mmtl.utils.text import csv_cell, in_line, printable, runs_of
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "a", "", "ü", "1"])
@@ -25,3 +25,8 @@ def test_log_messages_of_mmengine_and_hooks_cannot_control_a_terminal(tmp_path, 
     shown = capfd.readouterr()
     for text in (shown.out + shown.err, (tmp_path / "log").read_text()):
         assert "unexpected key a\\x1b[2J\\r.b" in text
+
+
+def test_runs_of_numbers_are_collapsed():
+    assert runs_of([3, *range(11, 37)]) == "3, 11 to 36"
+    assert runs_of([1, 3, 5, 7, 9, 11, 12]) == "1, 3, 5, 7, 9 and 2 more"

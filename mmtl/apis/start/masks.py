@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmtl.datasets.annotation_rules import size_problem
 from mmtl.utils.read_image import image_size
+from mmtl.utils.text import runs_of
 from mmtl.visualization.overlay import percent
 
 IGNORED = 255
@@ -89,19 +90,6 @@ class FoundMasks:
 def text_of(value: Value) -> str:
     """Return a value as users write it: "255" or "#ff0000"."""
     return str(value) if isinstance(value, int) else "#{:02x}{:02x}{:02x}".format(*value)
-
-
-def runs_of(numbers: Sequence[int], shown: int = 5) -> str:
-    """Return ascending numbers in words, such as "3, 11 to 36"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs[:shown]]
-    rest = sum(map(len, runs[shown:]))
-    return ", ".join(texts) + f" and {rest} more" * bool(rest)
 
 
 class Tally:
