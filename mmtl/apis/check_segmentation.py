@@ -230,10 +230,8 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
         if absent and split.pairs:
             more = f" and {len(absent[shown:])} more" if absent[shown:] and shown is not None else ""
             is_train = "train" in split.name
-            note = ", which cannot be learned" * is_train
-            print(
-                in_line(f"{'WARNING: ' * is_train}{split.name}: no pixel of {', '.join(absent[:shown])}{more}{note}")
-            )
+            text = f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}"
+            print(in_line(f"WARNING: {text}, which cannot be learned" if is_train else text))
             warned += is_train * len(absent)
         if split.turned:
             print(f"{split.name}: {split.turned} images {ORIENTATION_NOTE}")

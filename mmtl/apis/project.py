@@ -77,7 +77,6 @@ def run_project(folder: Path, restart: bool = False) -> int:
     if restart:
         remove(work)
     if not run_steps(steps, work, console):
-        console.print("The same command resumes this step.")
         return 1
     console.print("\nTime and result of each step:")
     record = Progress(work / "steps.json").steps

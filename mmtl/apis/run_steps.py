@@ -24,6 +24,8 @@ from mmtl.apis.run_logs import result_of, store_position, training_position
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.processes import IS_STEP, end_group_with_this_process
 
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # exit codes; negative: of a signal itself
+RESUME, CORRECT = "The same command resumes this step.", "Correct this, then run the same command again."
 INTERVAL = 60  # seconds between lines about the position of a step, if the output is not a terminal
 
 
@@ -109,8 +111,11 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
     if code:
         console.print(last_lines(log.read_text(errors="replace")), markup=False, highlight=False, soft_wrap=True)
         console.print(f"[red]This step failed (exit code {code}).[/] Full output: {escape(str(log))}")
+        console.print(RESUME if code < 0 or code in STOPPED else CORRECT)
     else:
-        console.print(f"      done in {clock(time.monotonic() - start)}{ended(step)}", highlight=False)
+        now = time.monotonic() - start
+        total = f", {clock(before + now)} with earlier runs" * bool(known and before)
+        console.print(f"      done in {clock(now)}{total}{ended(step)}", highlight=False)
     return code == 0
 
 

@@ -32,7 +32,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     from mmtl.apis.segment import segment
 
     count, failures = segment(**vars(args))
-    print(f"{args.out}: {count} images segmented, see overlays/, masks/ and areas.csv in it")
+    print(f"{args.out}: {count} image{'s' * (count != 1)} segmented, see overlays/, masks/ and areas.csv in it")
     if failures:
         lines = [in_line(f"{path}: {reason}") for path, reason in list(failures.items())[:SHOWN]]
         raise ValueError("\n  ".join([f"{len(failures)} of {count + len(failures)} images were left out:", *lines]))

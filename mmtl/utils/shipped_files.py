@@ -27,7 +27,8 @@ def find_config(name: str | Path) -> Path:
         return path
     found = shipped_configs().get(path.name.removesuffix(".py"))
     if found is None:
+        kind = "file" if path.suffix == ".py" else "folder or config"
         raise FileNotFoundError(
-            f"{name} is not a file or the name of a config of mmtl. Give a config; `mmtl list` shows the names."
+            f"{name}: no such {kind}. `mmtl start FOLDER` writes a folder of configs; `mmtl list` shows those of mmtl."
         )
     return found

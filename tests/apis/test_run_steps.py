@@ -1,5 +1,6 @@
 import io
 import itertools
+import re
 import sys
 from dataclasses import replace
 from os import killpg
@@ -109,10 +110,17 @@ def test_a_failed_step_stops_the_sequence_shows_its_output_and_is_resumed(runner
     steps = make_step("a", fails, resume=("continue",)), make_step("b")
     succeeded, screen = runner(*steps)
     assert not succeeded and "the reason" in screen and "exit code 3" in screen and "a.log" in screen
+    assert "Correct this, then run the same command again." in screen and "resumes" not in screen
     assert calls() == ["a"]
-    assert runner(*steps)[0]
+    succeeded, screen = runner(*steps)
+    assert succeeded and re.search(r"done in \d:\d\d, \d:\d\d with earlier runs", screen)
     assert calls() == ["a", "a continue", "b"]
     assert (WORK / "a" / "checkpoint").exists()
+
+
+def test_a_step_that_was_ended_from_outside_is_resumed_without_a_correction(runner):
+    screen = runner(make_step("a", "import os; os.kill(os.getpid(), 15)"))[1]
+    assert "The same command resumes this step." in screen and "Correct this" not in screen
 
 
 def test_the_last_lines_are_those_of_the_program_and_not_of_mim():
