@@ -1,5 +1,6 @@
 """Show the progress of a store from the sizes of its files, whatever the number of ranks."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from mmtl.score_maps.shard import HEADER_BYTES, read_footer
 from mmtl.utils.atomic_file import TEMPORARY_SUFFIX
+from mmtl.utils.processes import IS_STEP
 
 
 class RateColumn(ProgressColumn):
@@ -28,19 +30,26 @@ class RateColumn(ProgressColumn):
 
 
 class StoreProgress(Progress):
-    """A progress bar that counts the annotated images of a store at every refresh."""
+    """A progress bar that counts the annotated images of a store at every refresh.
+
+    For `mmtl train FOLDER`, which shows the position of its steps, it also prints a line at every further percent.
+    """
 
     def __init__(self, folder: Path, record_bytes: int, num_images: int) -> None:
         columns = (TextColumn("score maps"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
         self.folder, self.record_bytes = folder, record_bytes
         self._complete: dict[str, int] = {}
+        self._percent = 0
         super().__init__(*columns, refresh_per_second=2)
         self.add_task("", total=num_images, completed=self.count())
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Count the images and yield the bar."""
-        for task in self.task_ids:
-            self.update(task, completed=self.count())
+        for task in self.tasks:
+            self.update(task.id, completed=self.count())
+            if IS_STEP in os.environ and int(task.percentage) > self._percent:
+                self._percent = int(task.percentage)
+                print(f"{task.completed}/{task.total} images", flush=True)
         yield from super().get_renderables()
 
     def count(self) -> int:

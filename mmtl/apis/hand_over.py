@@ -109,7 +109,7 @@ def unreadable_image(message: str, config: Path) -> str | None:
         for number, line in enumerate(lines, 1):
             if f"/{path}".endswith("/" + re.split(r"\t| \d+$", line)[0].lstrip("/")):
                 again = ", or run `mmtl start` again" * Path(listed).with_name(MARKER).is_file()
-                remedy = f"Restore it, or delete line {number} of {listed}{again}. Then run the same command again."
+                remedy = f"Restore it, or delete line {number} of {listed}{again}."
                 return f"{path}: cannot read the image: {found['reason'] or 'it cannot be decoded'}. {remedy}"
     return None
 

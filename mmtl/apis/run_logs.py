@@ -2,10 +2,9 @@
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
-
-from mmtl.score_maps.shard import read_footer
 
 SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
 TOTAL = re.compile(r"\| steps +(\d+)")  # in the box that `mmtl.RunSummaryHook` logs
@@ -61,29 +60,38 @@ def read_curve(run: Path, key: str) -> Curve:
     return Curve(steps, [points[step] for step in steps])
 
 
-def training_position(run: Path) -> str:
+def training_position(run: Path, before: Collection[Path] = ()) -> str:
     """Return the position of a run's last start, such as "step 120/500, 3 min left"; empty before its first log line.
 
-    The total is that of the box in its log, the time left follows from the mean time of the last steps.
+    The total is that of the box in its log, the time left follows from the mean time of the last steps; the loss and
+    the last validation follow.
+
+    Args:
+        run: work directory.
+        before: scalar logs of earlier starts.
     """
-    scalars, log = next(reversed(read_logs(run).items()), (None, []))
+    logs = [item for item in read_logs(run).items() if item[0] not in before]
+    scalars, log = logs[-1] if logs else (None, [])
     line = next((line for line in reversed(log) if "loss" in line), None)
     if line is None:
         return ""
-    step, loss = line["step"], f"loss {line['loss']:.3f}"
-    total = max((total_steps(log) for log in scalars.parents[1].glob("*.log")), default=0)
+    reached = [f"loss {line['loss']:.3f}"]
+    for scalar, name in SCORES.items():
+        reached += [f"{name} {line[scalar]:.1f} %" for line in log if scalar in line][-1:]
+    step, total = line["step"], max((total_steps(log) for log in scalars.parents[1].glob("*.log")), default=0)
     if step >= total:
-        return f"step {step}, {loss}"
-    return f"step {step}/{total}, {time_left((total - step) * line.get('time', 0))}, {loss}"
+        return ", ".join([f"step {step}", *reached])
+    return ", ".join([f"step {step}/{total}", time_left((total - step) * line.get("time", 0)), *reached])
 
 
-def store_position(out: Path) -> str:
-    """Return how many images of a store that is being made have score maps, by its complete shards."""
-    shards = list(out.glob("shard-*.bin"))
-    if not shards:
+def store_position(log: Path, offset: int = 0) -> str:
+    """Return how many images have score maps, by what the generator has printed into a log from an offset on."""
+    if not log.is_file():
         return ""
-    plan = read_footer(shards[0])["settings"]["plan"]
-    return f"{min(len(shards) * plan['images_per_shard'], plan['images'])}/{plan['images']} images"
+    with log.open("rb") as file:
+        file.seek(offset)
+        counts = re.findall(rb"^\d+/\d+ images$", file.read(), re.MULTILINE)
+    return counts[-1].decode() if counts else ""
 
 
 def total_steps(log: Path) -> int:

@@ -140,6 +140,6 @@ def test_an_image_that_cannot_be_read_is_one_line_that_names_its_list(tmp_path, 
             and f"line 2 of {tmp_path}/val.txt." in text
         )
     (tmp_path / MARKER).touch()
-    assert "or run `mmtl start` again. Then run" in unreadable_image(message, tmp_path / "config.py")
+    assert "or run `mmtl start` again." in unreadable_image(message, tmp_path / "config.py")
     assert unreadable_image(message.replace("1.jpg", "2.jpg"), tmp_path / "config.py") is None
     assert unreadable_image("another error", tmp_path / "config.py") is None

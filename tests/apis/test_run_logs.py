@@ -4,7 +4,10 @@ import json
 
 import pytest
 
+from mmtl.annotators.progress import StoreProgress
 from mmtl.apis.run_logs import result_of, store_position, time_left, training_position
+from mmtl.score_maps.shard import HEADER_BYTES
+from mmtl.utils.processes import IS_STEP
 
 BOX = "text\n+-- name --+\n| data     4 images |\n| steps    120 (40 epochs of 3), OneCycleLR to step 120 |\n+---+\n"
 
@@ -19,9 +22,11 @@ def write_log(run, *lines, text=BOX, start="20260101_000000"):
 def test_the_position_has_the_total_of_the_box_and_the_time_that_is_left(tmp_path):
     assert training_position(tmp_path) == ""
     write_log(tmp_path, {"step": 60, "loss": 2.0, "time": 3.0}, {"step": 60, "accuracy/top1": 9.0, "time": 1.0})
-    assert training_position(tmp_path) == "step 60/120, 3 min left, loss 2.000"
+    assert training_position(tmp_path) == "step 60/120, 3 min left, loss 2.000, top-1 9.0 %"
+    before = set(tmp_path.glob("*/vis_data/scalars.json"))
+    assert training_position(tmp_path, before) == ""
     write_log(tmp_path, {"step": 120, "loss": 1.0, "time": 3.0}, start="20260102_000000")
-    assert training_position(tmp_path) == "step 120, loss 1.000"
+    assert training_position(tmp_path) == training_position(tmp_path, before) == "step 120, loss 1.000"
 
 
 def test_without_a_box_the_position_has_no_total(tmp_path):
@@ -47,10 +52,15 @@ def test_the_result_of_a_step_is_its_last_validation_or_the_size_of_its_store(tm
     assert result_of(tmp_path) == "12 score maps"
 
 
-def test_the_position_of_a_store_is_that_of_its_complete_shards(tmp_path, monkeypatch):
-    assert store_position(tmp_path) == ""
-    plan = dict(images=12, images_per_shard=5)
-    monkeypatch.setattr("mmtl.apis.run_logs.read_footer", lambda path: dict(settings=dict(plan=plan)))
-    for number, position in enumerate(("5/12 images", "10/12 images", "12/12 images")):
-        (tmp_path / f"shard-{number:05}.bin").touch()
-        assert store_position(tmp_path) == position
+def test_the_position_of_a_store_is_the_last_count_of_its_generator(tmp_path, monkeypatch, capsys):
+    log = tmp_path / "step.log"
+    assert store_position(log) == ""
+    progress = StoreProgress(tmp_path, record_bytes=10, num_images=4)
+    for is_step, records, printed in (("", 1, ""), ("1", 1, "1/4 images\n"), ("1", 1, ""), ("1", 3, "3/4 images\n")):
+        (tmp_path / "shard-00000.bin.part").write_bytes(bytes(HEADER_BYTES + 10 * records))
+        monkeypatch.setenv(IS_STEP, is_step) if is_step else monkeypatch.delenv(IS_STEP, raising=False)
+        list(progress.get_renderables())
+        assert capsys.readouterr().out == printed
+        with log.open("a") as file:
+            file.write(printed)
+    assert store_position(log) == "3/4 images" and store_position(log, log.stat().st_size) == ""

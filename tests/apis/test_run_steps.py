@@ -177,13 +177,32 @@ def test_a_step_runs_again_when_its_list_of_images_changes(tmp_path):
 
 def test_without_a_terminal_the_position_is_a_line_a_minute(runner, monkeypatch):
     positions = iter(["", "step 1/3", "step 1/3", "step 2/3", "step 3/3"])
-    monkeypatch.setattr(module, "training_position", lambda run: next(positions))
+    monkeypatch.setattr(module, "training_position", lambda *_: next(positions))
     monkeypatch.setattr(module.time, "monotonic", iter([0, 0, 10, 20, 50, 100]).__next__)
     screen = Console(file=io.StringIO(), width=200)
-    shown = PositionShown(Step("a", "a", (), WORK, run=WORK), screen, screen.status(""))
+    shown = PositionShown(Step("a", "a", (), WORK, run=WORK), WORK / "a.log", screen, screen.status(""))
     for _ in range(5):
         shown.update()
     assert screen.file.getvalue() == "      0:10  step 1/3\n      1:40  step 3/3\n"
+
+
+def test_the_position_is_not_that_of_an_earlier_attempt(tmp_path):
+    """Guards: after a resume the screen showed the last step of the attempt before."""
+    screen = Console(file=io.StringIO(), width=200, force_terminal=True)
+    (tmp_path / "old/vis_data").mkdir(parents=True)
+    (tmp_path / "old/vis_data/scalars.json").write_text('{"step": 24, "loss": 1.0}\n')
+    (tmp_path / "maps.log").write_text("24/40 images\n")
+    steps = Step("a", "a", (), tmp_path, run=tmp_path), Step("b", "b", ("mmtl", "make_score_maps"), tmp_path / "maps")
+    shown = [PositionShown(step, tmp_path / "maps.log", screen, screen.status("")) for step in steps]
+    for each in shown:
+        each.update()
+        assert str(each.status.status).endswith("  starting")
+    (tmp_path / "new/vis_data").mkdir(parents=True)
+    (tmp_path / "new/vis_data/scalars.json").write_text('{"step": 25, "loss": 1.0}\n')
+    (tmp_path / "maps.log").open("a").write("25/40 images\n")
+    for each, position in zip(shown, ("step 25, loss 1.000", "25/40 images"), strict=True):
+        each.update()
+        assert str(each.status.status).endswith(f"  {position}")
 
 
 def test_ctrl_c_is_answered_before_the_command_has_ended(runner, tmp_path, monkeypatch):

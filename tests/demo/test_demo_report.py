@@ -54,7 +54,7 @@ def test_an_incomplete_line_and_other_scalars_are_ignored(tmp_path):
     assert read_curve(tmp_path, "loss") == Curve([1], [2.0])
     assert read_curve(tmp_path, "accuracy/top1") == Curve([1], [9.0])
     assert read_curve(tmp_path, "mIoU") == Curve([], [])
-    assert training_position(tmp_path) == "step 1, loss 2.000"
+    assert training_position(tmp_path) == "step 1, loss 2.000, top-1 9.0 %"
 
 
 def test_curves_of_a_resumed_run_are_drawn_and_missing_ones_are_omitted(tmp_path):
