@@ -113,3 +113,124 @@ def run_step(step: Step, number: str, digest: str, progress: Progress, console: 
         console.print(f"[red]This step failed (exit code {code}).[/] Full output: {escape(str(log))}")
         console.print(RESUME if code < 0 or code in STOPPED else CORRECT)
     else:
+        now = time.monotonic() - start
+        total = f", {clock(before + now)} with earlier runs" * bool(known and before)
+        console.print(f"      done in {clock(now)}{total}{ended(step)}", highlight=False)
+    return code == 0
+
+
+def ended(step: Step) -> str:
+    """Return what a finished step reached, to end a line with."""
+    return f": {result}" if (result := result_of(step.out)) else ""
+
+
+class PositionShown:
+    """Shows time and position of a step: in one line of a terminal, else in a line a minute.
+
+    Args:
+        step: the step that is about to run.
+        log: file of its output.
+        console: screen.
+        status: its line that changes, which only a terminal shows.
+    """
+
+    def __init__(self, step: Step, log: Path, console: Console, status: Status) -> None:
+        self.step, self.log, self.console, self.status = step, log, console, status
+        # Of earlier attempts: what these have reached is not the position of this one.
+        self.before = set(read_logs(step.run)) if step.run else set()
+        self.offset = log.stat().st_size if log.exists() else 0
+        self.start, self.last, self.printed = time.monotonic(), -INTERVAL, ""
+
+    def update(self) -> None:
+        """Show the present position."""
+        run = self.step.run
+        position = training_position(run, self.before) if run else store_position(self.log, self.offset)
+        now = time.monotonic()
+        starting = "starting" if run or "make_score_maps" in self.step.command else ""
+        line = f"{clock(now - self.start)}  {position or starting}"
+        self.status.update(line)
+        if not self.console.is_terminal and position != self.printed and now - self.last >= INTERVAL:
+            self.console.print(f"      {line}", markup=False, highlight=False)
+            self.last, self.printed = now, position
+
+    def stopping(self) -> None:
+        """Answer Ctrl-C at once: the command may take seconds to end."""
+        self.status.update("stopping ...")
+        if not self.console.is_terminal:
+            self.console.print("      stopping ...", markup=False, highlight=False)
+
+
+def checkpoint_of(word: str) -> str:
+    """Return the last checkpoint of a run for one that does not exist, such as after a change of the run's length."""
+    path = Path(word)
+    record = path.with_name("last_checkpoint")
+    if path.suffix != ".pth" or path.exists() or not record.is_file():
+        return word
+    return str(path.with_name(Path(record.read_text().strip()).name))  # relative as the word is
+
+
+def best_checkpoint_of(word: str) -> str:
+    """Return the best checkpoint of a run, by its validations, for any other; without one, the last."""
+    path = Path(word)
+    best = list(path.parent.glob("best_*.pth")) if path.suffix == ".pth" else []
+    return str(max(best, key=lambda file: file.stat().st_mtime)) if best else checkpoint_of(word)
+
+
+def run_command(
+    command: tuple[str, ...], log: Path, on_tick: Callable[[], None], on_stop: Callable[[], None] = lambda: None
+) -> int:
+    """Run a command with its output in a log file, and return its exit code.
+
+    ``on_tick`` is called twice a second, ``on_stop`` before the command is ended because of Ctrl-C or an error.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Programs of this Python's environment first, also when it is not activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    env = {**os.environ, "PATH": path, IS_STEP: "1"}
+    options = dict(stderr=subprocess.STDOUT, env=env, start_new_session=True)
+    if command[0] == "mmtl":  # also of a checkout that is not installed
+        command = (sys.executable, "-m", *command)
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, stdout=file, **options)
+        watcher = end_group_with_this_process(process.pid)
+        try:
+            while (code := process.poll()) is None:
+                on_tick()
+                time.sleep(0.5)
+        except BaseException:
+            on_stop()
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+        finally:
+            watcher.kill()
+    return code
+
+
+def last_lines(text: str, count: int = 12) -> str:
+    """Return the error in which a command of mmtl ended, else the end of its output without mim's own traceback."""
+    if error := re.search(r"^mmtl \w+: .*(\n  .*)*\s*\Z", text, re.MULTILINE):
+        return error[0].strip()
+    before, marker, last = text.rpartition("Traceback (most recent call last):")
+    if marker and re.match(r'\s*File "[^"]*\bmim\b', last):
+        text = before
+    return "\n".join(text.strip().splitlines()[-count:])
+
+
+def set_aside(path: Path, console: Console) -> None:
+    """Rename a file or folder of an earlier run, if it exists: it may be a user's result, or of another project."""
+    if not path.exists():
+        return
+    kept = next(name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.old-{n}")).exists())
+    path.rename(kept)
+    console.print(f"      {path} was made by another command or config: kept as {kept}", markup=False, highlight=False)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it exists."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
