@@ -25,8 +25,8 @@ class RateColumn(ProgressColumn):
     """A column with images per second."""
 
     def render(self, task: Task) -> Text:
-        """Return the rate as text."""
-        return Text(f"{task.speed:,.1f} images/s" if task.speed else "- images/s")
+        """Return the rate as text, empty until it is known."""
+        return Text(f"{task.speed:,.1f} images/s" if task.speed else "")
 
 
 class StoreProgress(Progress):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from mmtl.apis.predict import load_batch, load_inferencer, test_pipeline
+from mmtl.apis.predict import load_batch, load_inferencer, num_classes_of, test_pipeline
 from mmtl.datasets.transforms.corrupt import CORRUPTIONS, SEVERITIES, Corrupt
 from mmtl.evaluation.corruption_error import Errors, mean_corruption_error, mean_error, relative_error
 from mmtl.score_maps.class_table import ClassTable
@@ -78,7 +78,7 @@ def corruption_error(
             undecodable.update(left_out)
             progress.advance(task)
     clean = errors.pop(CLEAN, {}).get(0)
-    is_imagenet = inferencer.model.head.num_classes == 1000
+    is_imagenet = num_classes_of(inferencer.model) == 1000
     rows = table_rows(errors, clean, is_imagenet)
     with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
@@ -137,7 +137,7 @@ def top1_error(
 ) -> tuple[float, list[Path]]:
     """Return the share of a root's images whose top-1 class is not their folder's, and those that are undecodable."""
     keys, model = list_images(root), inferencer.model
-    folders, num_classes = class_folders(keys), model.head.num_classes
+    folders, num_classes = class_folders(keys), num_classes_of(model)
     labels = ClassTable.of(dict(class_names=inferencer.classes), num_classes, folders).of_folders(folders)
     if not folders or len(labels) < len(folders):
         raise ValueError(

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain import ImageClassificationInferencer, get_model
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmtl.annotators.progress import RateColumn
@@ -64,7 +64,7 @@ def predict(
     labels = {} if list_file is None else read_list(list_file, images)
     keys = list(labels) or list_images(images)
     inferencer = load_inferencer(config, checkpoint, device)
-    num_classes, names = inferencer.model.head.num_classes, inferencer.classes
+    num_classes, names = num_classes_of(inferencer.model), inferencer.classes
     if names is not None and len(names) != num_classes:  # of other data
         names = None
     topk = min(DEFAULT_TOPK, num_classes) if topk is None else topk
@@ -119,11 +119,19 @@ def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassif
     init_default_scope("mmpretrain")
     with name_config_errors(config):
         model = get_model(cfg, pretrained=False)
-    if not hasattr(getattr(model, "head", None), "num_classes"):
+    if num_classes_of(model) is None:
         raise ValueError(f"{config} is not a classification config: its model has no head with num_classes.")
     meta = load_weights(model, checkpoint)
     with name_config_errors(config):
         return ImageClassificationInferencer(model.to(device), classes=meta.get("classes"))
+
+
+def num_classes_of(model: nn.Module) -> int | None:
+    """Return the number of classes of a classifier, whose head may be part of a timm model; None without a head."""
+    for part in (getattr(model, "head", None), getattr(model, "model", None)):
+        if hasattr(part, "num_classes"):
+            return part.num_classes
+    return None
 
 
 def test_pipeline(cfg: Config) -> list[dict]:

@@ -85,8 +85,17 @@ def run_project(folder: Path, restart: bool = False) -> int:
         console.print(": ".join(filter(None, (line, result_of(step.out)))), markup=False)
     if then:
         then = [with_best_checkpoint(line) for line in then]
-        console.print("\nNext:", *(f"  {command}" for command in then), sep="\n", markup=False)
+        then += [f"{images}{NOTE}images of the last validation" for images in images_of(steps)]
+        console.print("\nNext:", *(f"  {line}" for line in then), sep="\n", markup=False)
     return 0
+
+
+def images_of(steps: Sequence[Step]) -> list[Path]:
+    """Return the last image of tokens that the last training has drawn, or else the folder of its images, if any."""
+    runs = [step.run for step in steps if step.run]
+    drawn = sorted(runs[-1].glob("*/vis_data/vis_image/*.png"), key=lambda path: path.stat().st_mtime) if runs else []
+    tokens = [path for path in drawn if path.name.startswith("token_labels_")]
+    return tokens[-1:] or [path.parent for path in drawn[-1:]]
 
 
 def with_best_checkpoint(line: str) -> str:

@@ -53,6 +53,16 @@ def test_table_has_the_predictions_of_mmpretrains_inferencer(root, tmp_path):
         assert confidences == pytest.approx(result["pred_scores"][order].tolist(), abs=1e-5)
 
 
+def test_a_classifier_of_timm_such_as_the_teacher_of_mmtl_start_predicts(root, tmp_path):
+    model = "dict(type='TimmClassifier', model_name='mobilenetv3_small_050', num_classes=3)"
+    (tmp_path / "timm.py").write_text(f"_base_ = {str(root / 'config.py')!r}\nmodel = {model[:-1]}, _delete_=True)\n")
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        weights = get_model(str(tmp_path / "timm.py"), pretrained=False).state_dict()
+    torch.save(dict(state_dict=weights, meta=dict(dataset_meta=dict(classes=CLASSES))), tmp_path / "timm.pth")
+    found = predict(tmp_path / "timm.py", tmp_path / "timm.pth", root / "images", tmp_path / "table.csv", workers=0)
+    assert (found.rows, found.labeled) == (6, 6)
+
+
 def test_wrong_only_lists_the_images_whose_top_class_is_not_their_folder(root, tmp_path):
     rows = run(root, tmp_path / "all.csv", topk=1)
     wrong = run(root, tmp_path / "wrong.csv", topk=1, wrong_only=True)

@@ -24,6 +24,8 @@ SEEN_SMALL = {"cpu": (35_000, 75_000), "cuda": (100_000, 600_000)}
 CNN_FACTOR = 6  # a teacher from scratch is trained for longer
 RELEASED_FACTOR = {"cpu": 1 / 10, "cuda": 1 / 3}  # a pretrained LV-ViT is larger, and learns sooner
 
+NEW_IMAGES = "NEW_IMAGES"  # a folder, in a command for the user
+
 
 @dataclass
 class Plan:
@@ -116,8 +118,10 @@ def write_classification(
     checkpoint = run / f"epoch_{plan.student_epochs}.pth"
     only = [] if found.has_val else ["--list", folder / "val.txt"]
     command = ["mmtl", "predict", config, checkpoint, held, *only, "-o", work / "predictions.csv"]
-    then = shlex.join(map(str, command)) + NOTE + "each validation image, and their top-1"
-    write_steps(folder, work, steps, [then])
+    new = ["mmtl", "predict", config, checkpoint, NEW_IMAGES, "-o", work / "new.csv"]
+    notes = ("each validation image, and their top-1", f"images of your own, in any folder {NEW_IMAGES}")
+    then = [shlex.join(map(str, words)) + NOTE + note for words, note in zip((command, new), notes, strict=True)]
+    write_steps(folder, work, steps, then)
     return lines
 
 

@@ -1,5 +1,6 @@
 """`mmtl start` writes configs that need no edit: their data, models and steps fit the folder."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 import mmtl.apis.start.teacher as teachers
 import mmtl.apis.start.weights as students
-from mmtl.apis.project import NOTE, read_steps, run_project, write_steps
+from mmtl.apis.project import NOTE, images_of, read_steps, run_project, write_steps
 from mmtl.apis.run_steps import Step
 from mmtl.apis.start.masks import FoundMasks
 from mmtl.apis.start.segmentation import class_table
@@ -81,6 +82,7 @@ def test_photographs_get_a_teacher_score_maps_and_a_student_at_224_pixels(tmp_pa
     arguments = ["photos-mmtl/1_teacher.py", f"work_dirs/photos/teacher/epoch_{epochs}.pth", "photos"]
     assert list(steps[1].command[2:5]) == arguments and cfg.score_maps == str(steps[1].out) == steps[1].command[5]
     assert f"epoch_{cfg.train_cfg.max_epochs}.pth photos --list photos-mmtl/val.txt -o " in then[0]
+    assert f"epoch_{cfg.train_cfg.max_epochs}.pth NEW_IMAGES -o " in then[1] and "--list" not in then[1]
     assert cfg.auto_scale_lr.base_batch_size == 8 and cfg.val_evaluator.topk == (1,)
     assert sorted(Path("photos").rglob("*.png")) and not list(Path("photos").rglob("*.txt"))
 
@@ -294,6 +296,21 @@ def test_a_folder_runs_its_steps_once_and_shows_what_follows(capsys):
     Path("out/steps.json").write_text("{}")
     with pytest.raises(ValueError, match="steps.json cannot be read as steps"):
         run_project(Path("out"))
+
+
+def test_what_follows_names_the_images_of_the_last_run(tmp_path):
+    first, last = (Step(name, name, (), tmp_path / name, run=tmp_path / name) for name in "ab")
+    assert images_of([]) == images_of([first, last]) == []
+    for time, name in enumerate(("a/3/vis_data/vis_image/token_labels_9.png", "b/1/vis_data/vis_image/image_5.png")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (time, time))
+    assert images_of([first, last]) == [tmp_path / "b/1/vis_data/vis_image"]
+    (tmp_path / "b/1/vis_data/vis_image/token_labels_10.png").touch()
+    (tmp_path / "b/1/vis_data/vis_image/confusion_matrix_300.png").touch()
+    score_maps = Step("maps", "maps", (), tmp_path / "maps")
+    assert images_of([first, last, score_maps]) == [tmp_path / "b/1/vis_data/vis_image/token_labels_10.png"]
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line_with_the_teachers_that_need_none(monkeypatch):
