@@ -158,20 +158,19 @@ def masks(folder: Path) -> None:
     (folder / "colors").mkdir()
     Image.fromarray(palette[scene.mask]).save(folder / "colors/scene.png")
     run_tool("convert_masks", folder / "colors", folder / "index", "--ignore", "#000000")
-    index = np.asarray(Image.open(folder / "index/scene.png"))
-    light = np.where(index == 255, 120, 250 - 12 * index).astype(np.uint8)  # the values themselves are nearly black
-    gray = np.repeat(light[..., None], 3, 2)
+    mask = Image.open(folder / "index/scene.png")
+    index, shown = np.asarray(mask), np.asarray(mask.convert("RGB"))
     panels = [
         (scene.image[..., ::-1], "image"),
         (palette[scene.mask], "mask of colors, black: no label"),
-        (gray, "index mask, with its values"),
+        (shown, "index mask in a viewer, with its values"),
     ]
-    figure = draw_panels(panels, 3)
+    figure, box = draw_panels(panels, 3), dict(boxstyle="round,pad=0.15", facecolor="white", edgecolor="none")
     for value in np.unique(index):
         region = cv2.copyMakeBorder(np.uint8(index == value), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
         inside = cv2.distanceTransform(region, cv2.DIST_L2, 5)[1:-1, 1:-1]  # far from edges and other values
         y, x = np.unravel_index(inside.argmax(), index.shape)
-        figure.axes[2].text(x, y, str(value), ha="center", va="center", fontsize=11)
+        figure.axes[2].text(x, y, str(value), ha="center", va="center", fontsize=11, bbox=box)
     for axes in figure.axes:
         axes.title.set_fontsize(11)
     save(figure, "masks")

@@ -4,8 +4,9 @@ from colorsys import hsv_to_rgb
 
 import numpy as np
 
-# Okabe and Ito's colors without black, then some of Tol's: distinct without full color vision, too.
-FIXED = "0072B2 E69F00 009E73 D55E00 CC79A7 56B4E9 F0E442 332288 882255 999933 BBBBBB 661100".split()
+# Okabe and Ito's colors without black, and some of Tol's: distinct without full color vision, too. In the order in
+# which those before stay apart when they are laid over an image.
+FIXED = "0072B2 D55E00 F0E442 009E73 661100 332288 E69F00 882255 999933 CC79A7 56B4E9 BBBBBB".split()
 GOLDEN_RATIO = 0.618034  # hues at steps of it stay apart, however many there are; the closest are 5, 8, 13 ... apart
 TONES = ((1.0, 1.0), (0.6, 1.0), (1.0, 0.7))  # saturation and value in turn: indices 5, 8 and 13 apart differ in it
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmtl.apis.convert_masks import convert_masks, next_step
 from mmtl.apis.start.masks import find_masks, read_mask
+from mmtl.utils.class_colors import class_palette
 
 LABELS = np.array([[0, 1, 2], [2, 2, 1]])
 COLORS = np.array([[10, 0, 0], [20, 0, 0], [30, 30, 30]], np.uint8)  # in ascending order
@@ -67,6 +68,7 @@ def test_gray_levels_become_indices(tmp_path, levels):
     _, table, found = converted(tmp_path, tmp_path / "masks")
     assert np.array_equal(found, labels) and len(table.classes) == len(levels)
     assert (table.classes == ["background", "foreground"]) == (len(levels) == 2)
+    assert table.palette == class_palette(len(levels)).tolist()  # also 0 and 255, which would only darken an overlay
 
 
 def test_names_by_color_give_the_order_and_one_name_is_one_class(tmp_path):

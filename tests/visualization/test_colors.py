@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 
 from mmtl.utils.class_colors import class_palette, color_of
@@ -10,6 +11,14 @@ def test_neighboring_colors_are_far_apart_and_none_repeats():
     assert distances[:12, :12].min() > 0.26 and distances.min() > 0.15
     assert np.linalg.norm(np.diff(colors[:12], axis=0), axis=-1).min() > 0.38
     assert len(np.unique(class_palette(300), axis=0)) == 300
+
+
+def test_the_first_colors_stay_apart_when_they_are_laid_over_images():
+    """Guards: the blues of classes 0 and 5 looked the same on bright images."""
+    colors = np.array([color_of(index) for index in range(8)])
+    for gray in (0.5, 0.85):
+        lab = cv2.cvtColor(np.float32([0.5 * colors + 0.5 * gray]), cv2.COLOR_RGB2LAB)[0]
+        assert (np.linalg.norm(lab[:, None] - lab, axis=-1) + 100 * np.eye(8)).min() > 15
 
 
 def test_palette_holds_the_colors_in_8_bits():

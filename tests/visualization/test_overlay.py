@@ -1,7 +1,11 @@
 import numpy as np
 from helpers import tiny_segmentation as tiny
+from PIL import Image
 
-from mmtl.visualization.overlay import draw_overlay, percent
+from mmtl.visualization import overlay
+from mmtl.visualization.overlay import draw_comparison, draw_overlay, percent
+
+EMPTY = Image.new("RGB", (9, 9))
 
 
 def test_overlay_is_the_image_at_opacity_0_and_the_palette_at_opacity_1():
@@ -21,6 +25,18 @@ def test_legend_lists_the_largest_class_first_and_counts_those_that_do_not_fit()
     lines = [int(label) for label in range(31) if (legend == palette[label]).all(-1).any()]
     first = np.argwhere((legend == palette[0]).all(-1)).min(0)
     assert len(lines) == 7 and 0 in lines and first[0] < 10  # the eighth line counts the others
+
+
+def test_a_comparison_has_the_shares_of_the_annotation_and_unlabeled_pixels_in_its_legend(monkeypatch):
+    truth, prediction = np.zeros((40, 40), np.uint8), np.full((40, 40), 2)
+    truth[:10] = 255
+    drawn = []
+    monkeypatch.setattr(overlay, "draw_legend", lambda counts, names, *_, **__: drawn.append((counts, names)) or EMPTY)
+    palette = np.array([[10, 20, 30], [200, 0, 0], [0, 0, 200]], np.uint8)
+    draw_comparison(np.zeros((40, 40, 3), np.uint8), truth, prediction, ["a", "b", "c"], palette)
+    assert drawn == [({0: 1200, 2: 0, 3: 400}, ["a", "b", "c", "unlabeled"])]
+    draw_comparison(np.zeros((40, 40, 3), np.uint8), None, prediction, ["a", "b", "c"], palette)
+    assert drawn[1] == ({2: 1600}, ["a", "b", "c"])
 
 
 def test_share_of_a_class_that_occurs_is_not_shown_as_zero():
