@@ -70,9 +70,20 @@ def read_steps(folder: Path) -> tuple[Path, list[Step], list[str]]:
         raise ValueError(f"{path} cannot be read as steps: {error!r}. Make it again with `mmtl start`.") from error
 
 
-def run_project(folder: Path, restart: bool = False) -> int:
-    """Run the steps of a folder, show time and result of each, and return the exit code."""
+def run_project(folder: Path, restart: bool = False, until: str | None = None) -> int:
+    """Run the steps of a folder, show time and result of each, and return the exit code.
+
+    Args:
+        folder: folder of the configs.
+        restart: whether the output of earlier runs is removed first.
+        until: name or number of the last step to run; None for all.
+    """
     work, steps, then = read_steps(folder)
+    count = len(steps) if until is None else number_of(until, steps)
+    steps, later = steps[:count], steps[count:]
+    if later:
+        browse = [["mmtl", "browse_samples", later[0].command[2]]] if later[0].run else []
+        then = [*map(shlex.join, browse), shlex.join(["mmtl", "train", str(folder)])]
     console = Console(highlight=False, soft_wrap=True)
     if restart:
         remove(work)
@@ -88,6 +99,16 @@ def run_project(folder: Path, restart: bool = False) -> int:
         then += [f"{images}{NOTE}images of the last validation" for images in images_of(steps)]
         console.print("\nNext:", *(f"  {line}" for line in then), sep="\n", markup=False)
     return 0
+
+
+def number_of(step: str, steps: Sequence[Step]) -> int:
+    """Return the number of a step, from 1, by its name or number."""
+    names = [each.name for each in steps]
+    if step.isdecimal() and 1 <= int(step) <= len(steps):
+        return int(step)
+    if step not in names:
+        raise ValueError(f"--until must be one of {', '.join(names)}, or a number from 1 to {len(steps)}, got {step}.")
+    return names.index(step) + 1
 
 
 def images_of(steps: Sequence[Step]) -> list[Path]:

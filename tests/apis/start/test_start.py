@@ -22,6 +22,7 @@ from mmtl.apis.start.segmentation import class_table
 from mmtl.apis.start.start import Wishes, start
 from mmtl.apis.start.teacher import check_hub
 from mmtl.apis.start.templates import fill
+from mmtl.cli.main import run_command
 
 
 @pytest.fixture(autouse=True)
@@ -296,6 +297,23 @@ def test_a_folder_runs_its_steps_once_and_shows_what_follows(capsys):
     Path("out/steps.json").write_text("{}")
     with pytest.raises(ValueError, match="steps.json cannot be read as steps"):
         run_project(Path("out"))
+
+
+@pytest.mark.parametrize("until", ["maps", "1"])
+def test_a_folder_runs_until_a_step_and_names_how_to_go_on(until, capsys):
+    code = "from pathlib import Path; Path('work/a').mkdir(exist_ok=True)"
+    steps = [Step("maps", "First", (sys.executable, "-c", code), Path("work/a"))]
+    steps += [Step("b", "Second", ("mmtl", "train", "out/2.py"), Path("work/b"), run=Path("work/b"))]
+    Path("out").mkdir()
+    Path("out/2.py").touch()
+    write_steps(Path("out"), Path("work"), steps, ["mmtl predict"])
+    with pytest.raises(SystemExit, match="0"):
+        run_command("train", ["--until", until, "out"], "mmtl train")
+    shown = capsys.readouterr().out
+    assert "First" in shown and "Second" not in shown and not Path("work/b").exists()
+    assert shown.endswith("Next:\n  mmtl browse_samples out/2.py\n  mmtl train out\n")
+    with pytest.raises(ValueError, match="--until must be one of maps, b, or a number from 1 to 2, got 3"):
+        run_project(Path("out"), until="3")
 
 
 def test_what_follows_names_the_images_of_the_last_run(tmp_path):
