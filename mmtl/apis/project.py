@@ -51,7 +51,9 @@ def read_steps(folder: Path) -> tuple[Path, list[Step], list[str]]:
     if not path.is_file() and configs:
         return Path("work_dirs") / folder.resolve().name, [config_step(config) for config in configs], []
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist. Give a config, or a folder that `mmtl start` has made.")
+        made = Path(f"{folder.resolve().name}-mmtl")  # of a folder of images
+        remedy = f"Did you mean {made}?" if made.is_dir() else "Give a config, or a folder that `mmtl start` has made."
+        raise FileNotFoundError(f"{path} does not exist. {remedy}")
     try:
         content = json.loads(path.read_text())
         steps = [

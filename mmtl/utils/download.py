@@ -24,6 +24,7 @@ TIMEOUT = 30  # seconds without any data
 CHUNK = 2**20
 # In names of torch, timm and OpenMMLab. Eight digits are a date.
 SHA256 = re.compile(r"-(?!\d{8}\.)([0-9a-f]{8,64})\.(?:pth|pt|bin|ckpt)(?:\.tar)?$")
+DOWNLOAD_BY_HAND = "Download it by hand"  # begins the advice of an error
 
 
 def cached_download(url: str, problem_of: Callable[[Path], str | None]) -> Path:
@@ -86,7 +87,7 @@ def _chunks(url: str, path: Path) -> Iterator[bytes]:
 
 
 def _error(url: str, path: Path, problem: str) -> OSError:
-    remedy = f"Download it by hand and give its path instead of the URL, or save it as {path}."
+    remedy = f"{DOWNLOAD_BY_HAND} and give its path instead of the URL, or save it as {path}."
     return OSError(f"{url} cannot be downloaded: {problem}. {remedy}")
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from mmtl.apis.convert import convert_file
 from mmtl.utils.checkpoint import file_problem
-from mmtl.utils.download import cached_download, cached_path
+from mmtl.utils.download import DOWNLOAD_BY_HAND, cached_download, cached_path
 from mmtl.utils.shipped_files import shipped_folder
 
 SCRATCH = "scratch"
@@ -47,10 +47,14 @@ def choose_student(
         try:
             weights = released_weights(name, folder)
             return Student(f"LV-ViT {name} with released weights", name, CHANNELS[name], weights), notes
-        except OSError:
-            if arch:
-                raise
+        except OSError as error:
             url = released_url(name)
+            if arch:  # the advice to give a path is not for this option
+                reason, advice, _ = str(error).partition(DOWNLOAD_BY_HAND)
+                if not advice:
+                    raise
+                remedy = f"Save it as {cached_path(url)} and start again, or give --student scratch."
+                raise OSError(f"--student {arch}: {reason}{remedy}") from None
             notes.append(
                 f"LV-ViT starts from scratch, as its released weights cannot be downloaded. To get them: save {url} "
                 f"as {cached_path(url)}, then start again"

@@ -23,6 +23,7 @@ from mmtl.apis.start.start import Wishes, start
 from mmtl.apis.start.teacher import check_hub
 from mmtl.apis.start.templates import fill
 from mmtl.cli.main import run_command
+from mmtl.utils import download
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +141,21 @@ def test_a_pretrained_teacher_keeps_its_weights_and_normalization(pretrained):
 def test_a_teacher_that_was_asked_for_is_not_replaced(names, message):
     with pytest.raises((ValueError, OSError), match=message):
         start(write_images("photos", (120, 100)), Path("out"), Wishes(teacher=names, device="cpu"))
+
+
+def test_a_student_that_cannot_be_downloaded_is_named_with_the_file_to_save(monkeypatch):
+    """Guards: the advice was to give a path instead of a URL, for which there is no option."""
+
+    def fail(url, _):
+        raise download._error(url, Path("x"), "no name service")
+
+    monkeypatch.setattr(students, "cached_download", fail)
+    with pytest.raises(
+        OSError, match=r"--student tiny: http\S* cannot be downloaded: no name service. Save it as "
+    ) as e:
+        start(write_images("photos", (120, 100)), Path("out"), Wishes(student="tiny", device="cpu"))
+    assert "instead of the URL" not in str(e.value) and str(e.value).endswith(" or give --student scratch.")
+    assert not Path("out").exists()
 
 
 def test_an_existing_classifier_must_have_the_classes_of_the_folder():
@@ -280,6 +296,12 @@ def test_a_folder_without_steps_trains_its_configs_in_the_order_of_their_names()
     assert [step.run for step in steps] == [Path("runs/first"), Path("work_dirs/2_b")] and not then
     with pytest.raises(FileNotFoundError, match="steps.json does not exist"):
         read_steps(Path("."))
+    Path("photos/cat").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="photos/steps.json does not exist. Give a config"):
+        read_steps(Path("photos"))
+    Path("photos-mmtl").mkdir()
+    with pytest.raises(FileNotFoundError, match="photos/steps.json does not exist. Did you mean photos-mmtl?"):
+        read_steps(Path("photos"))
 
 
 def test_a_folder_runs_its_steps_once_and_shows_what_follows(capsys):
