@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SCORES = {"accuracy/top1": "top-1", "mIoU": "mIoU"}  # scalar of a validation -> how it is shown
+ZERO_IOU = ("classes_with_iou_0", "classes_with_iou")  # scalars of `mmtl.ConfusionMatrixHook`
 TOTAL = re.compile(r"\| steps +(\d+)")  # in the box that `mmtl.RunSummaryHook` logs
 
 
@@ -118,4 +119,7 @@ def result_of(out: Path) -> str:
         if values:
             best = f" (best {max(values):.1f} %)" * (max(values) > values[-1])
             texts.append(f"{name} {values[-1]:.1f} %{best}")
+    zero, known = (read_curve(out, scalar) for scalar in ZERO_IOU)
+    if zero.steps and zero.steps[-1:] == read_curve(out, "mIoU").steps[-1:]:  # is of the last validation
+        texts.append(f"{zero.values[-1]:.0f} of {known.values[-1]:.0f} classes have IoU 0")
     return ", ".join(texts)

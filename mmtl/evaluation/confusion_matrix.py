@@ -34,6 +34,12 @@ def row_shares(counts: np.ndarray) -> np.ndarray:
     return np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
 
 
+def classes_without_iou(counts: np.ndarray) -> tuple[int, int]:
+    """Return the number of classes with IoU 0, and of all that annotations or predictions of [K, K] counts have."""
+    hits, occurs = counts.diagonal(), counts.sum(axis=0) + counts.sum(axis=1) > 0
+    return int((occurs & (hits == 0)).sum()), int(occurs.sum())
+
+
 def worst_confusions(counts: np.ndarray, names: Sequence[str], limit: int = 5) -> list[Confusion]:
     """Return the largest off-diagonal shares, largest first."""
     shares = np.nan_to_num(row_shares(counts))

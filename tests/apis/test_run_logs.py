@@ -48,6 +48,10 @@ def test_the_result_of_a_step_is_its_last_validation_or_the_size_of_its_store(tm
     assert result_of(tmp_path / "a") == "top-1 60.0 % (best 70.0 %)"
     write_log(tmp_path / "b", {"step": 1, "mIoU": 38.84})
     assert result_of(tmp_path / "b") == "mIoU 38.8 %"
+    for step, text in ((1, "mIoU 38.8 %, 8 of 11 classes have IoU 0"), (2, "mIoU 40.0 %")):  # of an earlier validation
+        lines = {"step": 1, "mIoU": 38.84}, {"step": 1, "classes_with_iou_0": 8, "classes_with_iou": 11}
+        write_log(tmp_path / f"c{step}", *lines, *[{"step": 2, "mIoU": 40.0}] * (step - 1))
+        assert result_of(tmp_path / f"c{step}") == text
     (tmp_path / "manifest.json").write_text('{"num_maps": 12}')
     assert result_of(tmp_path) == "12 score maps"
 

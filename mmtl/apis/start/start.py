@@ -72,7 +72,7 @@ def class_masks(
     masks, named = find_masks([found.root / str(mask) for _, mask in pairs]), parse_pairs(wishes.classes)
     if masks.kind != "index" or (wishes.convert and set(named) != set(range(len(named)))):
         if not wishes.convert:
-            raise ValueError(refusal(folder, masks, out))
+            raise ValueError(refusal(folder, masks, out / "masks" / Path(str(pairs[0][1])).parent))
         lines = [] if named else black_class(masks, wishes.ignore)
         prepare(out)
         table, labels = from_values(found.root, mask_names(found), wishes.classes, wishes.ignore)
@@ -95,7 +95,7 @@ def prepare(out: Path) -> None:
 
 def refusal(folder: Path, masks: FoundMasks, out: Path) -> str:
     """Return why masks cannot be used as they are, and the options that convert them."""
-    text = f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out}/masks."
+    text = f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out}."
     value = "color" if masks.kind == "color" else "value"
     text += f" If a {value} means 'no label', also {masks.no_label}." * bool(masks.no_label)
     example = f"{text_of(masks.values[0])}=NAME,{text_of(masks.values[-1])}=NAME"

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmtl.evaluation.confusion_matrix import confusion_counts, worst_confusions
+from mmtl.evaluation.confusion_matrix import classes_without_iou, confusion_counts, worst_confusions
 from mmtl.registry import HOOKS
 from mmtl.utils.text import in_line
 from mmtl.visualization.confusion_matrix import draw_confusion_matrix
@@ -65,6 +65,12 @@ class ConfusionMatrixHook(Hook):
             text = in_line("; ".join(worst)) or "none"
             print_log(f"Largest confusions (share of the true class's pixels): {text}", logger="current")
             name, step = ("confusion_matrix_test", 0) if mode == "test" else ("confusion_matrix", runner.iter)
+            zero, known = classes_without_iou(counts)
+            if zero and mode == "val":  # of which `mmtl.apis.run_logs.result_of` reports the last
+                scalars = {"classes_with_iou_0": zero, "classes_with_iou": known}
+                runner.visualizer.add_scalars(scalars, runner.iter)
+            if zero:
+                print_log(f"{zero} of {known} classes have IoU 0", logger="current")
             runner.visualizer.add_image(name, draw_confusion_matrix(counts, classes), step)
 
 

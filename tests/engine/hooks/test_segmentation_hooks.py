@@ -1,5 +1,6 @@
 """Hooks of segmentation runs, in a real Runner on synthetic data."""
 
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -14,8 +15,10 @@ from mmengine.structures import PixelData
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.structures import SegDataSample
 
+from mmtl.apis.run_logs import result_of
 from mmtl.engine.hooks import ConfusionMatrixHook
 from mmtl.engine.hooks.check_annotations import CheckedLoading
+from mmtl.evaluation.confusion_matrix import classes_without_iou
 
 
 @pytest.fixture
@@ -39,6 +42,13 @@ def test_training_writes_overlays_and_confusion_matrices(config, tmp_path):
     assert drawn.shape[0] > 6 * 40 and drawn.shape[1] > 3 * 6 * 56  # three images, enlarged
     log = next(tmp_path.glob("run/*/*.log")).read_text()
     assert "Largest confusions" in log
+    zero = re.search(r"(\d) of (\d) classes have IoU 0", log)  # of three, after two steps
+    assert zero and zero[0] in result_of(tmp_path / "run")
+
+
+def test_classes_that_are_never_hit_have_iou_0_and_absent_ones_none():
+    assert classes_without_iou(np.array([[3, 1, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])) == (1, 2)
+    assert classes_without_iou(np.array([[3, 0], [2, 5]])) == (0, 2)
 
 
 def test_testing_writes_a_confusion_matrix_the_worst_images_and_others_only_if_asked_for(config, tmp_path):
