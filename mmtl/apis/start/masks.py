@@ -172,7 +172,7 @@ def check_lossy(masks: FoundMasks) -> None:
     values = np.array(masks.values).reshape(len(masks.values), -1)
     gaps = np.abs(values[:, None] - values).max(-1) + 256 * np.eye(len(values), dtype=int)
     if masks.kind == "index" or gaps.min() < MIN_GAP:
-        some = ", ".join(map(text_of, masks.values[:8])) + ", ..." * (len(masks.values) > 8)
+        some = ", ".join(map(text_of, masks.values[:8])) + " and more" * (len(masks.values) > 8)
         raise ValueError(
             f"{masks.lossy}: masks must not have a lossy format such as JPEG, which changes values, got "
             f"{len(masks.values)} values: {some}. {ADVICE}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmtl.apis.project import NOTE, train_step, write_steps
-from mmtl.apis.start.folder import FoundImages
+from mmtl.apis.start.folder import FoundImages, first_of
 from mmtl.apis.start.masks import CLASSES_FILE, IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
@@ -103,7 +103,7 @@ def write_segmentation(
     write_steps(folder, work, [train_step("segmentation", title, config, run)], then)
     return [
         f"model: UperNet on {student.title}",
-        f"{len(classes)} classes: {', '.join(classes)}" + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
+        f"{len(classes)} classes: {first_of(classes, 20)}" + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
         f"images are resized to a short side of {scale[1]}, crops of {crop_size[0]} x {crop_size[1]} pixels",
         f"{max_iters} iterations of batches of {batch_size}",
     ]
