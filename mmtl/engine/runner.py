@@ -7,8 +7,11 @@ from typing import Any
 
 import mmengine.runner
 from mmengine.config import Config
+from mmengine.device import get_device
+from torch import nn
 from torch.utils.data import DataLoader
 
+from mmtl.engine.freed_memory import keep_freed_memory
 from mmtl.registry import RUNNERS
 from mmtl.utils.config_file import leaf_dataset_cfgs
 from mmtl.utils.config_variables import follow_variables
@@ -22,7 +25,7 @@ class Runner(mmengine.runner.Runner):
 
     ``data_root``, ``score_maps`` and ``crop_size``, changed in a child config or on the command line, change the
     settings that were derived from them. With ``num_workers=0``, options of data loaders that are about workers are
-    left out, as PyTorch would refuse them.
+    left out, as PyTorch would refuse them. Training on a CPU keeps the memory that it frees.
     """
 
     @classmethod
@@ -34,6 +37,12 @@ class Runner(mmengine.runner.Runner):
         for line in lines:
             runner.logger.info(line)
         return runner
+
+    def train(self) -> nn.Module:
+        """Train; see `keep_freed_memory`."""
+        if get_device() == "cpu":
+            keep_freed_memory()
+        return super().train()
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
