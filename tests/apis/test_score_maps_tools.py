@@ -177,7 +177,7 @@ def wrong(place, **changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: wrong(p, config=p / "nothing.py"), "Give a config"),
+        (lambda p: wrong(p, config=p / "nothing.py"), "nothing.py: no such file"),
         (lambda p: wrong(p, config=write_config(p, "x = 1")), "no model"),
         (lambda p: wrong(p, config=write_config(p, "model = dict(type='Nothing')")), "cannot be built"),
         (lambda p: wrong(p, config=write_config(p, "model = (")), "cannot be read as a config"),
