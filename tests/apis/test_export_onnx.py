@@ -221,7 +221,7 @@ def test_user_errors_name_the_file_and_write_nothing(tmp_path):
         ([tmp_path / "bare.py", None, [64]], "bare.py has no model with a backbone"),
         ([config, tmp_path / "text.pth"], "text.pth cannot be read as a checkpoint"),
         ([config, tmp_path / "classes.pth"], "classes.pth does not fit the model.*head.fc"),
-        ([tmp_path / "absent.py"], "absent.py is not a file"),
+        ([tmp_path / "absent.py"], "absent.py: no such file"),
         ([config, tmp_path / "absent.pth"], "absent.pth: no such checkpoint"),
         ([config, None, [60]], "multiples of the patch size 16"),
         ([config, None, [0]], "multiples of the patch size 16"),

@@ -69,7 +69,7 @@ def test_an_unknown_command_is_one_line_with_the_closest_one(monkeypatch, capsys
 def test_errors_are_one_line_unless_the_traceback_is_asked_for(monkeypatch, capsys):
     assert run(monkeypatch, "train", "absent.py") == 1
     error = capsys.readouterr().err
-    assert error.startswith("mmtl train: absent.py is not a file") and len(error.splitlines()) == 1
+    assert error.startswith("mmtl train: absent.py: no such file") and len(error.splitlines()) == 1
     for arguments in (("--traceback", "train", "absent.py"), ("train", "absent.py", "--traceback")):
         monkeypatch.setattr(sys, "argv", ["mmtl", *arguments])
         with pytest.raises(FileNotFoundError):

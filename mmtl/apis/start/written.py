@@ -29,12 +29,13 @@ def writing(out: Path, force: bool) -> Iterator[None]:
     if out.exists() and any(out.iterdir()) and not marker.is_file():
         raise FileExistsError(f"{out} has other content. Choose another folder with -o.")
     known, before = json.loads(marker.read_text() or "{}") if marker.is_file() else {}, digests(out)
-    edited = [name for name, digest in before.items() if known.get(name) != digest]
+    edited = [name for name, digest in before.items() if known.get(name, digest) != digest]
     if edited and not force:
         raise FileExistsError(
             f"{out / edited[0]} has been edited since `mmtl start` wrote it. Choose another folder with -o, or add "
             "--force to replace it."
         )
+    record(out, {})  # if the block is killed, the files of which nothing is known are its own
     try:
         yield
     except BaseException:
