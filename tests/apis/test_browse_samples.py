@@ -112,7 +112,7 @@ def test_user_errors_name_the_file_and_write_nothing(root, tmp_path):
         (tmp_path / "labels.py", out, "labels.py trains without token labels"),
         (tmp_path / "folders.py", out, "number of subfolders"),
         (tmp_path / "empty.py", out, "empty.py has no train_dataloader"),
-        (tmp_path / "absent.py", out, "absent.py is not a file"),
+        (tmp_path / "absent.py", out, "absent.py: no such file"),
         (config, tmp_path / "figure.txt", "figure.txt: .* .png, .jpg"),
     ]
     for config, out, message in cases:

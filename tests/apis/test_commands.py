@@ -50,9 +50,9 @@ def test_check_exits_with_1_only_when_there_are_problems(root):
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
-        ("browse_samples", ["absent.py"], "absent.py is not a file"),
+        ("browse_samples", ["absent.py"], "absent.py: no such file"),
         ("check_segmentation_data", ["absent.py", "--jobs", "0"], "--jobs must be at least 1, got 0"),
-        ("export_onnx", ["absent.py", "a.onnx", "--image-size", "64"], "absent.py is not a file"),
+        ("export_onnx", ["absent.py", "a.onnx", "--image-size", "64"], "absent.py: no such file"),
         ("predict", ["absent.py", "a.pth", ".", "-o", "a.csv", "--topk", "0"], "--topk must be at least 1, got 0"),
     ],
 )
