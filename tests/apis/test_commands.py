@@ -32,7 +32,7 @@ def root(tmp_path_factory):
 def test_segment_writes_what_it_can_and_lists_what_it_cannot(root):
     options = ["--device", "cpu", "--opacity", "1", "--cfg-options", "model.test_cfg.mode=whole"]
     result = run("segment", root / "tiny.py", "random", root / "photos", "-o", root / "out", *options)
-    assert result.returncode == 1 and f"{root / 'out'}: 1 images segmented" in result.stdout
+    assert result.returncode == 1 and f"{root / 'out'}: 1 image segmented" in result.stdout
     lines = result.stderr.splitlines()[-2:]
     assert lines[0] == "segment: 1 of 2 images were left out:"
     assert lines[1] == f"  {root / 'photos/broken.png'}: cannot be decoded as an image"
