@@ -38,7 +38,7 @@ PRINTED = (
     "Could not import OneDL",  # a data source of the OneDL packages that needs another package
     "Loads checkpoint by ",
 )
-# Missing weights of heads are no warning: pretrained weights have those of other classes, or none.
+# Missing weights of heads are not a warning: pretrained weights have a head for other classes, or no head.
 HEAD = r"((?:model\.)?(?:classifier|head|fc|last_linear|neck|decode_head|auxiliary_head))\.[\w.]+"
 ONLY_HEADS = re.compile(
     r"The model and loaded state dict do not match exactly\s+missing keys in source state_dict: "

@@ -76,7 +76,7 @@ def existing_teacher(config: str, checkpoint: str) -> Teacher:
 
 
 def pretrained_teacher(name: str, num_classes: int, folder: Path) -> Teacher:
-    """Fetch the weights of a pretrained model and write them, with zeros for a classifier of so many classes."""
+    """Fetch the weights of a pretrained model and write them, with a classifier of zeros for ``num_classes``."""
     if not name.startswith((TIMM, LITE)):
         raise ValueError(f"--teacher must be cnn, timm/NAME, lite/NAME, or CONFIG CHECKPOINT, got {name}.")
     timm = import_timm(name)

@@ -144,7 +144,7 @@ def test_a_teacher_that_was_asked_for_is_not_replaced(names, message):
 
 
 def test_a_student_that_cannot_be_downloaded_is_named_with_the_file_to_save(monkeypatch):
-    """Guards: the advice was to give a path instead of a URL, for which there is no option."""
+    """The advice was to give a path instead of a URL, which no option takes."""
 
     def fail(url, _):
         raise download._error(url, Path("x"), "no name service")
