@@ -15,6 +15,8 @@ downloaded. Sizes, batch and lengths follow from the images and the device.
 from argparse import ArgumentParser
 from pathlib import Path
 
+from mmtl.utils.text import in_line
+
 
 def main(parser: ArgumentParser, arguments: list[str]) -> int:
     """Write configs and print the next commands."""
@@ -56,6 +58,6 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
         force=args.force,
     )
     lines = start(args.folder, out, wishes)
-    print(f"{args.folder}:", *lines, "", f"{out}/ has the configs, one step each. Next:", sep="\n  ")
+    print(f"{args.folder}:", *map(in_line, lines), "", f"{out}/ has the configs, one step each. Next:", sep="\n  ")
     print(f"    mmtl train {out}")
     return 0

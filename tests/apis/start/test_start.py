@@ -360,3 +360,12 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_teachers_that_need_no
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     with pytest.raises(OSError, match=r"cannot be reached: no name service\. --teacher lite/efficientnet_lite0"):
         check_hub()
+
+
+def test_file_names_cannot_change_the_terminal(capsys):
+    photos = write_images("photos", (40, 40))
+    (next(path for path in photos.iterdir() if path.is_dir()) / "red\x1b[31m\nline.png").write_bytes(b"no image")
+    with pytest.raises(SystemExit, match="0"):
+        run_command("start", [str(photos), "--device", "cpu", "--teacher", "cnn"], "mmtl start")
+    out = capsys.readouterr().out
+    assert "red\\x1b[31m\\nline.png" in out and "\x1b" not in out
