@@ -6,7 +6,8 @@ from collections.abc import MutableMapping
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmtl.utils.checkpoint import check_finite, shorten
+from mmtl.utils.checkpoint import check_finite
+from mmtl.utils.text import shorten
 
 OWN = "timm_model."  # of the names in checkpoints of TimmBackbone, as of mmpretrain's TIMMBackbone
 

@@ -17,7 +17,7 @@ import re
 import tempfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +31,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
 from mmtl.utils.download import cached_download
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, shorten
 from mmtl.utils.type_name import type_name
 
 WRAPPINGS = ("state_dict_ema", "state_dict", "ema_state_dict", "model")
@@ -158,12 +158,6 @@ def check_finite(weights: Mapping[str, Any], prefix: str = "") -> None:
                 f"{in_line(name)} of the checkpoint holds NaN or infinite values: the file is corrupt or its training "
                 "diverged. Use another checkpoint."
             )
-
-
-def shorten(names: Iterable[str], limit: int = 6) -> str:
-    """Return names as a list in words, the first ``limit`` of them and the number of the others."""
-    names = list(map(in_line, names))
-    return ", ".join([*names[:limit], *[f"{len(names) - limit} more"] * (len(names) > limit)])
 
 
 def state_sha256(model: nn.Module) -> str:

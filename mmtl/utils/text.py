@@ -1,7 +1,7 @@
 """Strings of users and of foreign files as data, such as class names and keys, and lists of numbers in words."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 
@@ -30,6 +30,12 @@ def csv_cell(text: object) -> str:
     """Return a text for a cell of a table, which no spreadsheet program takes for a formula."""
     cell = in_line(text)
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+
+
+def shorten(names: Iterable[object], limit: int = 6) -> str:
+    """Return names as a list in words: the first ``limit`` of them and the number of the others."""
+    names = list(map(in_line, names))
+    return ", ".join(names[:limit]) + f" and {len(names) - limit} more" * (len(names) > limit)
 
 
 def runs_of(numbers: Sequence[int], shown: int = 5) -> str:

@@ -88,8 +88,6 @@ LONG = (
     Row(r"^mmtl train \S*camvid", ITERATIONS, TWO_STEPS),
     Row(r"^mmtl train \S*upernet\S*_demo", ITERATIONS, TWO_STEPS, needs="data/demo"),
     Row(r"^mmtl train \S*\de_demo", EPOCH + " train_dataloader.dataset.indices=8", "8 images", needs="data/demo"),
-    Row(r"^mim train mmpretrain CONFIG", EPOCH, ONE_EPOCH, dict(CONFIG=NANO["CONFIG"])),
-    Row(r"^mim train mmsegmentation \S*camvid", ITERATIONS, TWO_STEPS),
     Row(r"^mmtl test (CONFIG|\S+_in1k\S*)", TEST, "small batches"),
     Row(r"^mmtl test \S*_ade20k(?!.*--tta)", ADE_TEST, SMALL_WINDOWS),
     Row(r"^mmtl test \S*_ade20k.*--tta", f"{ADE_TEST} {TTA}", SMALL_WINDOWS),

@@ -2,7 +2,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 import mmtl  # noqa: F401 - installs the escaping of log messages
-from mmtl.utils.text import csv_cell, in_line, printable, runs_of
+from mmtl.utils.text import csv_cell, in_line, printable, runs_of, shorten
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "a", "", "ü", "1"])
@@ -30,3 +30,9 @@ def test_log_messages_of_mmengine_and_hooks_cannot_control_a_terminal(tmp_path, 
 def test_runs_of_numbers_are_collapsed():
     assert runs_of([3, *range(11, 37)]) == "3, 11 to 36"
     assert runs_of([1, 3, 5, 7, 9, 11, 12]) == "1, 3, 5, 7, 9 and 2 more"
+
+
+def test_a_long_list_is_shortened_and_names_in_it_stay_in_the_line():
+    assert [shorten(names, 2) for names in ([], "a", "ab", ["a\n", "b", "c", "d"])] == [
+        "", "a", "a, b", "a\\n, b and 2 more"
+    ]  # fmt: skip

@@ -9,6 +9,7 @@ from statistics import median
 
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.read_image import image_size, is_complete
+from mmtl.utils.text import shorten
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first that has images is used
@@ -162,13 +163,8 @@ def check_mask_names(root: Path, keys: Sequence[str], images: Sequence[str], mas
         stem = Path(images[0]).stem
         raise ValueError(
             f"{root}: masks are missing: {images[0]} must have a mask {stem}.png or {stem}_mask.png in a folder "
-            f"such as masks/, got {first_of(masks) or 'no mask'}. `mmtl convert_masks` makes masks of polygons."
+            f"such as masks/, got {shorten(masks, 3) or 'no mask'}. `mmtl convert_masks` makes masks of polygons."
         )
-
-
-def first_of(files: Sequence[str], shown: int = 3) -> str:
-    """Return the first files in words."""
-    return ", ".join(files[:shown]) + f" and {len(files) - shown} more" * (len(files) > shown)
 
 
 def without_ending(stem: str) -> str:

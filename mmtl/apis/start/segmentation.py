@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmtl.apis.project import NOTE, train_step, write_steps
-from mmtl.apis.start.folder import FoundImages, first_of
+from mmtl.apis.start.folder import FoundImages
 from mmtl.apis.start.masks import CLASSES_FILE, IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.processes import usable_cpus
+from mmtl.utils.text import shorten
 
 SIDES = {"cpu": 120, "cuda": 512}  # pixels of the short side that training sees
 ITERATIONS = {"cpu": (500, 1_000), "cuda": (4_000, 40_000)}  # fewest and most
@@ -103,7 +104,7 @@ def write_segmentation(
     write_steps(folder, work, [train_step("segmentation", title, config, run)], then)
     return [
         f"model: UperNet on {student.title}",
-        f"{len(classes)} classes: {first_of(classes, 20)}" + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
+        f"{len(classes)} classes: {shorten(classes, 20)}" + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
         f"images are resized to a short side of {scale[1]}, crops of {crop_size[0]} x {crop_size[1]} pixels",
         f"{max_iters} iterations of batches of {batch_size}",
     ]

@@ -8,12 +8,13 @@ import torch
 
 from mmtl.apis.convert_masks import Labels, Table, from_values, parse_value, write_masks
 from mmtl.apis.start.classification import SMALL, write_classification
-from mmtl.apis.start.folder import FoundImages, find_images, first_of
+from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
 from mmtl.apis.start.segmentation import ClassTable, class_table, write_segmentation
 from mmtl.apis.start.teacher import choose_teacher
 from mmtl.apis.start.weights import SCRATCH, Student, choose_student
 from mmtl.apis.start.written import MARKER, writing
+from mmtl.utils.text import shorten
 
 
 @dataclass
@@ -144,7 +145,7 @@ def describe(found: FoundImages) -> list[str]:
         if files:
             many = f"{len(files)} {kind}s have no {other} of the same name and are"
             start = many if len(files) > 1 else f"1 {kind} has no {other} of the same name and is"
-            lines.append(f"{start} left out: {first_of(files)}")
+            lines.append(f"{start} left out: {shorten(files, 3)}")
     return lines + warnings_about(found)
 
 
@@ -159,4 +160,4 @@ def warnings_about(found: FoundImages) -> list[str]:
         "classes without a training image": found.classes_without("train"),
         f"classes without a validation image{only_one}": found.classes_without("val"),
     }
-    return [f"WARNING: {problem}: {first_of(names, 10)}" for problem, names in problems.items() if names]
+    return [f"WARNING: {problem}: {shorten(names, 10)}" for problem, names in problems.items() if names]

@@ -10,10 +10,9 @@ from torch.utils.data import Dataset
 
 from mmtl.datasets.dataset_parts import leaf_datasets, sampled_entries
 from mmtl.score_maps.class_table import ClassTable
-from mmtl.utils.checkpoint import shorten
 from mmtl.utils.image_files import is_hidden
 from mmtl.utils.model_parts import unwrap_model
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, shorten
 
 
 def classes_of(dataset: Dataset) -> tuple[str, ...]:

@@ -26,9 +26,9 @@ from mmtl.engine.hooks.check_classes import (
 from mmtl.engine.hooks.check_sizes import check_one_size
 from mmtl.models import TokenLabelDataPreprocessor, TokenLabelHead
 from mmtl.registry import HOOKS
-from mmtl.utils.checkpoint import dataset_meta, shorten
+from mmtl.utils.checkpoint import dataset_meta
 from mmtl.utils.model_parts import head_of, unwrap_model
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, shorten
 
 
 @HOOKS.register_module()

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mmtl.models.lvvit.loading import convert_loaded, nothing_to_load
 from mmtl.registry import HOOKS
-from mmtl.utils.checkpoint import shorten, unwrap_weights, unwrapped_path
+from mmtl.utils.checkpoint import unwrap_weights, unwrapped_path
 from mmtl.utils.model_parts import unwrap_model
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, shorten
 from mmtl.utils.type_name import type_name
 
 MIN_SHARE = 0.9  # of a backbone's weights; without its attention layers a ViT has two thirds

@@ -6,8 +6,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmtl.models.lvvit.released_weights import convert_released
-from mmtl.utils.checkpoint import check_finite, shorten
-from mmtl.utils.text import in_line
+from mmtl.utils.checkpoint import check_finite
+from mmtl.utils.text import in_line, shorten
 
 RELEASED_BLOCKS = ("blocks.", "network.")  # LV-ViT's and VOLO's
 
