@@ -19,6 +19,7 @@ UPRIGHT = 1  # EXIF's orientation of pixels that need no turning
 SWAPPED = 5  # the first of those that are stored with rows and columns exchanged
 UPRIGHT_FLAGS = ("color", "grayscale")  # of mmcv; its others leave an image as it is stored
 MARKED = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # first bytes of the formats that `is_truncated` knows
+APP1, XMP = b"\xe1", b"http://ns.adobe.com/"  # a JPEG segment's marker, and the start of those that hold no Exif data
 IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
 
@@ -90,7 +91,7 @@ def _decode_tiff(data: bytes) -> np.ndarray:
 
 def _decode_plain_jpeg(data: bytes) -> np.ndarray | None:
     """Return OpenCV's pixels of a JPEG about 15 % faster; None for what OpenCV may read in another way."""
-    if not data.startswith(b"\xff\xd8") or b"Exif" in data[: _jpeg_scan(data)]:
+    if not data.startswith(b"\xff\xd8") or _may_be_turned(data):
         return None
     try:
         return simplejpeg.decode_jpeg(data, colorspace="BGR")
@@ -105,7 +106,7 @@ def is_truncated(data: bytes) -> bool:
     are left to the decoder.
     """
     if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < _jpeg_scan(data)  # from the end, where complete files have it
+        return data.rfind(b"\xff\xd9") < _jpeg_segments(data)[-1]  # from the end, where complete files have it
     if data.startswith(b"\x89PNG"):
         position = 8
         while (name := data[position + 4 : position + 8]) not in (b"IEND", b""):  # after the length of each chunk
@@ -122,13 +123,18 @@ def is_complete(path: Path) -> bool:
     return not is_truncated(data) if data.startswith(MARKED) else read_image(path, "unchanged") is not None
 
 
-def _jpeg_scan(data: bytes) -> int:
-    """Return where a JPEG's compressed pixels start, after the segments that may hold a thumbnail with its own end."""
-    position = 2
-    while data[position : position + 1] == b"\xff" and data[position + 1 : position + 2] != b"\xda":
-        is_fill = data[position + 1 : position + 2] == b"\xff"
-        position += 1 if is_fill else 2 + int.from_bytes(data[position + 2 : position + 4])
-    return position
+def _may_be_turned(data: bytes) -> bool:
+    """Return whether a JPEG has a segment where OpenCV looks for an orientation: APP1, which XMP shares with Exif."""
+    starts = _jpeg_segments(data)[:-1]
+    return any(data[start + 1 : start + 2] == APP1 and not data.startswith(XMP, start + 4) for start in starts)
+
+
+def _jpeg_segments(data: bytes) -> list[int]:
+    """Return where the segments of a JPEG start, which may hold a thumbnail with its own end, then its pixels."""
+    starts = [2]
+    while data[(start := starts[-1]) : start + 1] == b"\xff" and (marker := data[start + 1 : start + 2]) != b"\xda":
+        starts.append(start + (1 if marker == b"\xff" else 2 + int.from_bytes(data[start + 2 : start + 4])))
+    return starts
 
 
 def orientation_of(path: str | Path) -> int:

@@ -27,6 +27,11 @@ def encoded(kind, image=PLAIN, **options):
     return file.getvalue()
 
 
+def with_segment(data, marker, content):
+    """A JPEG with one more segment, before its others."""
+    return data[:2] + bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content + data[2:]
+
+
 def with_thumbnail():
     """A JPEG whose EXIF data hold a small JPEG, end mark included."""
     exif = Image.Exif()
@@ -238,6 +243,10 @@ JPEGS = dict(
     damaged=damaged(encoded("JPEG", quality=95)),
     thumbnail=with_thumbnail(),
     one_pixel=encoded("JPEG", ODD.resize((1, 1))),
+    turned=oriented("JPEG", 6),
+    turned_after_xmp=with_segment(oriented("JPEG", 6), 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"),
+    xmp=with_segment(encoded("JPEG", ODD), 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>Exif</x:xmpmeta>"),
+    photoshop=with_segment(encoded("JPEG", ODD), 0xED, b"Photoshop 3.0\0Exif"),
 )
 
 
@@ -247,7 +256,7 @@ def test_a_jpeg_has_opencvs_pixels(kind):
     assert (decode_image(JPEGS[kind]) == expected).all()
 
 
-@pytest.mark.parametrize("kind", ["subsampling_4:2:0", "progressive", "gray"])
+@pytest.mark.parametrize("kind", ["subsampling_4:2:0", "progressive", "gray", "xmp", "photoshop"])
 def test_a_plain_jpeg_takes_the_faster_decoder(kind, monkeypatch):
     monkeypatch.setattr(mmcv, "imfrombytes", None)
     assert decode_image(JPEGS[kind]).shape == (45, 61, 3)
