@@ -17,7 +17,7 @@ VALUES = {
     "KEY": "n01440764/n01440764_10026.JPEG",
     "DIR": "work_dirs/DIR",
     "SEED": "1",
-    "RUN": "token_labels",
+    "work_dirs/cifar10/RUN": "work_dirs/cifar10/token_labels",
     "work_dirs/NAME/epoch_40.pth": f"work_dirs/{SMALL}/epoch_310.pth",
     "work_dirs/.../": f"work_dirs/{UPERNET}/",
     "/data/imagenet": "data/imagenet",
