@@ -13,11 +13,11 @@ import argparse
 import re
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from arms import ARMS, LABELER, RECIPES
 from fit import fit, seeded, top1
 from images import Images, read_folder
@@ -28,6 +28,7 @@ from torch import Tensor, multiprocessing, nn
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.generate import top_classes
 from mmtl.annotators.load import load_annotator
+from mmtl.annotators.online import resize
 
 ANNOTATOR = "resnet-nano_1xb128-8e_cifar10.py"
 TOPK = 5
@@ -92,19 +93,20 @@ def train_annotator(train: Images, args: argparse.Namespace) -> dict[str, str]:
 
 
 @torch.no_grad()
-def score_maps(annotator: Annotator, images: Images, batch: int = 500) -> dict[str, Tensor]:
+def score_maps(annotator: Annotator, images: Images) -> dict[str, Tensor]:
     """Return the score maps of all images as fields of a batch, on the CPU."""
     fields = []
-    for pixels in images.pixels.split(batch):
-        scores, classes, log_norm = top_classes(annotator.logits(resized(annotator, pixels)), TOPK)
+    for logits in logits_of(annotator, images):
+        scores, classes, log_norm = top_classes(logits, TOPK)
         fields.append((scores.half().cpu(), classes.cpu(), log_norm.cpu()))
     return dict(zip(("scores", "classes", "log_norm"), map(torch.cat, zip(*fields, strict=True)), strict=True))
 
 
-def resized(annotator: Annotator, pixels: Tensor) -> Tensor:
-    """Resize images to the annotator's input size."""
-    size_hw = annotator.size_hw or tuple(pixels.shape[-2:])
-    return F.interpolate(pixels, size_hw, mode="bicubic", antialias=True)
+def logits_of(annotator: Annotator, images: Images, batch: int = 500) -> Iterator[Tensor]:
+    """Yield the annotator's logits [B, h, w, K] of images resized as an online annotator resizes them."""
+    size_hw = annotator.size_hw or images.pixels.shape[-2:]
+    for pixels in images.pixels.split(batch):
+        yield annotator.logits(resize(pixels, annotator, size_hw))
 
 
 def pooled_classes(maps: dict[str, Tensor], num_classes: int) -> Tensor:
@@ -114,10 +116,10 @@ def pooled_classes(maps: dict[str, Tensor], num_classes: int) -> Tensor:
     return pooled.scatter_add_(1, maps["classes"].flatten(1).long(), weights.flatten(1)).argmax(1)
 
 
-def accuracy_of(annotator: Annotator, images: Images, batch: int = 500) -> float:
+def accuracy_of(annotator: Annotator, images: Images) -> float:
     """Return the annotator's accuracy in percent."""
-    logits = [annotator.logits(resized(annotator, pixels)).mean((1, 2)).cpu() for pixels in images.pixels.split(batch)]
-    return 100 * float((torch.cat(logits).argmax(1) == images.labels).float().mean())
+    classes = torch.cat([logits.mean((1, 2)).argmax(1).cpu() for logits in logits_of(annotator, images)])
+    return 100 * float((classes == images.labels).float().mean())
 
 
 def run_arm(task: tuple) -> tuple[str, int, float, float]:

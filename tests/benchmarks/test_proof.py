@@ -1,13 +1,19 @@
-"""The views of the proof's images are those that their labels follow."""
+"""The views of the proof's images are those that their labels follow, and maps are of the images that files show."""
 
 import sys
 from pathlib import Path
 
+import mmcv
 import numpy as np
+import pytest
 import torch
+from torch import nn
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks/proof"))
-from images import crop, draw_views  # noqa: E402
+from images import Images, crop, draw_views  # noqa: E402
+from run import logits_of  # noqa: E402
+
+from mmtl.annotators.annotator import Annotator  # noqa: E402
 
 SIZE = 32
 
@@ -43,3 +49,14 @@ def test_views_are_inside_the_image_and_half_of_them_flipped():
 def test_the_view_of_the_complete_image_changes_nothing():
     pixels = torch.randint(256, (3, 3, SIZE, SIZE), dtype=torch.uint8)
     assert (crop(pixels, torch.eye(2, 3).expand(3, -1, -1)) == pixels).all()
+
+
+@pytest.mark.parametrize(("interpolation", "backend"), [("bilinear", "cv2"), ("bilinear", "pillow")])
+def test_stored_maps_are_of_images_resized_as_files_are(interpolation, backend):
+    """Guards: maps were made of images that were resized in another way than the annotator's training resized them."""
+    pixels = torch.randint(256, (3, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    annotator = Annotator(nn.Identity(), nn.Identity(), (48, 40), interpolation, backend, {}, {})
+    found = torch.cat(list(logits_of(annotator, Images(pixels, torch.zeros(3), ["a"]), batch=2)))
+    for image, seen in zip(*(images.permute(0, 2, 3, 1).numpy() for images in (pixels, found)), strict=True):
+        file = mmcv.imresize(image, (40, 48), interpolation=interpolation, backend=backend)
+        assert np.abs(seen - file).max() <= 1
