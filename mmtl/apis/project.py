@@ -81,6 +81,7 @@ def run_project(folder: Path, restart: bool = False, until: str | None = None) -
         until: name or number of the last step to run; None for all.
     """
     work, steps, then = read_steps(folder)
+    check_location(folder, steps)
     count = len(steps) if until is None else number_of(until, steps)
     steps, later = steps[:count], steps[count:]
     if later:
@@ -101,6 +102,18 @@ def run_project(folder: Path, restart: bool = False, until: str | None = None) -
         then += [f"{images}{NOTE}images of the last validation" for images in images_of(steps)]
         console.print("\nNext:", *(f"  {line}" for line in then), sep="\n", markup=False)
     return 0
+
+
+def check_location(folder: Path, steps: Sequence[Step]) -> None:
+    """Raise FileNotFoundError if the steps' paths are of another current folder."""
+    config = next((Path(word) for step in steps for word in step.command if word.endswith(".py")), None)
+    if config is None or config.exists() or not (folder / config.name).exists():
+        return
+    here, relative = folder.resolve(), config.parent
+    start = Path(*here.parts[: len(here.parts) - len(relative.parts)])
+    known = not relative.is_absolute() and start / relative == here
+    remedy = f"Run it there: cd {start} && mmtl train {relative}" if known else "Run it there."
+    raise FileNotFoundError(f"{config} must exist: paths start at the folder in which `mmtl start` ran. {remedy}")
 
 
 def number_of(step: str, steps: Sequence[Step]) -> int:

@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 from mmtl.apis.run_logs import read_logs, result_of, store_position, training_position
 from mmtl.utils.atomic_file import atomic_file
+from mmtl.utils.config_file import config_text
 from mmtl.utils.processes import IS_STEP, end_group_with_this_process
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # exit codes; negative: of a signal itself
@@ -59,13 +59,16 @@ def run_steps(steps: Sequence[Step], work: Path, console: Console) -> bool:
 
 def fingerprint(step: Step, previous: str) -> str:
     """Return a digest of a step's command, configs and lists and, through ``previous``, of all steps before it."""
-    files = [Config.fromfile(word).pretty_text for word in step.command if word.endswith(".py")]
+    files = [config_text(Path(word)) for word in step.command if word.endswith(".py")]
     files += [Path(word).read_text(encoding="utf-8") for word in step.command if word.endswith(".txt")]
     return hashlib.sha256("\0".join([previous, *step.command, *files]).encode()).hexdigest()[:16]
 
 
 class Progress:
-    """The record of the steps in a JSON file: {name: {fingerprint, seconds, finished, command}}."""
+    """The record of the steps in a JSON file: {name: {fingerprint, seconds, finished, command, earlier}}.
+
+    ``earlier`` lists the records of output that was set aside, each with its ``path``.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,22 +81,42 @@ class Progress:
 
     def write(self, step: Step, digest: str, seconds: float, finished: bool) -> None:
         """Record the time of all attempts and whether the last one succeeded."""
-        times = dict(seconds=seconds, finished=finished)
-        self.steps[step.name] = dict(fingerprint=digest, **times, command=shlex.join(step.command))
+        record = dict(fingerprint=digest, seconds=seconds, finished=finished, command=shlex.join(step.command))
+        if earlier := self.steps.get(step.name, {}).get("earlier"):
+            record["earlier"] = earlier
+        self.steps[step.name] = record
+        self._save()
+
+    def _save(self) -> None:
         with atomic_file(self.path) as part:
             part.write_text(json.dumps(self.steps, indent=2) + "\n")
+
+    def exchange(self, step: Step, digest: str, console: Console) -> dict:
+        """Set the output of another command or config aside; return the record of this one's that was set aside."""
+        record = self.steps.pop(step.name, {})
+        earlier = [each for each in record.pop("earlier", []) if Path(each["path"]).exists()]
+        if kept := set_aside(step, record, console):
+            earlier.append(dict(record, path=str(kept)))
+        back = next((each for each in earlier if each.get("fingerprint") == digest), {})
+        if back:
+            earlier.remove(back)
+            Path(back["path"]).rename(step.out)
+            text = f"      {step.out} is {back['path']} again, which the same command and config made"
+            console.print(text, markup=False, highlight=False)
+        self.steps[step.name] = dict(back, earlier=earlier)
+        self._save()
+        return back
 
 
 def run_step(step: Step, number: str, digest: str, progress: Progress, console: Console) -> bool:
     """Run one step unless it is finished; return whether it succeeded."""
-    known = progress.known(step, digest)
+    known, work = progress.known(step, digest), progress.path.parent
+    if not known and work in step.out.parents:  # never a data folder: it can contain the user's own files
+        known = progress.exchange(step, digest, console)
     before = known.get("seconds", 0.0)
     if known.get("finished"):
         console.print(f"{number} {escape(step.title)}  [green]finished before[/] in {clock(before)}{ended(step)}")
         return True
-    work = progress.path.parent
-    if not known and work in step.out.parents:  # never a data folder: it can contain the user's own files
-        set_aside(step.out, console)
     progress.write(step, digest, before, finished=False)
     command = tuple(map(checkpoint_of, step.command)) + (step.resume if known else ())
     log, start, code = work / "logs" / f"{step.name}.log", time.monotonic(), 1
@@ -217,13 +240,21 @@ def last_lines(text: str, count: int = 12) -> str:
     return "\n".join(text.strip().splitlines()[-count:])
 
 
-def set_aside(path: Path, console: Console) -> None:
-    """Rename a file or folder of an earlier run, if it exists: it may be a user's result, or of another project."""
+def set_aside(step: Step, record: dict, console: Console) -> Path | None:
+    """Rename the output of an earlier run, if it exists: it may be a user's result, or of another project.
+
+    A training run of this project that failed before its first checkpoint is removed. Returns the new name.
+    """
+    path = step.out
     if not path.exists():
-        return
+        return None
+    if step.run and record.get("finished") is False and not any(step.run.rglob("*.pth")):
+        remove(path)
+        return None
     kept = next(name for n in itertools.count(1) if not (name := path.with_name(f"{path.name}.old-{n}")).exists())
     path.rename(kept)
     console.print(f"      {path} was made by another command or config: kept as {kept}", markup=False, highlight=False)
+    return kept
 
 
 def remove(path: Path) -> None:

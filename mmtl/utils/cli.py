@@ -67,6 +67,9 @@ def one_line(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS
     # Other libraries' messages have advice for programmers below their first line.
     message, own = message_of(error), isinstance(error, (ValueError, OSError))
     text = message if own else message.partition("\n")[0]
+    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
+        note = "" if Path(error.filename).is_absolute() else f" Paths start at the current folder, {Path.cwd()}."
+        return f"{error.filename} does not exist.{note}"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch
         return f"{text or type(error).__name__} {FULL}"
     if isinstance(error, errors):

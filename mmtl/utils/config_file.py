@@ -25,16 +25,29 @@ def read_config(path: Path, cfg_options: dict | None = None, warn: bool = True) 
     ``warn`` logs changes that have no effect.
     """
     path = find_config(path)
-    try:
+    with _name_unreadable(path):
         config = Config.fromfile(path)
         written = {key: config.get(key) for key in config}
         config.merge_from_dict(cfg_options or {})
-    except Exception as error:  # a config is a program: any error can be its own
-        raise ValueError(f"{path} cannot be read as a config: {_kind_and_reason(error)}") from error
     follow_variables(config)
     if warn:
         warn_of_unused(written, config, KEYS_READ)
     return config
+
+
+def config_text(path: Path) -> str:
+    """Return all values of a config file, as they are written, in one text."""
+    with _name_unreadable(path):
+        return Config.fromfile(path).pretty_text
+
+
+@contextmanager
+def _name_unreadable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a config is a program: any error can be its own
+        reason = _kind_and_reason(error).replace("<unknown>, ", "")  # the name that Python gives to the file
+        raise ValueError(f"{path} cannot be read as a config: {reason}") from error
 
 
 @contextmanager

@@ -75,6 +75,29 @@ def test_a_changed_step_and_all_later_ones_start_again(runner):
     assert not (WORK / "c" / "stale").exists() and (WORK / "c.old-1" / "stale").exists()
 
 
+def test_undoing_a_change_takes_the_earlier_output_back(runner):
+    """Guards: a run that was finished was trained again after a broken edit and its correction."""
+    first = make_step("a", "(out / 'mine').touch()")
+    runner(first, make_step("b"))
+    for number in (1, 2):
+        assert not runner(make_step("a", f"sys.exit({number})"), make_step("b"))[0]
+    succeeded, screen = runner(first, make_step("b"))
+    assert succeeded and screen.count("finished before") == 2 and "a.old-1 again" in screen
+    assert (first.out / "mine").exists() and calls() == ["a", "b", "a", "a"]
+    assert runner(first)[1].count("finished before") == 1
+
+
+def test_a_training_that_failed_before_its_first_checkpoint_is_not_kept(runner):
+    def step(code):
+        return replace(make_step("a", code), run=WORK / "a")
+
+    runner(step("sys.exit(1)"))
+    runner(step("(out / 'epoch_1.pth').touch(); sys.exit(2)"))
+    assert not (WORK / "a.old-1").exists()
+    runner(step("0"))
+    assert (WORK / "a.old-1/epoch_1.pth").exists()
+
+
 def test_a_checkpoint_of_another_length_is_the_last_one_of_the_run(tmp_path):
     (tmp_path / "epoch_3.pth").touch()
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_3.pth"))

@@ -38,6 +38,14 @@ def test_user_error_ends_with_one_line_that_names_the_tool(error, capsys):
     assert end.value.code == 1 and capsys.readouterr().err == "some_tool: a.py\n"
 
 
+def test_a_missing_file_is_named_with_the_folder_that_its_path_starts_at(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for path, note in (("x/val.txt", f" Paths start at the current folder, {tmp_path}."), (f"{tmp_path}/a.txt", "")):
+        with pytest.raises(SystemExit):
+            run_tool(lambda path=path: open(path))
+        assert capsys.readouterr().err == f"some_tool: {path} does not exist.{note}\n"
+
+
 def test_key_error_is_a_bug_unless_a_tool_lists_it(capsys):
     with pytest.raises(KeyError):
         run_tool(fail(KeyError("no map of a.png")))
