@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.config_file import read_config
+from mmtl.utils.config_file import KEYS_READ, read_config
 from mmtl.utils.shipped_files import find_config
+
+READ_ELSEWHERE = {"custom_imports", "test_pipeline"}  # by MMEngine's Config, and by inference functions of OpenMMLab
 
 
 def copy_config(config: Path, out: Path, cfg_options: dict | None = None, replace: bool = False) -> None:
     """Write a config complete, without ``_base_``, below the comment that heads it.
+
+    Variables that the config has used are left out: in the copy a change of theirs would change nothing.
 
     Args:
         config: file, or name of a config of mmtl.
@@ -28,7 +32,10 @@ def copy_config(config: Path, out: Path, cfg_options: dict | None = None, replac
         if not line.startswith("#"):
             break
         header.append(line)
-    text = read_config(config, cfg_options).pretty_text
+    complete = read_config(config, cfg_options)
+    for name in {*complete} - KEYS_READ - READ_ELSEWHERE:
+        if name != "score_maps" or complete[name]:  # mmtl.WithoutScoreMapsHook reads score_maps=None
+            complete.pop(name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as part:
-        part.write_text("\n".join([*header, text]), encoding="utf-8")
+        part.write_text("\n".join([*header, complete.pretty_text]), encoding="utf-8")

@@ -24,6 +24,7 @@ PACKAGES = ("mmpretrain", "mmseg")
 # Messages of mmtl.LoadImageFromFile and mmcv's.
 UNREADABLE = re.compile(
     r"(?P<path>.+): cannot read the image: (?P<reason>.+)\. Restore it|failed to load image: (?P<failed>.+)"
+    r"|\[Errno 2\] No such file or directory: '(?P<absent>.+)'"
 )
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
@@ -102,7 +103,7 @@ def unreadable_image(message: str, config: Path) -> str | None:
     """Return what to do about an image that could not be read, if it is in a list of images of a config."""
     if not (found := UNREADABLE.match(message)):
         return None
-    path, cfg = found["path"] or found["failed"], read_config(config, warn=False)
+    path, cfg = found["path"] or found["failed"] or found["absent"], read_config(config, warn=False)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         listed = (cfg.get(name) or {}).get("dataset", {}).get("ann_file")
         lines = Path(listed).read_text(encoding="utf-8").splitlines() if listed and Path(listed).is_file() else []
@@ -110,7 +111,8 @@ def unreadable_image(message: str, config: Path) -> str | None:
             if f"/{path}".endswith("/" + re.split(r"\t| \d+$", line)[0].lstrip("/")):
                 again = ", or run `mmtl start` again" * Path(listed).with_name(MARKER).is_file()
                 remedy = f"Restore it, or delete line {number} of {listed}{again}."
-                return f"{path}: cannot read the image: {found['reason'] or 'it cannot be decoded'}. {remedy}"
+                reason = found["reason"] or ("it does not exist" if found["absent"] else "it cannot be decoded")
+                return f"{path}: cannot read the image: {reason}. {remedy}"
     return None
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mmtl.apis.run_logs import result_of
 from mmtl.apis.run_steps import Progress, Step, best_checkpoint_of, clock, remove, run_steps
+from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import read_config
 
@@ -88,8 +89,10 @@ def run_project(folder: Path, restart: bool = False, until: str | None = None) -
         browse = [["mmtl", "browse_samples", later[0].command[2]]] if later[0].run else []
         then = [*map(shlex.join, browse), shlex.join(["mmtl", "train", str(folder)])]
     console = Console(highlight=False, soft_wrap=True)
-    if restart:
-        remove(work)
+    if restart and work.exists():
+        with FolderLock(work):
+            for path in work.iterdir():
+                remove(path)
     if not run_steps(steps, work, console):
         return 1
     console.print("\nTime and result of each step:")

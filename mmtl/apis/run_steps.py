@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from mmtl.apis.run_logs import read_logs, result_of, store_position, training_position
+from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import config_text
 from mmtl.utils.processes import IS_STEP, end_group_with_this_process
@@ -48,12 +49,17 @@ def run_steps(steps: Sequence[Step], work: Path, console: Console) -> bool:
         steps: each reads only what earlier ones made.
         work: folder of the steps' record ``steps.json`` and of their ``logs/``.
         console: screen.
+
+    Raises:
+        FileExistsError: Another process runs steps in this folder.
     """
-    progress, digest = Progress(work / "steps.json"), ""
-    for index, step in enumerate(steps, 1):
-        digest = fingerprint(step, digest)
-        if not run_step(step, f"[bold]\\[{index}/{len(steps)}][/]", digest, progress, console):
-            return False
+    work.mkdir(parents=True, exist_ok=True)
+    with FolderLock(work):
+        progress, digest = Progress(work / "steps.json"), ""
+        for index, step in enumerate(steps, 1):
+            digest = fingerprint(step, digest)
+            if not run_step(step, f"[bold]\\[{index}/{len(steps)}][/]", digest, progress, console):
+                return False
     return True
 
 
@@ -72,7 +78,11 @@ class Progress:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.steps = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            self.steps = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            text = f"{path} must be the JSON file that records the steps, got {error}. Remove it to run all steps."
+            raise ValueError(text) from error
 
     def known(self, step: Step, digest: str) -> dict:
         """Return the record of earlier attempts; empty if the command, a config or an earlier step has changed."""

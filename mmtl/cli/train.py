@@ -11,9 +11,9 @@ GPU, or as many as `--processes`; under torchrun or srun the command joins the p
 
 FOLDER is made by `mmtl start`: its steps.json lists the steps. Without such a file, its configs are trained in the
 order of their names. Finished steps are skipped and an interrupted one is resumed, unless its command or config has
-changed: the output is then set aside, and taken back when the change is undone. --restart removes the output of earlier
-runs first. --until STEP ends after a step, by its name (teacher, score_maps, student) or number: samples can be checked
-before the next one.
+changed: the output is then set aside, and taken back when the change is undone. --restart removes the output of
+earlier runs first. --until STEP ends after a step, by its name (teacher, score_maps, student) or number: samples can
+be checked before the next one.
 """
 
 from argparse import ArgumentParser

@@ -133,7 +133,8 @@ def test_an_image_that_cannot_be_read_is_one_line_that_names_its_list(tmp_path, 
         next(iter(DataLoader(Unreadable(), num_workers=workers)))
     message = message_of(raised.value)
     assert message == "photos/a b/1.jpg: cannot read the image: it is empty. Restore it, or else."
-    for text in (message, "failed to load image: photos/a b/1.jpg"):
+    absent = str(FileNotFoundError(2, "No such file or directory", "photos/a b/1.jpg"))
+    for text in (message, "failed to load image: photos/a b/1.jpg", absent):
         text = unreadable_image(text, tmp_path / "config.py")
         assert (
             text.startswith("photos/a b/1.jpg: cannot read the image: it ")

@@ -22,6 +22,7 @@ from mmtl.apis.run_steps import (
     remove,
     run_steps,
 )
+from mmtl.score_maps.folder_lock import FolderLock
 
 WORK = Path("work")
 
@@ -96,6 +97,21 @@ def test_a_training_that_failed_before_its_first_checkpoint_is_not_kept(runner):
     assert not (WORK / "a.old-1").exists()
     runner(step("0"))
     assert (WORK / "a.old-1/epoch_1.pth").exists()
+
+
+def test_only_one_process_runs_the_steps_of_a_folder(runner):
+    """Guards: two runs trained in the same folder and removed each other's checkpoints."""
+    WORK.mkdir()
+    with FolderLock(WORK), pytest.raises(FileExistsError, match="Another run is writing to work. Wait for it"):
+        runner(make_step("a"))
+    assert not Path("calls.txt").exists() and runner(make_step("a"))[0]
+
+
+def test_a_damaged_record_is_named(runner):
+    WORK.mkdir()
+    (WORK / "steps.json").write_text("{")
+    with pytest.raises(ValueError, match="work/steps.json must be .* Remove it"):
+        runner(make_step("a"))
 
 
 def test_a_checkpoint_of_another_length_is_the_last_one_of_the_run(tmp_path):

@@ -97,6 +97,8 @@ def test_list_finds_configs_by_words_and_config_copies_one_complete(monkeypatch,
     assert "_base_" not in copied and copied.train_dataloader.pop("batch_size") == 3
     original.train_dataloader.pop("batch_size")
     assert copied.model == original.model and copied.train_dataloader == original.train_dataloader
+    # Guards: variables that the copy does not use stayed in it, and changing them changed nothing.
+    assert {*original} - {*copied} and not {"batch_size", "num_classes", "data_root", "channels"} & {*copied}
     capsys.readouterr()
     assert run(monkeypatch, "config", name, "-o", copy) == 1 and "exists" in capsys.readouterr().err
     assert not run(monkeypatch, "config", name, "-o", copy, "--force")
