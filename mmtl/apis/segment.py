@@ -6,13 +6,14 @@ import csv
 import errno
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmseg.apis import MMSegInferencer
 from mmseg.registry import DATASETS
 from PIL import Image
@@ -21,9 +22,10 @@ from rich.progress import track
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.class_colors import class_palette
-from mmtl.utils.config_file import name_config_errors, read_config
+from mmtl.utils.config_file import leaf_dataset_cfgs, name_config_errors, read_config
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.model_parts import decode_head_of
+from mmtl.utils.out_folder import check_out_folder
 from mmtl.utils.read_image import loading_options, read_image
 from mmtl.utils.text import csv_cell, in_line
 from mmtl.utils.type_name import type_name
@@ -31,6 +33,8 @@ from mmtl.visualization.overlay import draw_overlay
 from mmtl.visualization.rgb import rgb_of
 
 RANDOM_WEIGHTS = "random"
+TABLE = "areas.csv"
+RESULTS = ("masks", "overlays")  # folders
 # Errors of a result's name: too long, or the folder of one image has the name of the result of another.
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MAX_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and its mask enlarged
@@ -61,10 +65,14 @@ def segment(
 
     Raises:
         OSError: A file cannot be read or written.
-        ValueError: Config, checkpoint and images do not fit.
+        ValueError: Config, checkpoint and images do not fit, or ``out`` has other files than an earlier result.
     """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"--opacity must be 0 to 1, got {opacity}. Give 0 for the image, 1 for the colors.")
     paths, failures = find_images(images, out)
+    old = check_out_folder(out, TABLE, [TABLE, *(f"{kind}/{name}.png" for name in paths for kind in RESULTS)])
     with name_config_errors(config):
+        check_mask_folders(images, paths.values(), read_config(config, cfg_options))
         inferencer, table, loading = load_model(config, checkpoint, device, cfg_options)
     count, full = 0, None
     for name, path in track(paths.items(), description="segment"):
@@ -84,18 +92,27 @@ def segment(
             continue
         rgb = rgb_of(image, is_bgr=loading.get("backend") != "tifffile")
         overlay = draw_overlay(rgb, mask, *table, opacity)
+        if not count:
+            start_table(out, old, table.names)
         if reason := save_results(out, name, masks=mask_image(mask, table.palette), overlays=overlay):
             failures[path] = reason
             continue
         shares = np.bincount(mask.ravel(), minlength=len(table.names)) / mask.size
-        if not count:
-            write_row(out / "areas.csv", "w", ["image", "width", "height", *map(csv_cell, table.names)])
         row = [csv_cell(path.as_posix()), mask.shape[1], mask.shape[0], *(f"{share:.6f}" for share in shares)]
-        write_row(out / "areas.csv", "a", row)
+        write_row(out / TABLE, "a", row)
         count += 1
     if full and not count:
         raise full
     return count, failures
+
+
+def start_table(out: Path, old: Sequence[Path], classes: Sequence[str]) -> None:
+    """Begin the table, which marks the folder as a result, and remove the images of an earlier one."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_row(out / TABLE, "w", ["image", "width", "height", *map(csv_cell, classes)])
+    for path in old:
+        if path != out / TABLE:
+            path.unlink(missing_ok=True)
 
 
 def save_results(out: Path, name: Path, **results: Image.Image) -> str:
@@ -120,22 +137,21 @@ def write_row(path: Path, mode: str, row: Sequence) -> None:
 def find_images(inputs: Sequence[Path], out: Path) -> tuple[dict[Path, Path], dict[Path, str]]:
     """Return images by the name of their results, relative and without suffix, and why others have none.
 
-    Files under ``out`` are excluded.
+    Files under ``out`` are excluded; inputs must not be below it.
     """
     found: dict[Path, Path] = {}
     failures: dict[Path, str] = {}
     for source in inputs:
         if not source.exists():
             raise FileNotFoundError(f"{source}: no such image or folder.")
+        if source.resolve().is_relative_to(out.resolve()):
+            raise ValueError(f"{out} contains the input {source}, which would be replaced. Give another folder.")
         paths = [source] if source.is_file() else images_below(source, out)
         if not paths:
             raise FileNotFoundError(f"{source} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
         for path in paths:
             name = Path(path.stem) if path == source else path.relative_to(source).with_suffix("")
-            results = [out / kind / f"{name}.png" for kind in ("masks", "overlays")]
-            if path.resolve() in [result.resolve() for result in results]:
-                failures[path] = "would be replaced by its own result. Choose another folder"
-            elif found.setdefault(name, path) != path:
+            if found.setdefault(name, path) != path:
                 failures[path] = f"would be written as {name}.png, as {found[name]}. Rename one"
     return found, failures
 
@@ -144,6 +160,40 @@ def images_below(folder: Path, out: Path) -> list[Path]:
     """Return the image files in a folder and its subfolders, sorted, without those under ``out``."""
     images = (name for name in files_under(folder, out) if name.lower().endswith(IMAGE_SUFFIXES))
     return sorted(folder / name for name in images if not is_hidden(name))
+
+
+def check_mask_folders(inputs: Sequence[Path], paths: Iterable[Path], cfg: Config) -> None:
+    """Raise a ValueError if folders of images also have the masks of the config's datasets."""
+    masks = mask_folders(cfg)
+    above = {folder for source in inputs if source.is_dir() for folder in masks if is_below(folder, source)}
+    for folder in sorted(above):
+        if any(is_below(path, folder) for path in paths):
+            raise ValueError(
+                f"The images must not include masks of the config, got a folder that contains {folder}. Give the "
+                "folder of the images only."
+            )
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    """Return whether a path is in a folder, at any depth."""
+    return folder.resolve() in path.resolve().parents
+
+
+def mask_folders(cfg: Config) -> set[Path]:
+    """Return the folders of the masks of a config's datasets that have no images of these datasets."""
+    found: dict[str, set[Path]] = dict(img_path=set(), seg_map_path=set())
+    loaders = (cfg.get(f"{name}_dataloader") or {} for name in ("train", "val", "test"))
+    for dataset in (leaf for loader in loaders for leaf in leaf_dataset_cfgs(loader.get("dataset", {}))):
+        root, prefix = Path(dataset.get("data_root") or ""), dataset.get("data_prefix") or {}
+        file = root / (dataset.get("ann_file") or "")
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+        pairs = [line.split("\t") for line in lines if line.count("\t") == 1]
+        for index, (key, folders) in enumerate(found.items()):
+            folder = root / (prefix.get(key) or "")
+            folders |= {(folder / pair[index]).parent.resolve() for pair in pairs}
+            folders |= {folder.resolve()} if prefix.get(key) and not pairs else set()
+    images = found["img_path"]
+    return {folder for folder in found["seg_map_path"] if not any(folder in (each, *each.parents) for each in images)}
 
 
 def load_model(

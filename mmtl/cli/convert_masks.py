@@ -7,7 +7,9 @@
     mmtl convert_masks MASKS OUT --classes "#804080=road,#4682b4=sky,#000000=other"
 
 OUT gets a PNG with a palette for each mask, of the same name, and classes.json with names and colors of the classes,
-which `mmtl start` reads. Polygons get the background as class 0. Pixels of value 255 in the result have no class.
+which `mmtl start` reads. Polygons get the background as class 0, unless --classes has it elsewhere. Pixels of value
+255 in the result have no class. OUT must be new, empty, or of an earlier conversion of the same files, which is
+replaced; after an error nothing is written.
 """
 
 import json
@@ -30,7 +32,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
 
     count, table = convert_masks(args.source, args.out, names, args.ignore)
     print(f"{args.out}: {count} mask{'s' * (count != 1)} of {len(table.classes)} classes")
-    if table.sources:
-        print(in_line(table.legend), *map(in_line, table.notes), sep="\n")
+    lines = [table.legend] if table.sources else []
+    print(*map(in_line, [*lines, *table.notes, f"masks with each class: {table.occurrences}"]), sep="\n")
     print(f"For a config:\nclasses = {json.dumps(table.classes, ensure_ascii=False)}\npalette = {table.palette}")
     print(f"Next: {next_step(args.out)}")

@@ -7,6 +7,7 @@ IMAGES are files and folders (with their subfolders). For photos/a/1.jpg, OUT ge
     masks/a/1.png      the class index of every pixel; viewers show the classes' colors (at most 256 classes)
     overlays/a/1.png   the colors over the image, beside it the classes with their shares
     areas.csv          one row per image: file, width, height, and the share of each class, summing to one
+OUT must be new, empty, or of an earlier run on the same images, which is replaced.
 CHECKPOINT may be `random`, to try a config. Test size and windows are those of the config.
 """
 
@@ -25,7 +26,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("checkpoint", help="its weights: a file, a URL, or `random`")
     parser.add_argument("images", type=Path, nargs="+", help="image files and folders of them")
     add_out_argument(parser, "folder to write")
-    parser.add_argument("--opacity", type=float, default=0.5, help="of the colors (default: %(default)s)")
+    parser.add_argument("--opacity", type=float, default=0.5, help="of the colors, 0 to 1 (default: %(default)s)")
     add_device_argument(parser)
     args = parser.parse_args(arguments)
     resolve_device(args)

@@ -139,6 +139,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
+        reason = reason.removeprefix("The checkpoint does not fit this model: ")  # of mmtl's own classifiers
         raise ValueError(f"{source} does not fit the model: {in_line(reason)}") from None
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if names := missing + unexpected:

@@ -1,6 +1,7 @@
 """Index masks from colors, from 0 and 255, and from polygons."""
 
 import json
+from argparse import ArgumentParser
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from mmtl.apis.convert_masks import convert_masks, next_step
 from mmtl.apis.start.masks import find_masks, read_mask
+from mmtl.cli.convert_masks import main
 from mmtl.utils.class_colors import class_palette
 
 LABELS = np.array([[0, 1, 2], [2, 2, 1]])
@@ -153,28 +155,81 @@ def test_palette_files_are_indices_and_photographs_are_no_masks(tmp_path):
         find_masks([tmp_path / "b.png"])
 
 
-def test_shapes_of_labelme_are_drawn_in_their_order(tmp_path):
-    def shape(label, kind, *points):
-        return dict(label=label, shape_type=kind, points=points)
+def shape(label, kind, *points):
+    return dict(label=label, shape_type=kind, points=points)
 
-    shapes = [
-        shape("road", "polygon", [0, 0], [9, 0], [9, 9], [0, 9]),
-        shape("car", "rectangle", [8, 8], [4, 4]),
-        shape("wheel", "circle", [2, 2], [3, 2]),
-    ]
-    document = dict(shapes=shapes, imageHeight=10, imageWidth=12, imagePath="a.jpg")
-    (tmp_path / "labelme").mkdir()
-    (tmp_path / "labelme/a.json").write_text(json.dumps(document))
+
+def save_labelme(path, *shapes):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(dict(shapes=shapes, imageHeight=10, imageWidth=12, imagePath="a.jpg")))
+
+
+ROAD = shape("road", "polygon", [0, 0], [9, 0], [9, 9], [0, 9])
+
+
+def test_shapes_of_labelme_are_drawn_in_their_order(tmp_path):
+    shapes = [ROAD, shape("car", "rectangle", [8, 8], [4, 4]), shape("wheel", "circle", [2, 2], [3, 2])]
+    save_labelme(tmp_path / "labelme/a.json", *shapes)
     save(tmp_path / "labelme/a.jpg", np.zeros((10, 12, 3)))  # labelme keeps its files beside the images
     count, table, labels = converted(tmp_path, tmp_path / "labelme")
     assert count == 1 and table.classes == ["background", "car", "road", "wheel"] and labels.shape == (10, 12)
     assert labels[1, 11] == 0 and labels[0, 5] == 2 and labels[6, 6] == 1 and labels[2, 2] == 3
-    with pytest.raises(ValueError, match="--classes must have the label 'car'"):
-        convert_masks(tmp_path / "labelme", tmp_path / "out", ["road", "wheel"])
-    document["shapes"] = [shape("road", "line", [0, 0], [1, 1])]
-    (tmp_path / "labelme/a.json").write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="a.json: shapes must be polygons, .* got line"):
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "background"),
+    [
+        (["road", "car"], ["background", "road", "car"], 0),
+        (["road", "_background_", "car"], ["road", "_background_", "car"], 1),
+    ],
+)
+def test_pixels_outside_polygons_are_background_whatever_the_classes_are(tmp_path, names, classes, background):
+    """Guards: they became the first class of --classes."""
+    save_labelme(tmp_path / "labelme/a.json", ROAD)
+    _, table, labels = converted(tmp_path, tmp_path / "labelme", names)
+    assert table.classes == classes and labels[0, 0] == classes.index("road") and labels[0, 11] == background
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (shape("road", "line", [0, 0], [1, 1]), "shapes must be polygons, rectangles or circles, got line 'road'"),
+        (shape("road", "polygon", [0, 0], [1, 1]), "'road' must have at least 3 points as a polygon, got 2"),
+        (shape("road", "circle", [0, 0]), "'road' must have 2 points as a circle, got 1"),
+        (ROAD | dict(label="raod"), "--classes must have the label 'raod', got road, car"),
+    ],
+)
+def test_an_error_names_the_file_of_labelme_and_nothing_is_written(tmp_path, wrong, message):
+    """Guards: the masks of the files before it stayed, without classes.json."""
+    save_labelme(tmp_path / "labelme/a.json", ROAD)
+    save_labelme(tmp_path / "labelme/b.json", wrong)
+    with pytest.raises(ValueError, match=rf"b.json: .*{message}.*\. (Remove|Correct)"):
+        convert_masks(tmp_path / "labelme", tmp_path / "out", ["road", "car"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_while_masks_are_made_leaves_the_earlier_result(tmp_path):
+    save_labelme(tmp_path / "labelme/a.json", ROAD)
+    save_labelme(tmp_path / "labelme/b.json", ROAD)
+    convert_masks(tmp_path / "labelme", tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    save_labelme(tmp_path / "labelme/a.json")
+    save_labelme(tmp_path / "labelme/b.json", ROAD | dict(points=[[0, 0], [1], [2, 2]]))
+    with pytest.raises((ValueError, TypeError)):
         convert_masks(tmp_path / "labelme", tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    with pytest.raises((ValueError, TypeError)):
+        convert_masks(tmp_path / "labelme", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_number_of_masks_with_each_class_is_printed(tmp_path, capsys):
+    """Guards: a misspelled label became a class unseen."""
+    for name in ("a", "b"):
+        save_labelme(tmp_path / f"labelme/{name}.json", ROAD)
+    save_labelme(tmp_path / "labelme/c.json", shape("raod", "rectangle", [0, 0], [3, 3]))
+    main(ArgumentParser(), [str(tmp_path / "labelme"), str(tmp_path / "out")])
+    assert "background in 3, raod in 1, road in 2" in capsys.readouterr().out
 
 
 def test_coco_has_small_objects_in_front_and_uncompressed_runs(tmp_path):
@@ -203,3 +258,42 @@ def test_the_source_is_never_overwritten(tmp_path):
     for out in (tmp_path / "masks", tmp_path):
         with pytest.raises(ValueError, match="contains the source"):
             convert_masks(tmp_path / "masks", out)
+
+
+def test_masks_of_other_files_are_never_mixed(tmp_path):
+    """Guards: masks of two conversions were in one folder, with the classes.json of the last."""
+    save(tmp_path / "first/a.png", COLORS[LABELS])
+    save(tmp_path / "second/b.png", COLORS[LABELS])
+    convert_masks(tmp_path / "first", tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ValueError, match="out must be a new or empty folder, got one with a.png"):
+        convert_masks(tmp_path / "second", tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    save(tmp_path / "first/b.png", COLORS[LABELS])  # the same files and a new one
+    assert converted(tmp_path, tmp_path / "first", ["x", "y", "z"])[1].classes == ["x", "y", "z"]
+    save(tmp_path / "own/a.png", LABELS)
+    before = (tmp_path / "own/a.png").read_bytes()
+    with pytest.raises(ValueError, match="own must be a new or empty folder, got one with a.png"):
+        convert_masks(tmp_path / "first", tmp_path / "own")  # masks that were not converted
+    assert (tmp_path / "own/a.png").read_bytes() == before
+    with pytest.raises(ValueError, match="must be a folder, got the file"):
+        convert_masks(tmp_path / "first", tmp_path / "own/a.png")
+
+
+@pytest.mark.parametrize("content", ["text", "half"])
+def test_a_corrupt_mask_is_named_with_what_to_do(tmp_path, content):
+    save(tmp_path / "masks/a.png", COLORS[LABELS])
+    save(tmp_path / "masks/b.png", COLORS[np.random.default_rng(0).integers(0, 3, (90, 90))])
+    data = (tmp_path / "masks/b.png").read_bytes()
+    (tmp_path / "masks/b.png").write_bytes(b"text" if content == "text" else data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"masks/b.png must be a complete image, got .*\. Replace or remove it\."):
+        convert_masks(tmp_path / "masks", tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [["/a.jpg"], ["../a.jpg"], ["a.jpg", "a.png"]])
+def test_names_of_coco_that_leave_the_folder_or_occur_twice_are_refused(tmp_path, names):
+    images = [dict(id=index, file_name=name, height=4, width=6) for index, name in enumerate(names)]
+    content = dict(images=images, categories=[dict(id=7, name="cat")], annotations=[])
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="coco.json: .*(relative paths|must be different)"):
+        convert_masks(tmp_path / "coco.json", tmp_path / "out")

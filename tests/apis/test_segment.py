@@ -12,6 +12,7 @@ from mmseg.datasets import LoadAnnotations
 from PIL import Image
 
 from mmtl.apis import segment as api
+from mmtl.utils.checkpoint import fit_weights
 
 
 @pytest.fixture(scope="module")
@@ -236,13 +237,80 @@ def test_one_bad_file_does_not_cost_the_table(root, monkeypatch):
     assert [row[0].rpartition("/")[2] for row in rows] == ["image", "=1+1.png", "caf\\udce9.png", "twin.jpg"]
 
 
-def test_an_image_that_its_own_result_would_replace_is_left_out(root):
-    (root / "masks").mkdir()
-    path = root / "masks" / "1.png"
-    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
-    before = path.read_bytes()
-    assert "replaced by its own result" in run(root, "masks/1.png", out=".")[1][path]
-    assert path.read_bytes() == before
+def no_model(*_):
+    raise AssertionError("the model was loaded")
+
+
+def folder_of(root, name, *files):
+    for file in files:
+        (root / name / file).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / name / file), np.zeros((8, 8, 3), np.uint8))
+    return root / name
+
+
+def test_a_folder_with_other_files_is_refused_before_the_model_is_loaded(root, tmp_path, monkeypatch):
+    """Guards: masks of other images stayed beside the table of the new ones; a file failed after the model had run."""
+    photos = folder_of(tmp_path, "photos", "1.png")
+    own = folder_of(tmp_path, "own", "masks/1.png")
+    before = (own / "masks/1.png").read_bytes()
+    monkeypatch.setattr(api, "load_model", no_model)
+    for out, message in (
+        (own, "own must be a new or empty folder, got one with masks/1.png"),
+        (photos / "1.png", "1.png must be a folder, got the file"),
+        (photos / "1.png/below", "below must be a folder, got the file .*1.png"),
+        (photos, "photos contains the input"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            api.segment(root / "tiny.py", "random", [photos], out)
+    assert (own / "masks/1.png").read_bytes() == before
+    with pytest.raises(ValueError, match="contains the input"):
+        api.segment(root / "tiny.py", "random", [own / "masks/1.png"], own)
+
+
+def test_an_earlier_result_is_replaced_if_it_has_no_other_images(root, tmp_path):
+    photos, out = folder_of(tmp_path, "photos", "1.png", "2.png"), tmp_path / "out"
+    assert api.segment(root / "tiny.py", "random", [photos], out) == (2, {})
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    with pytest.raises(ValueError, match="must be a new or empty folder, got one with masks/2.png, overlays/2.png"):
+        api.segment(root / "tiny.py", "random", [photos / "1.png"], out)
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    (photos / "2.png").write_bytes(b"")
+    assert api.segment(root / "tiny.py", "random", [photos], out)[0] == 1
+    assert rows_of(out).keys() == {"1.png"} == {path.name for path in (out / "masks").iterdir()}
+
+
+@pytest.mark.parametrize("opacity", [3, -0.1, float("nan")])
+def test_opacity_is_a_share(root, tmp_path, opacity, monkeypatch):
+    monkeypatch.setattr(api, "load_model", no_model)
+    with pytest.raises(ValueError, match=f"--opacity must be 0 to 1, got {opacity}"):
+        api.segment(root / "tiny.py", "random", [root / "images"], tmp_path / "out", opacity=opacity)
+
+
+@pytest.mark.parametrize("with_list", [False, True])
+def test_masks_of_the_configs_datasets_are_not_segmented_with_the_images(root, tmp_path, with_list, monkeypatch):
+    """Guards: a folder of images/ and annotations/ gave twice as many images."""
+    files = [f"{kind}/{part}/1.png" for kind in ("images", "annotations") for part in ("train", "val")]
+    data = folder_of(tmp_path, "data", *files)
+    change = dict(data_root=str(data))
+    if with_list:  # as `mmtl start` writes them
+        (data / "val.txt").write_text(f"{data / files[1]}\t{data / files[3]}\n")
+        change |= dict(data_root="", ann_file=str(data / "val.txt"), data_prefix=dict(img_path="", seg_map_path=""))
+    options = {f"test_dataloader.dataset.{key}": value for key, value in change.items()}
+    monkeypatch.setattr(api, "load_model", no_model)
+    with pytest.raises(ValueError, match="got a folder that contains .*data/annotations/val. Give the folder of the"):
+        api.segment(root / "tiny.py", "random", [data], tmp_path / "out", cfg_options=options)
+    for allowed in (data / "images", data / "annotations/val"):
+        with pytest.raises(AssertionError, match="the model was loaded"):
+            api.segment(root / "tiny.py", "random", [allowed], tmp_path / "out", cfg_options=options)
+
+
+def test_weights_of_another_classifier_do_not_fit_once():
+    class Refusing(torch.nn.Module):
+        def load_state_dict(self, *_, **__):
+            raise ValueError("The checkpoint does not fit this model: head.weight (2, 8), expected (3, 8).")
+
+    with pytest.raises(ValueError, match=r"^a.pth does not fit the model: head.weight \(2, 8\), expected"):
+        fit_weights(Refusing(), {}, "a.pth")
 
 
 def test_rows_are_written_as_they_come(root, monkeypatch):

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmtl.datasets.annotation_rules import size_problem
 from mmtl.utils.read_image import image_size
-from mmtl.utils.text import runs_of
+from mmtl.utils.text import in_line, runs_of
 from mmtl.visualization.overlay import percent
 
 IGNORED = 255
@@ -119,7 +119,7 @@ def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMas
 
     Raises:
         ValueError: Some are gray and some in color, there are too many colors for a mask, or a lossy format has
-            changed the values.
+            changed the values, or a file is corrupt.
         OSError: A mask cannot be read.
     """
     grays, colors = Tally(), Tally()
@@ -196,13 +196,26 @@ def kind_of(values: Sequence[int], is_color: bool, has_palette: bool) -> str:
 
 
 def read_mask(path: Path) -> tuple[np.ndarray, list[list[int]] | None]:
-    """Return a mask's values, [H, W] or RGB [H, W, 3], and the palette of its file, whose indices are the values."""
-    with Image.open(path) as image:
-        if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
-            return np.array(image.convert("RGB")), None
-        colors = image.getpalette() if image.mode == "P" else None
-        pixels = np.array(image.convert("L") if image.mode in ("1", "LA") else image)
-        return pixels, colors and np.reshape(colors[: len(colors) // 3 * 3], (-1, 3)).tolist()
+    """Return a mask's values, [H, W] or RGB [H, W, 3], and the palette of its file, whose indices are the values.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is not an image, or not a complete one.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
+                return np.array(image.convert("RGB")), None
+            colors = image.getpalette() if image.mode == "P" else None
+            pixels = np.array(image.convert("L") if image.mode in ("1", "LA") else image)
+            return pixels, colors and np.reshape(colors[: len(colors) // 3 * 3], (-1, 3)).tolist()
+    except Exception as error:  # decoders raise all kinds of errors on corrupt files
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({in_line(error)})"
+        raise ValueError(
+            f"{path} must be a complete image, got a corrupt file or another format{reason}. Replace or remove it."
+        ) from None
 
 
 def check_sizes(root: Path, pairs: Sequence[tuple[str, str]]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from mmtl.apis.convert_masks import Labels, Table, from_values, parse_value, write_masks
+from mmtl.apis.convert_masks import from_values, parse_value
+from mmtl.apis.mask_files import Labels, Table, write_masks
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
