@@ -1,5 +1,6 @@
 """Make masks of class indices from masks of colors or of 0 and 255, and from polygons of labelme and COCO."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,7 +25,9 @@ from mmtl.apis.start.masks import (
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.out_folder import check_out_folder
+from mmtl.utils.text import shorten
 
+VALUE = re.compile(r"#[0-9a-fA-F]{6}|\d+")
 FOREGROUND = "foreground"
 
 
@@ -89,7 +92,9 @@ def from_values(
 ) -> tuple[Table, Labels]:
     """Return the classes of masks of colors, gray levels, or 0 and 255, and their labels."""
     found = find_masks([root / name for name in names], limit=None)
-    ignored, pairs = parse_value(ignore), parse_pairs(classes)
+    ignored, pairs = parse_value(ignore, found), parse_pairs(classes)
+    if ignored is not None and ignored not in found.values:
+        raise ValueError(f"--ignore must be a value of the masks ({found.listed}), got {ignore}. Correct or omit it.")
     values = [value for value in found.values if value != ignored]
     if found.kind == "index" and (pairs or len(classes) == len(values) < found.num_classes):  # names of gray levels
         found.kind = "gray"
@@ -97,14 +102,18 @@ def from_values(
     if found.kind == "index":
         raise ValueError(f"{root}: the masks have class indices already, of {found.num_classes} classes.")
     if found.kind == "binary" and not pairs:
+        if ignored is not None:
+            raise ValueError(
+                f"--ignore must not be one of the only values 0 and 255 of the masks, got {ignore}. Omit it."
+            )
         values = [0, IGNORED]
     if pairs:
-        values, classes = named_values(values, pairs, found.kind == "color")
+        values, classes = named_values(found, values, pairs, ignored)
     elif classes and len(classes) != len(values):
         shown, given = ", ".join(map(text_of, values)), f"{len(classes)} name{'s' * (len(classes) != 1)}"
         raise ValueError(f"--classes must name the {len(values)} values {shown} in this order, got {given}.")
     table, indices = value_table(found, values, classes)
-    table.notes = [*found.warnings(), *ignored_notes(found, values)]
+    table.notes = [*found.warnings(values=table.sources), *ignored_notes(found, values)]
     codes = np.array([encode(value) for value in values])
     order = np.argsort(codes)
 
@@ -121,17 +130,28 @@ def from_values(
     return table, masks
 
 
-def named_values(values: Sequence[Value], pairs: Mapping[Value, str], is_color: bool) -> tuple[list[Value], list[str]]:
-    """Return the values that a user names, in this order, and their names.
+def named_values(
+    found: FoundMasks, values: Sequence[Value], pairs: Mapping[Value, str], ignored: Value | None
+) -> tuple[list[Value], list[str]]:
+    """Return the values that a user names, in this order, and their names; ``values`` are those that need one.
 
     Raises:
-        ValueError: A value of the masks has no name.
+        ValueError: A value of the masks has no name, a value is not of their kind, or one is named and ignored.
     """
-    if not is_color:  # gray levels may be given as colors
-        pairs = {key[0] if isinstance(key, tuple) and len(set(key)) == 1 else key: pairs[key] for key in pairs}
-    missing = ", ".join(text_of(value) for value in values if value not in pairs)
+    is_color = found.kind == "color"
+    if not is_color:
+        pairs = {as_gray(value): name for value, name in pairs.items()}
+    unlike = [text_of(value) for value in pairs if isinstance(value, int) == is_color]
+    if unlike:
+        kind = "colors such as #4682b4" if is_color else "gray levels such as 255"
+        raise ValueError(f"--classes must name {kind} of these masks ({found.listed}), got {unlike[0]}. Correct it.")
+    if ignored in pairs:
+        text = f"{text_of(ignored)}={pairs[ignored]}"
+        raise ValueError(f"--classes must not name the value of --ignore, got {text}. Omit one of them.")
+    missing = [f"{text_of(value)} ({found.place_of(value)})" for value in values if value not in pairs]
     if missing:
-        raise ValueError(f"--classes must name every value of the masks, or --ignore it, got no name for {missing}.")
+        got = f"got no name for {shorten(missing, 10)}"
+        raise ValueError(f"--classes must name every value of the masks, or --ignore it, {got}. Add the names.")
     return list(pairs), list(pairs.values())
 
 
@@ -157,14 +177,21 @@ def ignored_notes(found: FoundMasks, values: Sequence[Value]) -> list[str]:
     return [f"ignored: {', '.join(ignored)}"] if ignored else []
 
 
-def parse_value(text: str | None) -> Value | None:
-    """Return the value of ``--ignore``, if it is given."""
-    try:
-        return None if text is None else value_of(text)
-    except ValueError:
+def as_gray(value: Value) -> Value:
+    """Return the gray level of a gray color; other values as they are."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def parse_value(text: str | None, found: FoundMasks) -> Value | None:
+    """Return the value of ``--ignore``, if it is given; of masks without colors as a gray level."""
+    if text is None:
+        return None
+    if not VALUE.fullmatch(text):
         raise ValueError(
-            f"--ignore must be a gray level such as 255 or a color such as #ff0000, got {text}."
-        ) from None
+            f"--ignore must be a gray level such as 255 or a color such as #ff0000, got {text}. The masks have "
+            f"{found.listed}."
+        )
+    return value_of(text) if found.kind == "color" else as_gray(value_of(text))
 
 
 def encode(value: int | Sequence[int]) -> int:

@@ -40,11 +40,10 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace configs that have been edited")
     args = parser.parse_args(arguments)
-    out = args.out or Path(f"{args.folder.resolve().name}-mmtl")
     names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
     from mmengine.logging import MMLogger
 
-    from mmtl.apis.start.start import Wishes, start
+    from mmtl.apis.start.start import Wishes, default_out, start
 
     MMLogger.get_current_instance().setLevel("WARNING")
     wishes = Wishes(
@@ -57,6 +56,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
         device=args.device,
         force=args.force,
     )
+    out = args.out or default_out(args.folder)
     lines = start(args.folder, out, wishes)
     print(f"{args.folder}:", *map(in_line, lines), "", f"{out}/ has the configs, one step each. Next:", sep="\n  ")
     print(f"    mmtl train {out}")

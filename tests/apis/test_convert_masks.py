@@ -59,7 +59,7 @@ def test_an_ignored_color_becomes_255_and_names_are_the_users(tmp_path):
     assert legend == "#0a0000 is class 0, #140000 is class 1, #1e1e1e is class 2"
     with pytest.raises(ValueError, match="the 3 values #0a0000, #140000, #1e1e1e in this order, got 2 names"):
         convert_masks(tmp_path / "masks", tmp_path / "out", ["sky", "road"])
-    with pytest.raises(ValueError, match="--ignore must be a gray level .* got #zz"):
+    with pytest.raises(ValueError, match="--ignore must be a gray level .* got #zz. The masks have #0a0000, "):
         convert_masks(tmp_path / "masks", tmp_path / "out", ignore="#zz")
 
 
@@ -80,7 +80,7 @@ def test_names_by_color_give_the_order_and_one_name_is_one_class(tmp_path):
     assert table.classes == ["sky", "road"] and table.palette == [[30, 30, 30], [10, 0, 0]]
     assert np.array_equal(labels, np.array([1, 0, 0])[LABELS])
     assert table.legend == "#1e1e1e is sky, #0a0000 is road, #140000 is sky"
-    with pytest.raises(ValueError, match="got no name for #140000, #1e1e1e"):
+    with pytest.raises(ValueError, match=r"got no name for #140000 \(\S*masks/a.png\), #1e1e1e"):
         convert_masks(tmp_path / "masks", tmp_path / "out", ["#0a0000=road"])
     with pytest.raises(ValueError, match="got 'road' without a value"):
         convert_masks(tmp_path / "masks", tmp_path / "out", ["#1e1e1e=sky", "road"])
@@ -120,10 +120,12 @@ def test_absent_and_stray_indices_are_named(tmp_path):
     paths = [tmp_path / f"{index}.png" for index in range(3)]
     for path in paths:
         save(path, [[0, 1, 2, 37 if path.stem == "1" else 0]])
-    (line,) = find_masks(paths).warnings()
-    assert f"0 to 37 of classes, 3 to 36 occur nowhere; 37 only in {paths[1]}" in line
+    absent, rare = find_masks(paths).warnings()
+    assert "0 to 37 of classes, 3 to 36 occur nowhere" in absent and f"in one file only: 37 ({paths[1]})" in rare
     save(paths[1], [[0, 1]])
     assert not find_masks(paths).warnings()
+    assert "0 to 4 of classes, 3 to 4 occur nowhere" in find_masks(paths).warnings(num_classes=5)[0]
+    assert "3 to 4 occur in none of the 2 masks that were read" in find_masks(paths, 2).warnings(num_classes=5)[0]
 
 
 def test_gray_masks_saved_as_rgb_are_gray(tmp_path):
@@ -297,3 +299,65 @@ def test_names_of_coco_that_leave_the_folder_or_occur_twice_are_refused(tmp_path
     (tmp_path / "coco.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="coco.json: .*(relative paths|must be different)"):
         convert_masks(tmp_path / "coco.json", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "ignore", "message"),
+    [
+        ([[0, 255]], "0", r"--ignore must not be one of the only values 0 and 255 .* got 0\."),
+        ([[0, 255]], "7", r"--ignore must be a value of the masks \(0, 255\), got 7\."),
+        ([[0, 80]], "#ff0000", r"--ignore must be a value of the masks \(0, 80\), got #ff0000\."),
+        *(
+            (COLORS[:2][None], text, rf"--ignore must be a value of the masks \(#0a0000, #140000\), got {text}\.")
+            for text in ("0", "000000", "#123456")
+        ),
+    ],
+)
+def test_an_ignored_value_that_no_mask_has_is_refused_with_the_values(tmp_path, pixels, ignore, message):
+    save(tmp_path / "masks/a.png", pixels)
+    with pytest.raises(ValueError, match=message):
+        convert_masks(tmp_path / "masks", tmp_path / "out", ignore=ignore)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_ignored_gray_level_may_be_given_as_a_color(tmp_path):
+    save(tmp_path / "masks/a.png", [[0, 80, 160]])
+    assert converted(tmp_path, tmp_path / "masks", ignore="#000000")[2].tolist() == [[255, 0, 1]]
+
+
+def test_named_values_that_no_mask_has_and_values_of_one_file_are_warned_of(tmp_path):
+    for index in range(8):
+        save(tmp_path / f"masks/{index}.png", COLORS[[[0, 1, 2 if index == 5 else 1]]])
+    names = ["#0a0000=a", "#140000=b", "#1e1e1e=c", "#123456=d"]
+    absent, rare = convert_masks(tmp_path / "masks", tmp_path / "out", names)[1].notes
+    assert "WARNING: values of classes that occur nowhere: #123456 (d)" in absent
+    assert f"WARNING: values in one file only: #1e1e1e ({tmp_path}/masks/5.png)" in rare
+    notes = convert_masks(tmp_path / "masks", tmp_path / "out", ignore="#1e1e1e")[1].notes
+    assert notes == ["ignored: #1e1e1e (4.2% of the pixels)"]
+
+
+@pytest.mark.parametrize(
+    ("names", "ignore", "message"),
+    [
+        (["#0a0000=a", "30=b"], None, r"must name colors such as .* \(#0a0000, #140000\), got 30\."),
+        (["#0a0000=a", "#140000=b"], "#0a0000", "must not name the value of --ignore, got #0a0000=a"),
+        (["#0a0000=a", "#140000=NAME"], None, "got #140000=NAME. Replace NAME"),
+        (["70 130 180=sky"], None, r"must have VALUE=NAME .* got '70 130 180=sky'\. Write #4682b4=sky\."),
+        (["(70, 130, 180)=sky"], None, r"Write #4682b4=sky\."),
+        (["70", "130", "180=sky"], None, r"Write #4682b4=sky\."),
+        (["#4682B4:sky"], None, r"must have VALUE=NAME .* got '#4682B4:sky'\. Write #4682b4=sky\."),
+        (["4682b4=sky"], None, r"Write #4682b4=sky\."),
+        (["sky=#4682b4"], None, r"Write #4682b4=NAME"),
+    ],
+)
+def test_names_by_value_in_a_wrong_form_are_refused_with_the_right_one(tmp_path, names, ignore, message):
+    save(tmp_path / "masks/a.png", COLORS[:2][None])
+    with pytest.raises(ValueError, match=message):
+        convert_masks(tmp_path / "masks", tmp_path / "out", names, ignore=ignore)
+
+
+def test_a_mask_without_its_end_is_truncated_though_its_pixels_are_complete(tmp_path):
+    save(tmp_path / "a.png", LABELS)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-12])
+    with pytest.raises(ValueError, match=r"a.png must be a complete image, got .*truncated\). Replace or remove it"):
+        find_masks([tmp_path / "a.png"])

@@ -1,22 +1,56 @@
 """What a folder of a user's images contains: class folders, or images with masks."""
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from PIL import Image
+
+from mmtl.apis.start.masks import MAX_COLORS
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.read_image import image_size, is_complete
 from mmtl.utils.text import shorten
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first that has images is used
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "pictures", "rgb", "jpegimages", "input", "inputs")
-MASK_FOLDERS = ("masks", "mask", "annotations", "annotation", "labels", "label", "gt", "groundtruth", "segmentation")
-MASK_FOLDERS += ("segmentationclass", "seg", "seg_maps", "targets")
-MASK_ENDINGS = ("_mask", "-mask", "_gt", "_label", "_labels", "_seg", "_l", "_labelids", "_gtfine_labelids")
+# Of lowercase letters and digits only: "Ground_Truth" is "groundtruth".
+IMAGE_FOLDERS = {
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "photos",
+    "photo",
+    "pictures",
+    "rgb",
+    "jpegimages",
+    "input",
+    "inputs",
+}
+IMAGE_FOLDERS |= {"pics", "frames", "raw", "rawimages", "originals", "originalimages", "leftimg8bit"}
+MASK_FOLDERS = {"masks", "mask", "annotations", "annotation", "annots", "annot", "anns", "ann", "annos", "anno"}
+MASK_FOLDERS |= {
+    "labels",
+    "label",
+    "lbls",
+    "lbl",
+    "gts",
+    "gt",
+    "gtfine",
+    "groundtruths",
+    "groundtruth",
+    "targets",
+    "target",
+}
+MASK_FOLDERS |= {"segmentations", "segmentation", "segmentationclass", "segmentationmasks", "segs", "seg", "segmaps"}
+MASK_FOLDERS |= {"segmasks", "maskimages", "labelimages", "labelmaps", "colormasks", "indexmasks", "semantic"}
+MASK_ENDING = re.compile(
+    r"(?<=.)[ ._-](gt|((color|seg)_?)?masks?|labels?|lbl|seg(mentation)?|ann(otations?)?|l|(gtfine_)?labelids|color)$"
+)
 MAX_SIZES = 2000  # images whose size is read
 
 
@@ -101,6 +135,7 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImag
             f"{root} must have a folder of images for each of several classes, or images and masks in folders such as "
             f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}."
         )
+    check_classes(root, images, [prefix + name for name in classes])
     label = {name: index for index, name in enumerate(classes)}
     entries = [(key, label[key.removeprefix(prefix).split("/")[0]]) for key in images]
     folders = {path.name for path in (root / prefix).iterdir() if path.is_dir() and not is_hidden(path.name)}
@@ -145,11 +180,13 @@ def match_masks(keys: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], 
     for key in keys:
         parts = Path(key).with_suffix("").parts
         for index, part in enumerate(parts[:-1]):
-            kind = images if part.lower() in IMAGE_FOLDERS else masks if part.lower() in MASK_FOLDERS else None
+            name = letters(part)
+            kind = images if name in IMAGE_FOLDERS else masks if name in MASK_FOLDERS else None
             if kind is not None:
-                stem = parts[-1].lower() if kind is images else without_ending(parts[-1].lower())
-                kind.setdefault((*parts[:index], *parts[index + 1 : -1], stem), key)
+                kind.setdefault((*parts[:index], *parts[index + 1 : -1], parts[-1].lower()), key)
                 break
+    for name in [name for name in masks if name not in images]:
+        masks.setdefault((*name[:-1], without_ending(name[-1])), masks.pop(name))
     pairs = [(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
     alone = (sorted(each[name] for name in each.keys() - other) for each, other in ((images, masks), (masks, images)))
     return pairs, *alone
@@ -157,7 +194,7 @@ def match_masks(keys: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], 
 
 def check_mask_names(root: Path, keys: Sequence[str], images: Sequence[str], masks: Sequence[str]) -> None:
     """Raise a ValueError if files without a partner fill folders of images and masks, not folders of classes."""
-    folders = {part.lower() for key in images for part in Path(key).parent.parts}
+    folders = {letters(part) for key in images for part in Path(key).parent.parts}
     is_flat = folders <= {*TRAIN, *HELD_OUT, *IMAGE_FOLDERS} and len({key.split("/")[0] for key in images}) == 1
     if images and set(keys) == {*images, *masks} and (masks or is_flat):
         stem = Path(images[0]).stem
@@ -168,9 +205,50 @@ def check_mask_names(root: Path, keys: Sequence[str], images: Sequence[str], mas
 
 
 def without_ending(stem: str) -> str:
-    """Return the name of a mask without an ending such as ``_mask``."""
-    endings = sorted((each for each in MASK_ENDINGS if stem.endswith(each)), key=len)
-    return stem.removesuffix(endings[-1]) if endings else stem
+    """Return the name of a mask, in lower case, without an ending such as ``_mask``."""
+    return MASK_ENDING.sub("", stem)
+
+
+def letters(folder: str) -> str:
+    """Return a folder's name in lowercase letters and digits, without what separates its words."""
+    return re.sub(r"[\W_]", "", folder.lower())
+
+
+def check_classes(root: Path, keys: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise a ValueError if two class folders have the same file names, and one of them has files like masks."""
+    if len(classes) != 2:
+        return
+    files = [{key.removeprefix(f"{name}/"): key for key in keys if key.startswith(f"{name}/")} for name in classes]
+    stems = [{without_ending(Path(key).with_suffix("").as_posix().lower()) for key in each} for each in files]
+    if 2 * len(stems[0] & stems[1]) < min(map(len, stems)):
+        return
+    shares = [share_like_masks([root / key for key in list(each.values())[:5]]) for each in files]
+    if max(shares) < 1 or min(shares) > 0.5:  # photos, or drawings, whose names are numbers
+        return
+    masks, images = classes if shares[0] == 1 else classes[::-1]
+    example = root / next(key for key in keys if key.startswith(f"{masks}/"))
+    raise ValueError(
+        f"{root}: class folders must have images of two classes, got {images}/ and {masks}/ with files of the same "
+        f"names, of which those of {masks}/ look like masks, such as {example}. If they are masks, rename the folders "
+        "to images and masks; if these are two classes, rename the files of one of them."
+    )
+
+
+def share_like_masks(paths: Sequence[Path]) -> float:
+    """Return the share of files that look like masks in those that can be read."""
+    found = [each for path in paths if (each := looks_like_mask(path)) is not None]
+    return sum(found) / max(len(found), 1)
+
+
+def looks_like_mask(path: Path) -> bool | None:
+    """Return whether a file has so few values or colors, for its size, as masks have; None if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            pixels = image.width * image.height
+            colors = (image if image.mode in ("1", "L", "P") else image.convert("RGB")).getcolors(MAX_COLORS)
+    except Exception:  # decoders raise all kinds of errors on corrupt files
+        return None
+    return colors is not None and 4 * len(colors) <= pixels
 
 
 def find_pairs(root: Path, pairs: Sequence[tuple[str, str]], val_share: float) -> FoundImages:

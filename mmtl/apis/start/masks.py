@@ -1,7 +1,9 @@
 """What the masks of a folder contain, and which of them training can read as they are."""
 
+import io
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +13,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mmtl.datasets.annotation_rules import size_problem
-from mmtl.utils.read_image import image_size
-from mmtl.utils.text import in_line, runs_of
+from mmtl.utils.read_image import image_size, is_truncated
+from mmtl.utils.text import in_line, runs_of, shorten
 from mmtl.visualization.overlay import percent
 
 IGNORED = 255
@@ -27,6 +29,9 @@ MAX_COLORS = 64  # more are a photograph, or a mask with smoothed borders
 
 
 PAIR = re.compile(r"(#[0-9a-fA-F]{6}|\d{1,3})\s*=\s*(.+)")
+LIKE_PAIR = re.compile(r"\W*((#|0x)[0-9a-f]{3,6}|[0-9a-f]{6}|\d{1,3}([\s,;/]+\d{1,3})*)\W*[=:].*", re.IGNORECASE)
+RGB = re.compile(r"(\d{1,3})[\s,;/]+(\d{1,3})[\s,;/]+(\d{1,3})\W*[=:]\s*([^,=:]+)")
+HEX = re.compile(r"(?:#|0x)?([0-9a-f]{6})\s*[=:]\s*([^,=:]+)", re.IGNORECASE)
 
 Value = int | tuple[int, int, int]  # gray level or class index, or RGB color
 
@@ -39,7 +44,10 @@ class FoundMasks:
     values: list[Value]  # in ascending order
     palette: list[list[int]] | None = None  # RGB of the values, if the files have one
     pixels: dict[Value, int] = field(default_factory=dict)  # number of pixels of each value
-    only_in: dict[Value, Path] = field(default_factory=dict)  # file of each value that one of several files has
+    first_in: dict[Value, Path] = field(default_factory=dict)  # a file of each value
+    files: dict[Value, int] = field(default_factory=dict)  # number of files of each value
+    num_files: int = 0  # that were read
+    is_sample: bool = False  # whether there are more files
     lossy: Path | None = None  # a mask that is a JPEG image or the like
 
     @property
@@ -55,9 +63,22 @@ class FoundMasks:
         return f"the masks have the values {', '.join(map(str, self.values))}, which are not class indices"
 
     @property
+    def only_in(self) -> dict[Value, Path]:
+        """File of each value that one of several files has."""
+        return {value: self.first_in[value] for value, count in self.files.items() if count == 1 < self.num_files - 1}
+
+    @property
+    def listed(self) -> str:
+        """All values as a user writes them."""
+        return ", ".join(map(text_of, self.values))
+
+    @property
     def no_label(self) -> str:
         """How to set pixels without a label apart, as options of a command; empty for masks of 0 and 255."""
-        return {"color": "--ignore '#000000'", "gray": "--ignore 0"}.get(self.kind, "")
+        if self.kind == "binary":
+            return ""
+        black = (0, 0, 0) if self.kind == "color" else 0
+        return f"--ignore {shlex.quote(text_of(black if black in self.values else self.values[0]))}"
 
     def share(self, value: Value) -> str:
         """Return the share of a value in all pixels, as text."""
@@ -74,14 +95,31 @@ class FoundMasks:
         """Return which file has a value that no other has; empty for others."""
         return f"  only in {self.only_in[value]}" if value in self.only_in else ""
 
-    def warnings(self) -> list[str]:
-        """Return lines about absent and stray class indices, and about a lossy format."""
-        lines = []
-        if self.kind == "index" and (absent := sorted(set(range(self.num_classes)) - set(self.values))):
-            rare = [value for value in self.only_in if absent[0] < value < IGNORED][:3]
-            notes = "".join(f"; {value} only in {self.only_in[value]}" for value in rare)
-            text = f"WARNING: of the values 0 to {self.num_classes - 1} of classes, {runs_of(absent)} occur nowhere"
-            lines.append(f"{text}{notes}. Correct the masks if this is a mistake")
+    def place_of(self, value: Value) -> str:
+        """Return a file of a value, and the number of others."""
+        others = self.files[value] - 1
+        return f"{self.first_in[value]}" + f" and {others} other file{'s' * (others > 1)}" * bool(others)
+
+    def warnings(self, num_classes: int = 0, values: Mapping[str, str] | None = None) -> list[str]:
+        """Return lines about absent values, values of one file only, and a lossy format.
+
+        Args:
+            num_classes: number of names of class indices, which may be more than the masks have.
+            values: value -> class that it becomes, of masks to convert.
+        """
+        lines, count = [], max(self.num_classes, num_classes) if self.kind == "index" else 0
+        if absent := sorted(set(range(count)) - set(self.values)):
+            nowhere = f"in none of the {self.num_files} masks that were read" if self.is_sample else "nowhere"
+            text = f"WARNING: of the values 0 to {count - 1} of classes, {runs_of(absent)} occur {nowhere}"
+            lines.append(f"{text}. Correct masks or names if this is a mistake")
+        texts = [text_of(value) for value in self.values]
+        if absent := [f"{text} ({name})" for text, name in (values or {}).items() if text not in texts]:
+            lines.append(f"WARNING: values of classes that occur nowhere: {shorten(absent)}. Correct them if wrong")
+        classes = values or {text for text in texts if text != str(IGNORED)}
+        if rare := [f"{text_of(value)} ({path})" for value, path in self.only_in.items() if text_of(value) in classes]:
+            lines.append(
+                f"WARNING: values in one file only: {shorten(rare, 5)}. Correct the masks if this is a mistake"
+            )
         if self.lossy:
             lines.append(f"WARNING: {self.lossy} has a lossy format; its values are clean, but save masks as PNG")
         return lines
@@ -98,20 +136,20 @@ class Tally:
     def __init__(self) -> None:
         self.pixels: Counter[int] = Counter()
         self.files: Counter[int] = Counter()
-        self.last: dict[int, Path] = {}
+        self.first: dict[int, Path] = {}
 
     def add(self, codes: np.ndarray, path: Path) -> None:
         """Count the values of one file."""
         values, counts = (each.tolist() for each in np.unique(codes, return_counts=True))
         self.pixels.update(dict(zip(values, counts, strict=True)))
         self.files.update(values)
-        self.last.update(dict.fromkeys(values, path))
+        self.first = dict.fromkeys(values, path) | self.first
 
     def merge(self, colors: "Tally") -> None:
         """Add the gray levels of colors that are gray."""
         for mine, theirs in ((self.pixels, colors.pixels), (self.files, colors.files)):
             mine.update({code // GRAY: count for code, count in theirs.items()})
-        self.last |= {code // GRAY: path for code, path in colors.last.items()}
+        self.first = {code // GRAY: path for code, path in colors.first.items()} | self.first
 
 
 def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMasks:
@@ -124,7 +162,7 @@ def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMas
     """
     grays, colors = Tally(), Tally()
     palette, lossy = None, None
-    paths = paths[:: -(-len(paths) // (limit or len(paths)))]
+    total, paths = len(paths), paths[:: -(-len(paths) // (limit or len(paths)))]
     for path in paths:
         pixels, palette = read_mask(path)
         lossy = lossy or (path if is_lossy(path) else None)
@@ -147,7 +185,10 @@ def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMas
         values=list(value_of.values()),
         palette=palette,
         pixels={value: tally.pixels[code] for code, value in value_of.items()},
-        only_in={v: tally.last[code] for code, v in value_of.items() if tally.files[code] == 1 and len(paths) > 2},
+        first_in={value: tally.first[code] for code, value in value_of.items()},
+        files={value: tally.files[code] for code, value in value_of.items()},
+        num_files=len(paths),
+        is_sample=len(paths) < total,
         lossy=lossy,
     )
     if lossy:
@@ -203,7 +244,10 @@ def read_mask(path: Path) -> tuple[np.ndarray, list[list[int]] | None]:
         ValueError: It is not an image, or not a complete one.
     """
     try:
-        with Image.open(path) as image:
+        data = path.read_bytes()
+        if is_truncated(data):
+            raise ValueError("the file is truncated")
+        with Image.open(io.BytesIO(data)) as image:
             if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
                 return np.array(image.convert("RGB")), None
             colors = image.getpalette() if image.mode == "P" else None
@@ -233,12 +277,32 @@ def check_sizes(root: Path, pairs: Sequence[tuple[str, str]]) -> None:
 def parse_pairs(names: Sequence[str]) -> dict[Value, str]:
     """Return the class names of values that are given as "#804080=road" or "255=road"; empty for plain names."""
     found = [PAIR.fullmatch(name) for name in names]
+    wrong = [name for name, match in zip(names, found, strict=True) if not match]
+    if unlike := [name for name in wrong if "=" in name or LIKE_PAIR.fullmatch(name)]:
+        raise ValueError(
+            "--classes must have VALUE=NAME with a gray level such as 255 or a hex color such as #4682b4, got "
+            f"{unlike[0]!r}. {advice_on(names, unlike[0])}"
+        )
     if not any(found):
         return {}
-    if not all(found):
-        wrong = names[found.index(None)]
-        raise ValueError(f"--classes must have VALUE=NAME everywhere or nowhere, got {wrong!r} without a value.")
+    if wrong:
+        raise ValueError(
+            f"--classes must have VALUE=NAME everywhere or nowhere, got {wrong[0]!r} without a value. "
+            + advice_on(names, wrong[0])
+        )
+    if unnamed := [match[0] for match in found if match[2] == "NAME"]:
+        raise ValueError(f"--classes must have names of your classes, got {unnamed[0]}. Replace NAME.")
     return {value_of(match[1]): match[2] for match in found}
+
+
+def advice_on(names: Sequence[str], wrong: str) -> str:
+    """Return how to write the first of the names that is not in VALUE=NAME form."""
+    match = RGB.search(",".join(names))  # the numbers of a color may have been separated by commas
+    if match and max(color := tuple(map(int, match.groups()[:3]))) <= 255:
+        return f"Write {text_of(color)}={match[4]}."
+    if match := HEX.fullmatch(wrong):
+        return f"Write #{match[1].lower()}={match[2]}."
+    return "Write #4682b4=NAME for the color 70 130 180, or 70=NAME for a gray level."
 
 
 def value_of(text: str) -> Value:

@@ -1,5 +1,6 @@
 """`mmtl start`: from a folder of images to ready configs."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,11 @@ def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
     device = wishes.device or ("cuda" if torch.cuda.is_available() else "cpu")
     work = Path("work_dirs") / folder.resolve().name
     lines = describe(found)
+    if found.classes and (wishes.classes or wishes.convert or wishes.ignore is not None):
+        shown = shorten(found.classes)
+        raise ValueError(
+            f"{folder}: --classes, --convert and --ignore need masks, got class folders: {shown}. Omit them."
+        )
     if not found.classes:
         more, masks, table = class_masks(found, folder, out, wishes)
         lines += more
@@ -74,7 +80,7 @@ def class_masks(
     masks, named = find_masks([found.root / str(mask) for _, mask in pairs]), parse_pairs(wishes.classes)
     if masks.kind != "index" or (wishes.convert and set(named) != set(range(len(named)))):
         if not wishes.convert:
-            raise ValueError(refusal(folder, masks, out / "masks" / Path(str(pairs[0][1])).parent))
+            raise ValueError(refusal(folder, masks, out, Path(str(pairs[0][1])).parent))
         lines = [] if named else black_class(masks, wishes.ignore)
         prepare(out)
         table, labels = from_values(found.root, mask_names(found), wishes.classes, wishes.ignore)
@@ -86,7 +92,7 @@ def class_masks(
     mask_folder = found.root / Path(str(found.split.train[0][1])).parts[0]
     table = class_table(masks, mask_folder, names_of_indices(wishes.classes))
     prepare(out)
-    return masks.warnings(), masks, table
+    return masks.warnings(len(table[0])), masks, table
 
 
 def prepare(out: Path) -> None:
@@ -95,20 +101,26 @@ def prepare(out: Path) -> None:
     (out / MARKER).touch()
 
 
-def refusal(folder: Path, masks: FoundMasks, out: Path) -> str:
-    """Return why masks cannot be used as they are, and the options that convert them."""
-    text = f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out}."
+def refusal(folder: Path, masks: FoundMasks, out: Path, below: Path) -> str:
+    """Return why masks in the folder ``below`` cannot be used as they are, and the command that converts them."""
+    text = f"{folder}: {masks.reason}. Add --convert, which writes index masks to {out / 'masks' / below}."
     value = "color" if masks.kind == "color" else "value"
-    text += f" If a {value} means 'no label', also {masks.no_label}." * bool(masks.no_label)
-    example = f"{text_of(masks.values[0])}=NAME,{text_of(masks.values[-1])}=NAME"
-    text += f" Names: --classes '{example}'. The {value}s with their share of the pixels:{masks.table()}"
-    return text
+    text += f" If a {value} means 'no label', also {masks.no_label} in place of its name." * bool(masks.no_label)
+    command = ["mmtl", "start", str(folder), *([] if out == default_out(folder) else ["-o", str(out)])]
+    command += ["--convert", "--classes", ",".join(f"{text_of(value)}=NAME" for value in masks.values)]
+    text += f" The {value}s with their share of the pixels:{masks.table()}"
+    return f"{text}\nWith names in place of NAME (or without --classes):\n  {shlex.join(command)}"
+
+
+def default_out(folder: Path) -> Path:
+    """Return the folder of the configs for a folder of images."""
+    return Path(f"{folder.resolve().name}-mmtl")
 
 
 def black_class(masks: FoundMasks, ignore: str | None) -> list[str]:
     """Return a line for the user if black, which often means "no label", becomes a class."""
     black, name = ((0, 0, 0), "#000000 (black)") if masks.kind == "color" else (0, "gray level 0")
-    if not masks.no_label or black not in masks.values or parse_value(ignore) == black:
+    if not masks.no_label or black not in masks.values or parse_value(ignore, masks) == black:
         return []
     return [f"{name} is class 0; if it means 'no label', start again with {masks.no_label}"]
 
@@ -131,7 +143,7 @@ def describe(found: FoundImages) -> list[str]:
     widths, heights = zip(*found.sizes, strict=True)
     spans = (f"{min(each)} to {max(each)}" if min(each) < max(each) else f"{each[0]}" for each in (widths, heights))
     sizes = f"{' x '.join(spans)} pixels"
-    kind = f"in {len(found.classes)} classes" if found.classes else "with masks"
+    kind = f"in {len(found.classes)} classes ({shorten(found.classes)})" if found.classes else "with masks"
     origin = "its own split" if found.has_val else "split here by file, nothing was moved"
     lines = [
         f"{len(found.split.train) + len(found.split.val)} images {kind}, {sizes}",

@@ -10,13 +10,15 @@ from mmtl.utils.atomic_file import atomic_file
 
 MARKER = ".mmtl-start"  # in folders that may be written again, with the SHA-256 of each file
 FILES = ("1_teacher.py", "2_student.py", "1_segmentation.py", "train.txt", "val.txt", "steps.json", "_base_/**/*.py")
+FILES += ("*.pth",)  # pretrained weights
 
 
 @contextmanager
 def writing(out: Path, force: bool) -> Iterator[None]:
     """Check that a folder may be written, and record what the block writes into it.
 
-    A folder that the block only marks, because it fails, is removed.
+    Unedited files of an earlier start that the block does not write again, such as configs of another task, are
+    removed at the end. A folder that the block only marks, because it fails, is removed.
 
     Args:
         out: folder of the configs.
@@ -29,6 +31,7 @@ def writing(out: Path, force: bool) -> Iterator[None]:
     if out.exists() and any(out.iterdir()) and not marker.is_file():
         raise FileExistsError(f"{out} has other content. Choose another folder with -o.")
     known, before = json.loads(marker.read_text() or "{}") if marker.is_file() else {}, digests(out)
+    versions = {name: version(out / name) for name in before}
     edited = [name for name, digest in before.items() if known.get(name, digest) != digest]
     if edited and not force:
         raise FileExistsError(
@@ -42,7 +45,29 @@ def writing(out: Path, force: bool) -> Iterator[None]:
         written = {name: digest for name, digest in digests(out).items() if before.get(name) != digest}
         record(out, known | written)
         raise
-    record(out, digests(out))
+    after = digests(out)
+    kept = {name for name in after if versions.get(name) == version(out / name)}
+    stale = unused(out, {name for name in kept if known.get(name) == after[name]})
+    for name in stale:
+        (out / name).unlink()
+    record(out, {name: after[name] for name in after if name not in stale and (name in known or name not in kept)})
+
+
+def version(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written again, even with the same content."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def unused(out: Path, names: set[str]) -> set[str]:
+    """Return the files that no other config or list of the folder names."""
+    while True:
+        others = (path for path in out.rglob("*") if path.suffix in (".py", ".json"))
+        texts = [path.read_text(errors="replace") for path in others if path.relative_to(out).as_posix() not in names]
+        used = {name for name in names if any(Path(name).name in text for text in texts)}
+        if not used:
+            return names
+        names = names - used
 
 
 def digests(out: Path) -> dict[str, str]:

@@ -136,3 +136,41 @@ def test_masks_in_split_folders_keep_the_split(tmp_path):
     found = find_images(tmp_path, 0.2)
     assert not found.classes and found.has_val and len(found.split.train) == 4
     assert found.split.val == [(f"images/val/{i}.png", f"masks/val/{i}.png") for i in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("img/{}.png", "lbl/{}_L.png"),
+        ("Photo/{}.png", "Ground_Truth/{}.png"),
+        ("train/IMG/{}.png", "train/Labels/{}-label.png"),
+        ("frames/{}_l.png", "ann/{}_l.png"),
+        ("raw images/{}.png", "seg masks/{}_color_mask.png"),
+    ],
+)
+def test_usual_names_of_mask_folders_are_recognized(images, masks):
+    keys = [name.format(i) for name in (images, masks) for i in range(2)]
+    assert pair_masks(keys) == [(images.format(i), masks.format(i)) for i in range(2)]
+
+
+def write_noise(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_noise((40, 40), 90).save(path)
+
+
+@pytest.mark.parametrize("prefix", ["", "train/"])
+def test_two_folders_of_which_one_looks_like_masks_are_not_taken_for_classes(tmp_path, prefix):
+    for i in range(4):
+        write_noise(tmp_path / f"{prefix}street/000{i}.jpg")
+        write(tmp_path, f"{prefix}truth/000{i}_L.png", size=(40, 40))
+    with pytest.raises(ValueError, match=f"those of {prefix}truth/ look like masks, .*0000_L.png. .* rename"):
+        find_images(tmp_path, 0.25)
+
+
+def test_class_folders_of_photos_with_the_same_names_are_accepted(tmp_path):
+    for name in ("cat", "masked"):
+        for i in range(4):
+            write_noise(tmp_path / f"{name}/000{i}.png")
+    found = find_images(tmp_path, 0.25)
+    assert found.classes == ("cat", "masked")
+    assert describe(found)[0].startswith("8 images in 2 classes (cat, masked), ")

@@ -22,6 +22,7 @@ from mmtl.apis.start.segmentation import class_table
 from mmtl.apis.start.start import Wishes, start
 from mmtl.apis.start.teacher import check_hub
 from mmtl.apis.start.templates import fill
+from mmtl.apis.start.written import writing
 from mmtl.cli.main import run_command
 from mmtl.utils import download
 
@@ -70,7 +71,7 @@ def test_photographs_get_a_teacher_score_maps_and_a_student_at_224_pixels(tmp_pa
     lines = start(write_images("photos", (120, 100)), Path("photos-mmtl"), Wishes(val=1 / 3, device="cpu"))
     notes = [line for line in lines if "from scratch, as" in line]
     assert len(notes) == 2 and "pip install timm" in notes[0] and "lvvit_t.pth" in notes[1]
-    assert lines[0] == "12 images in 2 classes, 120 x 100 to 101 pixels"
+    assert lines[0] == "12 images in 2 classes (a b, c), 120 x 100 to 101 pixels"
     assert any("frames of one video" in line for line in lines)
     work, steps, then = read_steps(Path("photos-mmtl"))
     assert [step.name for step in steps] == ["teacher", "score_maps", "student"]
@@ -226,9 +227,11 @@ def test_a_color_that_means_no_label_is_ignored_on_request_and_black_is_named_ot
         start(scenes, Path("out"), Wishes(device="cpu", ignore="0"))
     for path in Path("scenes/masks").iterdir():
         Image.fromarray(colors[np.array(Image.open(path))]).save(path)
-    with pytest.raises(ValueError, match="If a color means 'no label', also --ignore '#000000'.") as error:
+    with pytest.raises(ValueError, match="If a color means 'no label', also --ignore '#000000' ") as error:
         start(scenes, Path("out"), Wishes(device="cpu"))
-    rows = [line.split() for line in str(error.value).splitlines()[1:]]
+    *rows, _, command = [line.split() for line in str(error.value).splitlines()[1:]]
+    names = "'#000000=NAME,#0000ff=NAME,#ff0000=NAME'"
+    assert command == ["mmtl", "start", "scenes", "-o", "out", "--convert", "--classes", names]
     assert rows == [[color, "33.3%"] for color in ("#000000", "#0000ff", "#ff0000")]
     lines = start(scenes, Path("out"), Wishes(device="cpu", convert=True))
     assert any("#000000 (black) is class 0" in line for line in lines)
@@ -369,3 +372,40 @@ def test_file_names_cannot_change_the_terminal(capsys):
         run_command("start", [str(photos), "--device", "cpu", "--teacher", "cnn"], "mmtl start")
     out = capsys.readouterr().out
     assert "red\\x1b[31m\\nline.png" in out and "\x1b" not in out
+
+
+def test_more_names_than_values_are_warned_of():
+    scenes = write_images("scenes", (64, 48), np.array([0, 1], np.uint8))
+    lines = start(scenes, Path("out"), Wishes(device="cpu", classes=["a", "b", "c", "d"]))
+    assert any("WARNING: of the values 0 to 3 of classes, 2 to 3 occur nowhere" in line for line in lines)
+
+
+def test_options_of_masks_are_refused_for_class_folders():
+    with pytest.raises(ValueError, match="--classes, --convert and --ignore need masks, got class folders: a b, c"):
+        start(write_images("photos", (32, 32)), Path("out"), Wishes(device="cpu", convert=True))
+
+
+def test_unedited_files_of_a_start_of_another_kind_are_removed():
+    out = Path("out")
+    scenes = write_images("scenes", (64, 48), np.array([0, 1], np.uint8))
+    for mine in (False, True):
+        start(write_images("photos", (32, 32)), out, Wishes(device="cpu"))
+        assert (out / "1_teacher.py").exists() and not (out / "1_segmentation.py").exists()
+        if mine:
+            (out / "3_mine.py").write_text('_base_ = ["2_student.py"]\n')
+        start(scenes, out, Wishes(device="cpu"))
+        assert not (out / "1_teacher.py").exists() and (out / "2_student.py").exists() == mine
+        Config.fromfile(out / ("3_mine.py" if mine else "1_segmentation.py"))
+
+
+def test_weights_of_an_earlier_start_are_removed_but_not_those_of_the_user():
+    out = Path("out")
+    with writing(out, force=False):
+        out.mkdir()
+        for name in (".mmtl-start", "1_teacher.py", "old.pth", "used.pth"):
+            (out / name).touch()
+    (out / "mine.pth").touch()
+    for _ in range(2):
+        with writing(out, force=False):
+            (out / "1_segmentation.py").write_text("weights = 'out/used.pth'")
+    assert sorted(path.name for path in out.glob("[!.]*")) == ["1_segmentation.py", "mine.pth", "used.pth"]
