@@ -52,7 +52,10 @@ def browse_samples(config: Path, out: Path, count: int = 16, seed: int = 0, cfg_
         preprocessor = MODELS.build(cfg.model).data_preprocessor
     if not hasattr(preprocessor, "build_targets"):
         name = type(preprocessor).__name__
-        raise ValueError(f"{config} trains without token labels: its data preprocessor is a {name}.")
+        raise ValueError(
+            f"{config} trains without token labels: its data preprocessor is a {name}. Give a config with a "
+            "mmtl.TokenLabelDataPreprocessor, such as the student's, 2_student.py of `mmtl start`."
+        )
     try:
         with name_config_errors(config):
             dataset = DATASETS.build(cfg.train_dataloader.dataset)

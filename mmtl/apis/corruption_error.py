@@ -20,7 +20,7 @@ from mmtl.datasets.transforms.corrupt import CORRUPTIONS, SEVERITIES, Corrupt
 from mmtl.evaluation.corruption_error import Errors, mean_corruption_error, mean_error, relative_error
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.image_files import class_folders, list_images
+from mmtl.utils.image_files import check_image_folder, class_folders, list_images
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import loading_options
 from mmtl.utils.text import in_line
@@ -110,8 +110,7 @@ def plan_runs(
 
 def find_corruptions(root: Path) -> dict[tuple[str, int], Path]:
     """Return the folders ``<corruption>/<severity>`` of ImageNet-C's layout below a root; empty if there are none."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such image folder.")
+    check_image_folder(root)
     found = {}
     for pattern in ("*/[1-5]", "*/*/[1-5]"):
         for folder in sorted(root.glob(pattern)):
@@ -141,8 +140,8 @@ def top1_error(
     labels = ClassTable.of(dict(class_names=inferencer.classes), num_classes, folders).of_folders(folders)
     if not folders or len(labels) < len(folders):
         raise ValueError(
-            f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or be "
-            f"{num_classes}, one for each class."
+            f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or, if no class "
+            f"names are known, be {num_classes}, one for each class."
         )
     collate = partial(load_batch, root, pipeline, loading_options(test_pipeline(inferencer.config)))
     options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,11 @@ from mmtl.annotators.progress import RateColumn
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import load_weights
-from mmtl.utils.config_file import name_config_errors, read_config
-from mmtl.utils.image_files import class_folders, list_images, read_list
+from mmtl.utils.config_file import leaf_dataset_cfgs, name_config_errors, read_config
+from mmtl.utils.image_files import check_list_labels, class_folders, empty_folders, list_images, read_list
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import loading_options, read_image
-from mmtl.utils.text import csv_cell
+from mmtl.utils.text import csv_cell, in_line, shorten
 from mmtl.utils.type_name import type_name
 
 DEFAULT_TOPK = 5
@@ -62,7 +63,9 @@ def predict(
         ValueError: The checkpoint does not fit, no image can be decoded, or ``wrong_only`` without known classes.
     """
     labels = {} if list_file is None else read_list(list_file, images)
-    keys = list(labels) or list_images(images)
+    keys = list(labels) or list_images(images, allow_empty=True)
+    if not labels and (empty := empty_folders(images, keys)):
+        warn(f"folders without an image are left out: {shorten(empty)}")
     inferencer = load_inferencer(config, checkpoint, device)
     num_classes, names = num_classes_of(inferencer.model), inferencer.classes
     if names is not None and len(names) != num_classes:  # of other data
@@ -70,15 +73,13 @@ def predict(
     topk = min(DEFAULT_TOPK, num_classes) if topk is None else topk
     if topk > num_classes:
         raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")
-    if labels and max(labels.values()) >= num_classes:
-        raise ValueError(f"{list_file}: class index must be below {num_classes}, got {max(labels.values())}.")
-    folders = class_folders(keys)
-    known = ClassTable.of(dict(class_names=names), num_classes, folders).of_folders(folders)
-    truth = {key: known.get(key.split("/")[0]) for key in keys} | labels
+    if list_file is not None:
+        check_list_labels(list_file, num_classes)
+    truth = labels or folder_labels(keys, names, num_classes)
     if wrong_only and all(label is None for label in truth.values()):
         raise ValueError(
-            f"--wrong-only needs class folders, but the folders of {images} are neither named by class of "
-            f"{checkpoint.name} or of ImageNet, nor {num_classes}, one for each class."
+            f"--wrong-only needs class folders, but the folders of {images} are not named after classes of "
+            f"{checkpoint.name}, of the config or of ImageNet. Rename them, or give --list."
         )
     undecodable, labeled, correct = [], 0, 0
     predictions = classify(inferencer, images, keys, batch_size, workers)
@@ -99,6 +100,26 @@ def predict(
         if len(undecodable) == len(keys):
             raise ValueError(f"None of the {len(keys)} images of {images} can be decoded.")
     return Predictions(rows, undecodable, labeled, correct)
+
+
+def folder_labels(keys: Sequence[str], names: Sequence[str] | None, num_classes: int) -> dict[str, int | None]:
+    """Return the class index of each image's folder, None if it is unknown; warn of folders that are not classes."""
+    folders = class_folders(keys)
+    table = ClassTable.of(dict(class_names=names), num_classes, folders)
+    known = table.of_folders(folders)
+    unknown = [folder for folder in folders if folder not in known]
+    if table.takes_order(folders):
+        warn("labels by the order of the folders")
+    elif unknown and not known:
+        warn(f"folders are not class names: no top-1 ({shorten(unknown)})")
+    elif unknown:
+        warn(f"folders that are not class names have no label: {shorten(unknown)}")
+    return {key: known.get(key.split("/")[0]) for key in keys}
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error."""
+    print(in_line(f"predict: {text}"), file=sys.stderr)
 
 
 def table_cells(label: int | None, scores: Tensor, topk: int, names: Sequence[str] | None) -> list[str]:
@@ -123,7 +144,17 @@ def load_inferencer(config: Path, checkpoint: Path, device: str) -> ImageClassif
         raise ValueError(f"{config} is not a classification config: its model has no head with num_classes.")
     meta = load_weights(model, checkpoint)
     with name_config_errors(config):
-        return ImageClassificationInferencer(model.to(device), classes=meta.get("classes"))
+        return ImageClassificationInferencer(model.to(device), classes=meta.get("classes") or config_classes(cfg))
+
+
+def config_classes(cfg: Config) -> list[str] | None:
+    """Return the class names that a config's datasets state; None if there are none."""
+    for loader in ("test_dataloader", "val_dataloader", "train_dataloader"):
+        for dataset in leaf_dataset_cfgs((cfg.get(loader) or {}).get("dataset") or {}):
+            names = dataset.get("classes") or (dataset.get("metainfo") or {}).get("classes")
+            if isinstance(names, list | tuple):
+                return list(names)
+    return None
 
 
 def num_classes_of(model: nn.Module) -> int | None:

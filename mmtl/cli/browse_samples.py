@@ -35,4 +35,4 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     from mmtl.apis.browse_samples import browse_samples
 
     count = browse_samples(args.config, args.out, args.num_samples, args.seed, args.cfg_options)
-    print(f"{args.out}: {count} samples")
+    print(f"{args.out.resolve()}: {count} samples")

@@ -5,8 +5,9 @@
     mmtl predict CONFIG CHECKPOINT photos --list photos-mmtl/val.txt -o predictions.csv
 
 The table has a row for each image: its path under IMAGES, its true class, then class and confidence of the top-k
-classes. The true class is known if folders have the names of classes of the checkpoint or of ImageNet (n01440764), or
-if there are as many folders as classes: then their order is that of the classes. Where it is known, top-1 is printed.
+classes. The true class is known if folders have the names of classes of the checkpoint, of the config or of ImageNet
+(n01440764). If no class names are known, as many folders as classes are the classes in their order. Where it is known,
+top-1 is printed.
 --list takes only the images of a list of `mmtl start`: a path and a class index in each line. Images that
 cannot be decoded are listed on standard error and have no row.
 """

@@ -2,6 +2,7 @@ from mmpretrain.datasets import ImageNet
 from mmpretrain.datasets.custom import find_folders, get_samples
 
 from mmtl.registry import DATASETS
+from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.imagenet_wnids import wnid_labels
 
 
@@ -17,6 +18,8 @@ class ImageNetFolders(ImageNet):
     Args:
         **kwargs: arguments of mmpretrain's ImageNet, such as ``data_root``, ``data_prefix``, ``pipeline``.
     """
+
+    IMG_EXTENSIONS = IMAGE_SUFFIXES
 
     def _find_samples(self) -> list[tuple[str, int]] | list[str]:
         if not self.with_label:

@@ -24,6 +24,7 @@ class ClassTable:
         self.names = list(names) if names and len(names) == num_classes else None
         self.folders = list(folders) if folders and len(folders) == num_classes else None
         names = self.names or []
+        self._are_image_folders = False
         self._levels = [
             _by_name([folder] for folder in self.folders or ()),
             _by_name([name] for name in names),
@@ -43,7 +44,9 @@ class ClassTable:
             folders = list(wnid_labels()) if wnid_labels().keys() >= set(image_folders) else None
         if not folders and not names and len(image_folders) == num_classes:
             folders = image_folders
-        return cls(num_classes, names, folders)
+        table = cls(num_classes, names, folders)
+        table._are_image_folders = folders is image_folders
+        return table
 
     def find(self, name: str) -> list[int]:
         """Return the indices of the classes with a name: none if it is unknown, several if it is ambiguous."""
@@ -70,19 +73,27 @@ class ClassTable:
     def of_folders(self, folders: Sequence[str]) -> dict[str, int]:
         """Return the class index of each sorted class folder that is a class; empty if none is known.
 
-        Folders are known by name; K folders whose names do not contradict it by their order; and for ImageNet by
-        their index ('0' to '999').
+        Folders are known by name; for ImageNet by their index ('0' to '999'); and K folders by their order if no names
+        of classes are known, or if most folders have the name of the class in their position and none another one's.
         """
+        return self._of_folders(folders)[0]
+
+    def takes_order(self, folders: Sequence[str]) -> bool:
+        """Return whether `of_folders` takes the class of folders from their order."""
+        return self._of_folders(folders)[1]
+
+    def _of_folders(self, folders: Sequence[str]) -> tuple[dict[str, int], bool]:
         found = {folder: self.find(folder) for folder in folders}
         known = {folder: indices[0] for folder, indices in found.items() if len(indices) == 1}
         order = {folder: index for index, folder in enumerate(folders)}
         if len(known) == len(folders):
-            return known
+            return known, self._are_image_folders and bool(folders)
         if self.folders == list(wnid_labels()) and all(is_index(folder, self.num_classes) for folder in folders):
-            return {folder: int(folder) for folder in folders}
-        if len(folders) == self.num_classes and all(order[folder] == index for folder, index in known.items()):
-            return order
-        return known
+            return {folder: int(folder) for folder in folders}, False
+        is_likely = not (self.names or self.folders) or 2 * len(known) > len(folders)
+        if is_likely and len(folders) == self.num_classes and known.items() <= order.items():
+            return order, True
+        return known, False
 
 
 def _by_name(synonyms: Iterable[Iterable[str]]) -> dict[str, list[int]]:

@@ -36,6 +36,7 @@ from mmtl.utils.type_name import type_name
 
 WRAPPINGS = ("state_dict_ema", "state_dict", "ema_state_dict", "model")
 MODULE = "module."
+SUFFIXES = (".pth", ".pt", ".ckpt", ".tar")
 SCHEME = "unwrapped:"  # of paths that mmengine's loader passes to `load_from_unwrapped`
 BACKBONE_SCHEME, BACKBONE = "backbone-of:", "backbone."
 
@@ -53,7 +54,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if url := re.match(r"(https?):/+(.+)", str(path)):  # a Path has one slash there
         path = cached_download(f"{url[1]}://{url[2]}", file_problem)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint.")
+        raise FileNotFoundError(f"{path}: no such checkpoint.{_checkpoints_beside(path)}")
     if problem := file_problem(path):
         raise ValueError(f"{path} cannot be read as a checkpoint: {problem}. Copy or download it again.")
     try:
@@ -66,6 +67,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(contents, dict):
         raise ValueError(f"{path} must hold a dictionary of weights, got a {type(contents).__name__}.")
     return contents
+
+
+def _checkpoints_beside(path: Path) -> str:
+    """Return a sentence about the newest checkpoints of a folder, or of the folder of a missing file."""
+    folder = path if path.is_dir() else path.parent
+    found = [each for each in folder.glob("*") if each.suffix in SUFFIXES and each.is_file()]
+    found.sort(key=lambda each: (-each.stat().st_mtime, each.name))
+    return f" {folder} contains {shorten((each.name for each in found), 3)}." if found else ""
 
 
 def file_problem(path: Path) -> str | None:

@@ -7,8 +7,11 @@ take seconds, then is reported as at any other time.
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -111,10 +114,15 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def resolve_device(arguments: argparse.Namespace) -> None:
-    """Set the default of ``--device``; imports torch, which the help of a tool does without."""
+    """Set the default of ``--device`` and check it; imports torch, which the help of a tool does without."""
     import torch
 
     arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.device(arguments.device)
+    except RuntimeError:  # its message lists all devices of PyTorch
+        text = f"--device must be cpu, cuda, cuda:1 or another device of PyTorch, got {arguments.device}."
+        raise ValueError(text) from None
 
 
 def add_out_argument(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
@@ -149,7 +157,7 @@ def add_force_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def check_out(arguments: argparse.Namespace, out: str, *inputs: str) -> None:
-    """Check that the file to write, if any, is not an input or an image of a folder that is; remove ``force``."""
+    """Check that the file to write, if any, can be written and is not an input or image of one; remove ``force``."""
     force, target = vars(arguments).pop("force"), getattr(arguments, out)
     inputs = inputs if target is not None else ()
     for source in (Path(value) for name in inputs if (value := getattr(arguments, name)) is not None):
@@ -157,6 +165,24 @@ def check_out(arguments: argparse.Namespace, out: str, *inputs: str) -> None:
         below = source.is_dir() and target.resolve().is_relative_to(source.resolve())
         if not force and (is_read or (below and target.is_file() and target.suffix.lower() in IMAGE_SUFFIXES)):
             raise ValueError(f"{target} is an input and would be replaced. Give another file, or --force.")
+    if target is not None and (problem := write_problem(Path(target))):
+        name = "--out" if out == "out" else out
+        raise ValueError(f"{name} must be a file that can be written, got {target}: {problem}. Give another file.")
+
+
+def write_problem(path: Path) -> str | None:
+    """Return what keeps a file, which is written beside its name first, from being written; None if nothing does."""
+    try:
+        path = path.resolve()
+        if path.is_dir():
+            return os.strerror(errno.EISDIR)
+        if path.exists() and not path.is_file():  # a device or a pipe
+            return None
+        folder = next(parent for parent in path.parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+        return getattr(error, "strerror", None) or str(error)
 
 
 def check_minimum(arguments: argparse.Namespace, minimum: int, *names: str) -> None:

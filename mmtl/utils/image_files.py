@@ -9,34 +9,47 @@ MAX_KEY_BYTES = 2**16  # of a store's key; paths of Linux have at most 4,096 byt
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
-def list_images(root: Path, excluded: Path | None = None) -> list[str]:
+def list_images(root: Path, excluded: Path | None = None, allow_empty: bool = False) -> list[str]:
     """Return the keys of all images under a root: relative POSIX paths, sorted; not those under an excluded folder.
 
-    Hidden files and folders, such as ``._1.jpg`` and ``.ipynb_checkpoints``, are left out.
+    Hidden files and folders, such as ``._1.jpg`` and ``.ipynb_checkpoints``, are left out. ``allow_empty`` accepts
+    class folders without an image; see `empty_folders`.
 
     Raises:
         FileNotFoundError: The root is missing, or it or one of its folders contains no image.
         OSError: A folder cannot be read.
         ValueError: An image's name is not UTF-8.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such image folder.")
+    check_image_folder(root)
     found = (path for path in files_under(root, excluded) if path.lower().endswith(IMAGE_SUFFIXES))
     keys = sorted(path for path in found if not is_hidden(path))
     if not keys:
         raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
-    with_images = {key.split("/")[0] for key in keys}
-    for child in sorted(root.iterdir()):
-        is_class = child.is_dir() and not is_hidden(child.name) and not (excluded and _is_below(excluded, child))
-        if is_class and child.name not in with_images:
-            raise FileNotFoundError(f"Class folder {child} contains no image. Add images or remove the folder.")
+    if not allow_empty and (empty := empty_folders(root, keys, excluded)):
+        raise FileNotFoundError(f"Class folder {root / empty[0]} contains no image. Add images or remove the folder.")
     for key in keys:
         check_key(key)
     return keys
 
 
+def empty_folders(root: Path, keys: Iterable[str], excluded: Path | None = None) -> list[str]:
+    """Return the names of the class folders of a root, sorted, that have none of the images with these keys."""
+    folders = {child.name for child in root.iterdir() if child.is_dir() and not is_hidden(child.name)}
+    folders -= {key.split("/")[0] for key in keys}
+    return sorted(name for name in folders if not (excluded and _is_below(excluded, root / name)))
+
+
+def check_image_folder(root: Path) -> None:
+    """Raise a FileNotFoundError if a folder of images does not exist or is a file."""
+    if root.is_file():
+        raise FileNotFoundError(f"{root} must be a folder of images, got a file. Give its folder, {root.parent}.")
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such image folder.")
+
+
 def read_list(path: Path, images: Path) -> dict[str, int]:
     """Return the class index of each image of a list: lines of a path and an index, as MMPretrain reads them."""
+    check_image_folder(images)
     labels = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         key, _, label = line.strip().rpartition(" ")
@@ -49,6 +62,16 @@ def read_list(path: Path, images: Path) -> dict[str, int]:
     if not labels:
         raise ValueError(f"{path} must list images, got an empty file.")
     return labels
+
+
+def check_list_labels(path: Path, num_classes: int) -> None:
+    """Raise a ValueError with the first line of a list, as `read_list` reads it, whose class index is not below K."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if (label := int(line.split()[-1])) >= num_classes:
+            raise ValueError(
+                f"{path}, line {number}: class index must be below {num_classes}, got {label}. Give a list of the "
+                "model's classes."
+            )
 
 
 def is_hidden(path: str | Path) -> bool:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from mmtl.utils.text import shorten
+
 
 def shipped_folder(name: str) -> Path:
     """Return a folder such as "configs": of a checkout, or of an installed wheel, which keeps it in ``.mim``."""
@@ -26,6 +28,10 @@ def find_config(name: str | Path) -> Path:
     if path.is_file():
         return path
     found = shipped_configs().get(path.name.removesuffix(".py"))
+    if found is None and path.is_dir():
+        configs = shorten(sorted(path.glob("*.py")), 3)
+        remedy = f"Give one of its configs: {configs}." if configs else "It contains no config. Give a config."
+        raise FileNotFoundError(f"{name} must be a config, got a folder. {remedy}")
     if found is None:
         kind = "file" if path.suffix == ".py" else "folder or config"
         raise FileNotFoundError(

@@ -15,7 +15,7 @@ from mmtl.visualization.figures import POINTS, add_class_legend, color_cells, dr
 
 PANEL_INCHES = 2.6
 LEGEND_CLASSES = 3
-MAX_NAME = 30  # characters of a file name
+MAX_NAME = 30  # characters of a file name with its folder
 
 
 class TokenLabels(NamedTuple):
@@ -76,7 +76,8 @@ def draw_image(axes: Axes, sample: Sample, names: Sequence[str] | None, has_grid
     title = sample.title
     if title is None:
         title = "no label" if label is None else class_name(int(label), names)
-    axes.set_title(f"{title}\n{Path(path).name[-MAX_NAME:] if path else ''}", fontsize=POINTS)
+    name = "/".join(Path(path).parts[-2:])[-MAX_NAME:] if path else ""
+    axes.set_title(f"{title}\n{name}", fontsize=POINTS)
     if sample.tokens and has_grid:
         rows, columns = sample.tokens.top_class.shape
         lines = dict(colors="white", linewidths=0.4, alpha=0.6)

@@ -109,10 +109,11 @@ def test_user_errors_name_the_file_and_write_nothing(root, tmp_path):
         (tmp_path / name).write_text(content)
     cases = [
         (tmp_path / "storeless.py", out, "gone' does not exist"),
-        (tmp_path / "labels.py", out, "labels.py trains without token labels"),
+        (tmp_path / "labels.py", out, "labels.py trains without token labels.*ClsDataPreprocessor. Give .*student"),
         (tmp_path / "folders.py", out, "number of subfolders"),
         (tmp_path / "empty.py", out, "empty.py has no train_dataloader"),
         (tmp_path / "absent.py", out, "absent.py: no such file"),
+        (tmp_path, out, "must be a config, got a folder. Give one of its configs: .*/empty.py, .*folders.py"),
         (config, tmp_path / "figure.txt", "figure.txt: .* .png, .jpg"),
     ]
     for config, out, message in cases:

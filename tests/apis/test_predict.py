@@ -87,13 +87,43 @@ def test_the_share_of_correct_images_is_known_with_class_folders_or_a_list(root,
     [
         ("ant/0.png", "line 1 must be a path, a space and a class index"),
         ("ant/7.png 0", "line 1: ant/7.png is not in"),
-        ("ant/0.png 3", "class index must be below 3, got 3"),
+        ("ant/0.png 0\nant/1.png 3\n", "line 2: class index must be below 3, got 3"),
     ],
 )
 def test_a_list_that_does_not_fit_is_named(root, tmp_path, line, message):
     (tmp_path / "list.txt").write_text(line)
     with pytest.raises((OSError, ValueError), match=f"list.txt.*{message}"):
         run(root, tmp_path / "table.csv", list_file=tmp_path / "list.txt")
+
+
+def write_images(root, folder, names):
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0.png").write_bytes((root / "images/ant/0.png").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "config", "nowhere"])
+def test_folders_have_a_label_if_they_are_classes_or_no_classes_are_known(root, tmp_path, capsys, where):
+    """Guards: folders with other names than the classes were taken for them in their order, and top-1 was 0 %."""
+    images = write_images(root, tmp_path / "images", ("alfa", "bravo", "charlie"))
+    (images / "empty").mkdir()
+    checkpoint, config = root / "model.pth", tmp_path / "config.py"
+    if where != "checkpoint":
+        torch.save(dict(state_dict=torch.load(checkpoint)["state_dict"]), checkpoint := tmp_path / "nameless.pth")
+    config.write_text(CONFIG)
+    if where == "config":
+        config.write_text(CONFIG.replace('type="CustomDataset",', f'type="CustomDataset", classes={CLASSES},'))
+    found = predict(config, checkpoint, images, tmp_path / "table.csv", workers=0)
+    error = capsys.readouterr().err
+    assert found.rows == 3 and "without an image are left out: empty" in error
+    if where == "nowhere":
+        assert found.labeled == 3 and error.count("labels by the order of the folders") == 1
+    else:
+        assert found.labeled == 0 and error.count("folders are not class names: no top-1") == 1
+    (images / "charlie").rename(images / "cat")
+    found = predict(config, checkpoint, images, tmp_path / "table.csv", workers=0)
+    assert found.labeled == (3 if where == "nowhere" else 1)
 
 
 def test_undecodable_images_are_listed_and_have_no_row(root, tmp_path):
@@ -122,7 +152,7 @@ def test_user_errors_name_the_option_or_file_and_write_nothing(root, tmp_path):
         (dict(images=tmp_path / "others", wrong_only=True), "--wrong-only needs class folders"),
         (dict(images=tmp_path / "broken"), "None of the 1 images"),
         (dict(checkpoint=tmp_path / "other.pth"), "other.pth does not fit the model"),
-        (dict(checkpoint="gone.pth"), "gone.pth.*no such"),
+        (dict(checkpoint="gone.pth"), "gone.pth.*no such checkpoint. .* contains model.pth"),
     ]
     for options, message in cases:
         with pytest.raises((OSError, ValueError), match=rf"^[^\n]*{message}[^\n]*$"):

@@ -16,6 +16,8 @@ from mmpretrain.models.utils import to_2tuple
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmtl.utils.image_files import IMAGE_SUFFIXES
+
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if "_base_" not in p.parts)
 REGISTRIES = {"mmpretrain": mmpretrain.registry, "mmseg": mmseg.registry}
 # OpenMMLab's grammar: model, (head,) GPUs x batch with tags and length, dataset, size.
@@ -78,6 +80,18 @@ def test_model_optimizer_and_pipelines_build(path):
                 REGISTRIES[config.default_scope].TRANSFORMS.build(step)
     trained = sum(p.numel() for group in wrapper.optimizer.param_groups for p in group["params"])
     assert trained == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_templates_read_all_images_that_the_commands_read(tmp_path):
+    """Guards: .webp images were left out of training without a message."""
+    (tmp_path / "a").mkdir()
+    for suffix in IMAGE_SUFFIXES:
+        (tmp_path / "a" / f"image{suffix}").touch()
+    config = load(ROOT / "configs/own_data/resnet-small_1xb32-30e_owndata.py")
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        given = dict(loader.dataset, data_prefix=str(tmp_path), classes=("a",), pipeline=[])
+        with DefaultScope.overwrite_default_scope("mmpretrain"):
+            assert len(mmpretrain.registry.DATASETS.build(given)) == len(IMAGE_SUFFIXES)
 
 
 @pytest.mark.parametrize("path", [p for p in CONFIGS if "-300e_in1k" in p.stem], ids=lambda p: p.stem)

@@ -32,6 +32,7 @@ DEPARTURES: dict[str, dict[str, str]] = {
         "default_hooks.visualization.type": "the first batch of each validation is drawn, with a legend",
         "default_hooks.run_summary.type": "a run says what it does before its first step",
         "default_hooks.finite_loss.type": "a loss that is NaN stops the run",
+        "*_dataloader.dataset.extensions.*": "class folders are read with the suffixes of mmtl's commands",
         "log_processor.*": "means and rates are over a logging interval",
     },
     "configs/*/lvvit-*": {

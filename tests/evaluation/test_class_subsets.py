@@ -8,6 +8,7 @@ from mmengine.registry import METRICS
 from mmpretrain.registry import DATASETS
 
 from mmtl.datasets.imagenet_folders import class_labels
+from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.imagenet_wnids import wnid_labels
 
 
@@ -38,6 +39,13 @@ def test_folders_of_some_wnids_keep_their_class(tmp_path):
     dataset = make_dataset(tmp_path, "n15075141", "n01443537")
     assert labels_of(dataset) == {"n01443537": 1, "n15075141": 999}
     assert dataset.metainfo["class_subset"] == (1, 999) and len(dataset.metainfo["classes"]) == 1000
+
+
+def test_images_are_those_that_the_commands_read(tmp_path):
+    (tmp_path / "n01443537").mkdir()
+    for suffix in IMAGE_SUFFIXES:
+        (tmp_path / "n01443537" / f"a{suffix}").touch()
+    assert len(make_dataset(tmp_path)) == len(IMAGE_SUFFIXES)
 
 
 def test_test_images_need_no_class_folders(tmp_path):

@@ -40,6 +40,21 @@ def test_k_folders_are_the_classes_in_order_unless_names_contradict():
     assert ClassTable(4).of_folders(folders) == {}
 
 
+def test_the_order_of_folders_is_not_taken_when_their_names_are_not_those_of_known_classes():
+    """Guards: new images in folders alfa, bravo, charlie were 0 % correct."""
+    names, folders = ["ant", "bee", "cat"], ["alfa", "bravo", "charlie"]
+    assert ClassTable(3, names).of_folders(folders) == ClassTable(3, None, names).of_folders(folders) == {}
+    assert ClassTable(3, names).of_folders(["ant", "bravo", "charlie"]) == {"ant": 0}
+    for annotator, given, takes_order in (
+        ({}, folders, True),
+        (dict(class_names=names), folders, False),
+        (dict(class_names=names), ["ant", "bee", "charlie"], True),
+        (dict(class_names=names), names, False),
+        ({}, [], False),
+    ):
+        assert ClassTable.of(annotator, 3, given).takes_order(given) == takes_order
+
+
 def test_numbers_are_indices_of_imagenets_classes_only():
     imagenet = ClassTable.of({}, 1000, ["n01443537"])
     assert imagenet.find("n01443537") == [1] and imagenet.of_folders(["5", "10"]) == {"5": 5, "10": 10}

@@ -3,6 +3,7 @@ import io
 import os
 import sys
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from mmtl.utils.cli import (
     add_out_argument,
     check_minimum,
     check_out,
+    resolve_device,
     run_tool,
     tool_parser,
 )
@@ -75,6 +77,23 @@ def test_an_input_is_not_replaced_without_force(tmp_path, folder):
         check_out(parser.parse_args(["--force"], argparse.Namespace(**args)), "out", "images")
     args = argparse.Namespace(out=tmp_path / "images" / "new.png", images=tmp_path / "images", force=False)
     check_out(args, "out", "images")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    outs = ["", "file/new.csv", "long" * 100] + ["/proc/new.csv"] * Path("/proc/self").exists()
+    for out in outs:
+        args = argparse.Namespace(out=tmp_path / out, force=True)
+        with pytest.raises(ValueError, match=r"^--out must be a file that can be written, got .*\. Give another file"):
+            check_out(args, "out")
+    for out in (tmp_path / "new/folder/file.csv", tmp_path / "file", Path("/dev/null")):
+        check_out(argparse.Namespace(out=out, force=False), "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_unknown_device_is_named_in_one_short_line():
+    with pytest.raises(ValueError, match=r"^--device must be cpu, cuda, .{0,40}got gpu\.$"):
+        resolve_device(argparse.Namespace(device="gpu"))
 
 
 def test_messages_cannot_control_a_terminal():

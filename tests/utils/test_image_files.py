@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mmtl.utils.image_files import check_key, files_under, list_images
+from mmtl.utils.image_files import check_key, empty_folders, files_under, list_images, read_list
 
 
 def test_loops_of_links_and_special_files_are_left_out(tmp_path):
@@ -27,6 +27,22 @@ def test_an_excluded_folder_is_not_an_image_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="out contains no image"):
         list_images(tmp_path)
     assert list_images(tmp_path, excluded=tmp_path / "out" / "deeper") == ["a/1.png"]
+
+
+def test_a_file_in_place_of_the_folder_is_named_with_its_folder(tmp_path):
+    (tmp_path / "1.png").touch()
+    for read in (list_images, lambda root: read_list(tmp_path / "list.txt", root)):
+        with pytest.raises(FileNotFoundError, match=f"1.png must be a folder of images, got a file.*{tmp_path}"):
+            read(tmp_path / "1.png")
+
+
+def test_empty_folders_are_named_and_accepted_on_demand(tmp_path):
+    for folder in ("a", "b", "out", ".hidden"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "1.png").touch()
+    keys = list_images(tmp_path, allow_empty=True)
+    assert keys == ["a/1.png"] and empty_folders(tmp_path, keys) == ["b", "out"]
+    assert empty_folders(tmp_path, keys, excluded=tmp_path / "out") == ["b"]
 
 
 @pytest.mark.parametrize("name", ["é.png", "日.png"])

@@ -38,3 +38,8 @@ def test_masks_are_drawn_in_the_colors_of_the_palette_without_a_grid_under_their
     assert [tuple(cells[0, x, :3]) for x in (0, 1)] == [(1, 0, 0), (0, 0, 1)] and tuple(cells[1, 1]) == (0, 0, 0, 1)
     assert [text.get_text() for text in labels.get_legend().texts] == ["b: 67% of pixels", "a: 33% of pixels"]
     assert image.get_title() == "a title\n" and not image.collections
+
+
+def test_titles_name_the_image_with_its_folder():
+    figure = draw_samples([Sample(SAMPLE.image, dict(img_path="data/photos/cat/1.jpg", gt_label=1))], ["a", "b"])
+    assert figure.axes[0].get_title() == "b\ncat/1.jpg"

@@ -5,17 +5,21 @@ train_steps = dict(
     flip=dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     pack=dict(type="PackInputs"),
 )
+suffixes = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")  # as mmtl's commands read
 loader = dict(num_workers=1)
 train_dataloader = dict(
     loader,
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(type="CustomDataset", data_prefix="train"),
+    dataset=dict(type="CustomDataset", data_prefix="train", extensions=suffixes),
 )
 val_dataloader = dict(
     loader,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CustomDataset", data_prefix="val", pipeline=[dict(type="LoadImageFromFile"), dict(type="PackInputs")]
+        type="CustomDataset",
+        data_prefix="val",
+        extensions=suffixes,
+        pipeline=[dict(type="LoadImageFromFile"), dict(type="PackInputs")],
     ),
 )
 val_evaluator = dict(type="Accuracy", topk=(1,))
