@@ -140,8 +140,8 @@ def top1_error(
     labels = ClassTable.of(dict(class_names=inferencer.classes), num_classes, folders).of_folders(folders)
     if not folders or len(labels) < len(folders):
         raise ValueError(
-            f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or, if no class "
-            f"names are known, be {num_classes}, one for each class."
+            f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or be "
+            f"{num_classes}, one for each class, if no class names are known."
         )
     collate = partial(load_batch, root, pipeline, loading_options(test_pipeline(inferencer.config)))
     options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)
