@@ -22,9 +22,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     """Write configs and print the next commands."""
     parser.add_argument("folder", type=Path, help="folder of your images")
     parser.add_argument("-o", "--out", type=Path, help="folder of the configs (default: FOLDER-mmtl here)")
-    parser.add_argument(
-        "--val", type=float, default=0.2, metavar="SHARE", help="for validation (default: %(default)s)"
-    )
+    parser.add_argument("--val", type=float, metavar="SHARE", help="of the images for validation (default: 0.2)")
     teacher_help = "cnn (from scratch), timm/NAME, lite/efficientnet_lite0, or a classifier of your classes"
     parser.add_argument("--teacher", nargs="+", default=(), metavar=("NAME", "CHECKPOINT"), help=teacher_help)
     choices = ("tiny", "small", "medium", "scratch")

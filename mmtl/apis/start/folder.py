@@ -71,6 +71,7 @@ class FoundImages:
     classes: tuple[str, ...] = ()  # names of class folders; empty for masks
     has_val: bool = False  # whether the folder itself sets images for validation apart
     empty: list[str] = field(default_factory=list)  # folders without an image, beside class folders
+    beside: list[str] = field(default_factory=list)  # folders with images beside those of the folder's own split
     unreadable: list[str] = field(default_factory=list)
     without_mask: list[str] = field(default_factory=list)  # images that are left out
     without_image: list[str] = field(default_factory=list)  # masks that are left out
@@ -140,7 +141,8 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImag
     entries = [(key, label[key.removeprefix(prefix).split("/")[0]]) for key in images]
     folders = {path.name for path in (root / prefix).iterdir() if path.is_dir() and not is_hidden(path.name)}
     empty = sorted(folders - set(classes))
-    found = FoundImages(root, Split(entries), tuple(classes), has_val=bool(val), empty=empty)
+    beside = sorted(top for top, name in tops.items() if train and top != train and name not in HELD_OUT)
+    found = FoundImages(root, Split(entries), tuple(classes), has_val=bool(val), empty=empty, beside=beside)
     if not val:
         found.split = stratified_split(entries, val_share)
         return found
@@ -256,10 +258,15 @@ def find_pairs(root: Path, pairs: Sequence[tuple[str, str]], val_share: float) -
     parts = {pair: {part.lower() for part in Path(pair[0]).parent.parts} for pair in pairs}
     train = [pair for pair in pairs if parts[pair] & set(TRAIN)]
     val = next((found for name in HELD_OUT if (found := [pair for pair in pairs if name in parts[pair]])), [])
+    others = (
+        image for (image, _), names in zip(pairs, parts.values(), strict=True) if not names & {*TRAIN, *HELD_OUT}
+    )
+    beside = sorted({str(Path(image).parent) for image in others}) if train else []
     if train and val:
-        return FoundImages(root, Split(train, val), has_val=True)
+        return FoundImages(root, Split(train, val), has_val=True, beside=beside)
     chosen = stratified_split([(pair, 0) for pair in train or pairs], val_share)
-    return FoundImages(root, Split([pair for pair, _ in chosen.train], [pair for pair, _ in chosen.val]))
+    split = Split([pair for pair, _ in chosen.train], [pair for pair, _ in chosen.val])
+    return FoundImages(root, split, beside=beside)
 
 
 def read_sizes(root: Path, keys: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:

@@ -18,12 +18,14 @@ from mmtl.apis.start.weights import SCRATCH, Student, choose_student
 from mmtl.apis.start.written import MARKER, writing
 from mmtl.utils.text import shorten
 
+VAL_SHARE = 0.2
+
 
 @dataclass
 class Wishes:
     """What a user sets; the rest follows from the images and the device."""
 
-    val: float = 0.2  # share of the images for validation
+    val: float | None = None  # share of the images for validation; None: VAL_SHARE
     teacher: Sequence[str] = ()  # see `choose_teacher`
     student: str | None = None  # see `choose_student`
     classes: Sequence[str] = ()  # names for the values of masks
@@ -46,10 +48,12 @@ def start(folder: Path, out: Path, wishes: Wishes) -> list[str]:
 
 def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
     """Write what `start` returns a description of."""
-    found = find_images(folder, wishes.val)
+    found = find_images(folder, VAL_SHARE if wishes.val is None else wishes.val)
     device = wishes.device or ("cuda" if torch.cuda.is_available() else "cpu")
     work = Path("work_dirs") / folder.resolve().name
     lines = describe(found)
+    if found.has_val and wishes.val is not None:
+        raise ValueError(f"{folder}: --val needs images that are not split, got a validation folder. Omit it.")
     if found.classes and (wishes.classes or wishes.convert or wishes.ignore is not None):
         shown = shorten(found.classes)
         raise ValueError(
@@ -170,6 +174,7 @@ def warnings_about(found: FoundImages) -> list[str]:
     problems = {
         f"{files}, and left out": found.unreadable,
         "folders without an image are left out": found.empty,
+        "folders beside those for training and validation are left out": found.beside,
         "classes without a training image": found.classes_without("train"),
         f"classes without a validation image{only_one}": found.classes_without("val"),
     }

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from mmtl.apis.start.folder import find_images, pair_masks, stratified_split
-from mmtl.apis.start.start import describe
+from mmtl.apis.start.start import Wishes, describe, start
 from mmtl.utils.read_image import is_complete
 
 
@@ -22,6 +22,29 @@ def test_class_folders_are_split_with_the_same_share_of_every_class(tmp_path):
     keys = {key for key, _ in found.split.train + found.split.val}
     assert len(keys) == 20 and all((tmp_path / key).is_file() for key in keys)
     assert find_images(tmp_path, 0.2).split == found.split
+
+
+@pytest.mark.parametrize("other", ["validaton", "things"])
+def test_folders_beside_those_of_the_split_are_named(tmp_path, other):
+    """Guards: images of a misspelt validation folder, or of a class beside train/, were left out silently."""
+    write(tmp_path / "a", *(f"{part}/{name}/1.png" for part in ("train", other, "test") for name in "xy"))
+    write(tmp_path / "a", "train/x/2.png", "train/y/2.png")
+    write(
+        tmp_path / "b",
+        *(f"{kind}/{part}/{i}.png" for kind in ("images", "masks") for part in ("train", other) for i in "12"),
+    )
+    for root, folder in (("a", other), ("b", f"images/{other}")):
+        found = find_images(tmp_path / root, 0.5)
+        assert f"WARNING: folders beside those for training and validation are left out: {folder}" in describe(found)
+        assert all("train" in str(entry[0]) for entry in found.split.train)
+    assert not find_images(tmp_path / "a/train", 0.5).beside
+
+
+def test_a_share_for_validation_is_not_ignored(tmp_path):
+    write(tmp_path / "photos", "train/a/1.png", "train/b/1.png", "val/a/2.png", "val/b/2.png")
+    with pytest.raises(ValueError, match="--val needs images that are not split, got a validation folder. Omit it"):
+        start(tmp_path / "photos", tmp_path / "out", Wishes(val=0.4, device="cpu"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_class_of_two_images_has_one_on_each_side():
