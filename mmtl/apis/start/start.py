@@ -113,7 +113,7 @@ def refusal(folder: Path, masks: FoundMasks, out: Path, below: Path) -> str:
     command = ["mmtl", "start", str(folder), *([] if out == default_out(folder) else ["-o", str(out)])]
     command += ["--convert", "--classes", ",".join(f"{text_of(value)}=NAME" for value in masks.values)]
     text += f" The {value}s with their share of the pixels:{masks.table()}"
-    return f"{text}\nWith names in place of NAME (or without --classes):\n  {shlex.join(command)}"
+    return f"{text}\n  With names in place of NAME (or without --classes):\n  {shlex.join(command)}"
 
 
 def default_out(folder: Path) -> Path:
