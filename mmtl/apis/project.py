@@ -29,6 +29,11 @@ def config_step(config: Path) -> Step:
     return train_step(config.stem, f"Train {config.name}", config, Path(work_dir))
 
 
+def default_out(images: Path) -> Path:
+    """Return the folder of the configs that `mmtl start` makes for a folder of images."""
+    return Path(f"{images.resolve().name}-mmtl")
+
+
 def write_steps(folder: Path, work: Path, steps: Sequence[Step], then: Sequence[str]) -> None:
     """Write the steps of a project.
 
@@ -52,7 +57,7 @@ def read_steps(folder: Path) -> tuple[Path, list[Step], list[str]]:
     if not path.is_file() and configs:
         return Path("work_dirs") / folder.resolve().name, [config_step(config) for config in configs], []
     if not path.is_file():
-        made = Path(f"{folder.resolve().name}-mmtl")  # of a folder of images
+        made = default_out(folder)
         remedy = f"Did you mean {made}?" if made.is_dir() else "Give a config, or a folder that `mmtl start` has made."
         raise FileNotFoundError(f"{path} does not exist. {remedy}")
     try:

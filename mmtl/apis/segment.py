@@ -72,7 +72,7 @@ def segment(
     paths, failures = find_images(images, out)
     old = check_out_folder(out, TABLE, [TABLE, *(f"{kind}/{name}.png" for name in paths for kind in RESULTS)])
     with name_config_errors(config):
-        check_mask_folders(images, paths.values(), read_config(config, cfg_options))
+        check_mask_folders(images, paths.values(), read_config(config, cfg_options, warn=False))
         inferencer, table, loading = load_model(config, checkpoint, device, cfg_options)
     count, full = 0, None
     for name, path in track(paths.items(), description="segment"):

@@ -41,7 +41,8 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
     from mmengine.logging import MMLogger
 
-    from mmtl.apis.start.start import Wishes, default_out, start
+    from mmtl.apis.project import default_out
+    from mmtl.apis.start.start import Wishes, start
 
     MMLogger.get_current_instance().setLevel("WARNING")
     wishes = Wishes(

@@ -18,36 +18,19 @@ from mmtl.utils.text import shorten
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first that has images is used
 # Of lowercase letters and digits only: "Ground_Truth" is "groundtruth".
-IMAGE_FOLDERS = {
-    "images",
-    "image",
-    "imgs",
-    "img",
-    "photos",
-    "photo",
-    "pictures",
-    "rgb",
-    "jpegimages",
-    "input",
-    "inputs",
-}
-IMAGE_FOLDERS |= {"pics", "frames", "raw", "rawimages", "originals", "originalimages", "leftimg8bit"}
-MASK_FOLDERS = {"masks", "mask", "annotations", "annotation", "annots", "annot", "anns", "ann", "annos", "anno"}
-MASK_FOLDERS |= {
-    "labels",
-    "label",
-    "lbls",
-    "lbl",
-    "gts",
-    "gt",
-    "gtfine",
-    "groundtruths",
-    "groundtruth",
-    "targets",
-    "target",
-}
-MASK_FOLDERS |= {"segmentations", "segmentation", "segmentationclass", "segmentationmasks", "segs", "seg", "segmaps"}
-MASK_FOLDERS |= {"segmasks", "maskimages", "labelimages", "labelmaps", "colormasks", "indexmasks", "semantic"}
+IMAGE_FOLDERS = set(
+    """
+    images image imgs img photos photo pictures rgb jpegimages input inputs pics frames raw rawimages originals
+    originalimages leftimg8bit
+    """.split()
+)
+MASK_FOLDERS = set(
+    """
+    masks mask annotations annotation annots annot anns ann annos anno labels label lbls lbl gts gt gtfine
+    groundtruths groundtruth targets target segmentations segmentation segmentationclass segmentationmasks segs
+    seg segmaps segmasks maskimages labelimages labelmaps colormasks indexmasks semantic
+    """.split()
+)
 MASK_ENDING = re.compile(
     r"(?<=.)[ ._-](gt|((color|seg)_?)?masks?|labels?|lbl|seg(mentation)?|ann(otations?)?|l|(gtfine_)?labelids|color)$"
 )
@@ -258,9 +241,7 @@ def find_pairs(root: Path, pairs: Sequence[tuple[str, str]], val_share: float) -
     parts = {pair: {part.lower() for part in Path(pair[0]).parent.parts} for pair in pairs}
     train = [pair for pair in pairs if parts[pair] & set(TRAIN)]
     val = next((found for name in HELD_OUT if (found := [pair for pair in pairs if name in parts[pair]])), [])
-    others = (
-        image for (image, _), names in zip(pairs, parts.values(), strict=True) if not names & {*TRAIN, *HELD_OUT}
-    )
+    others = (image for (image, _), names in parts.items() if not names & {*TRAIN, *HELD_OUT})
     beside = sorted({str(Path(image).parent) for image in others}) if train else []
     if train and val:
         return FoundImages(root, Split(train, val), has_val=True, beside=beside)

@@ -9,6 +9,7 @@ import torch
 
 from mmtl.apis.convert_masks import from_values, parse_value
 from mmtl.apis.mask_files import Labels, Table, write_masks
+from mmtl.apis.project import default_out
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
@@ -114,11 +115,6 @@ def refusal(folder: Path, masks: FoundMasks, out: Path, below: Path) -> str:
     command += ["--convert", "--classes", ",".join(f"{text_of(value)}=NAME" for value in masks.values)]
     text += f" The {value}s with their share of the pixels:{masks.table()}"
     return f"{text}\n  With names in place of NAME (or without --classes):\n  {shlex.join(command)}"
-
-
-def default_out(folder: Path) -> Path:
-    """Return the folder of the configs for a folder of images."""
-    return Path(f"{folder.resolve().name}-mmtl")
 
 
 def black_class(masks: FoundMasks, ignore: str | None) -> list[str]:
