@@ -3,6 +3,7 @@
 The flag 'unchanged' keeps all channels, and 16 bit or floating-point values as float32, without scaling.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,8 @@ SWAPPED = 5  # the first of those that are stored with rows and columns exchange
 UPRIGHT_FLAGS = ("color", "grayscale")  # of mmcv; its others leave an image as it is stored
 MARKED = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # first bytes of the formats that `is_truncated` knows
 APP1, XMP = b"\xe1", b"http://ns.adobe.com/"  # a JPEG segment's marker, and the start of those that hold no Exif data
+# Exif's entry "orientation: upright" (tag, type SHORT, one value, 1) by its tag, of little and of big endian.
+UPRIGHT_ENTRIES = {b"\x12\x01": b"\x12\x01\x03\0\x01\0\0\0\x01\0", b"\x01\x12": b"\x01\x12\0\x03\0\0\0\x01\0\x01"}
 IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
 
@@ -124,9 +127,14 @@ def is_complete(path: Path) -> bool:
 
 
 def _may_be_turned(data: bytes) -> bool:
-    """Return whether a JPEG has a segment where OpenCV looks for an orientation: APP1, which XMP shares with Exif."""
-    starts = _jpeg_segments(data)[:-1]
-    return any(data[start + 1 : start + 2] == APP1 and not data.startswith(XMP, start + 4) for start in starts)
+    """Return whether a JPEG has bytes that a reader of Exif could take for an orientation other than upright.
+
+    They are in segments APP1, which XMP shares with Exif. Readers differ in how they follow malformed Exif data.
+    """
+    starts = _jpeg_segments(data)
+    segments = (data[start:end] for start, end in itertools.pairwise(starts) if data[start + 1 : start + 2] == APP1)
+    exif = (segment for segment in segments if not segment.startswith(XMP, 4))
+    return any(segment.count(tag) > segment.count(entry) for segment in exif for tag, entry in UPRIGHT_ENTRIES.items())
 
 
 def _jpeg_segments(data: bytes) -> list[int]:

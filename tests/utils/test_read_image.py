@@ -1,12 +1,15 @@
 """Every door reads an image the same way: upright, its first frame, and only if it is complete."""
 
 import io
+import struct
 
 import cv2
 import mmcv
 import numpy as np
 import pytest
 from helpers import tiny_segmentation as tiny
+from hypothesis import given
+from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image, ImageOps
@@ -228,6 +231,19 @@ def damaged(data):
     return data[:middle] + b"\x12\x34\xff\xd4" * 4 + data[middle + 16 :]
 
 
+def exif_data(order, orientation):
+    """The content of an Exif segment with three entries, '<' little-endian or '>' big-endian."""
+    entries = [(0x010E, 2, 2, b"x\0\0\0"), (0x0112, 3, 1, struct.pack(order + "HH", orientation, 0))]
+    entries.append((0x0128, 3, 1, struct.pack(order + "HH", 2, 0)))
+    header = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HIH", 42, 8, len(entries))
+    return (
+        b"Exif\0\0"
+        + header
+        + b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
+        + bytes(4)
+    )
+
+
 ODD = Image.fromarray(cv2.resize(PIXELS, (61, 45), interpolation=cv2.INTER_NEAREST))
 JPEGS = dict(
     {f"subsampling_{name}": encoded("JPEG", ODD, subsampling=name) for name in ("4:4:4", "4:2:2", "4:2:0")},
@@ -245,6 +261,8 @@ JPEGS = dict(
     one_pixel=encoded("JPEG", ODD.resize((1, 1))),
     turned=oriented("JPEG", 6),
     turned_after_xmp=with_segment(oriented("JPEG", 6), 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"),
+    upright_little_endian=oriented("JPEG", 1, ODD),
+    upright_big_endian=with_segment(encoded("JPEG", ODD), 0xE1, exif_data(">", 1)),
     xmp=with_segment(encoded("JPEG", ODD), 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>Exif</x:xmpmeta>"),
     photoshop=with_segment(encoded("JPEG", ODD), 0xED, b"Photoshop 3.0\0Exif"),
 )
@@ -256,7 +274,24 @@ def test_a_jpeg_has_opencvs_pixels(kind):
     assert (decode_image(JPEGS[kind]) == expected).all()
 
 
-@pytest.mark.parametrize("kind", ["subsampling_4:2:0", "progressive", "gray", "xmp", "photoshop"])
+@given(
+    order=st.sampled_from("<>"),
+    orientation=st.sampled_from([0, 1, 1, 1, 3, 6, 256]),
+    changes=st.lists(st.tuples(st.integers(6, 55), st.integers(0, 255)), max_size=3),
+)
+def test_a_jpeg_with_any_exif_data_is_turned_as_opencv_turns_it(order, orientation, changes):
+    content = bytearray(exif_data(order, orientation))
+    for position, value in changes:
+        content[position] = value
+    data = with_segment(encoded("JPEG", ODD), 0xE1, bytes(content))
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(decode_image(data), expected)
+
+
+UPRIGHT = ("upright_little_endian", "upright_big_endian")
+
+
+@pytest.mark.parametrize("kind", ["subsampling_4:2:0", "progressive", "gray", "xmp", "photoshop", *UPRIGHT])
 def test_a_plain_jpeg_takes_the_faster_decoder(kind, monkeypatch):
     monkeypatch.setattr(mmcv, "imfrombytes", None)
     assert decode_image(JPEGS[kind]).shape == (45, 61, 3)
