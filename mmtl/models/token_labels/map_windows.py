@@ -29,17 +29,18 @@ class MapWindows(NamedTuple):
 
 
 class _Samples(NamedTuple):
-    """Samples of all bins as sums over the grid's axes u and v: position = along_u + along_v.
+    """Samples of all bins: their places along the grid's axes u and v, and the affines that move them.
 
-    Row 0 is the position in cells from the map's center, the others those in unit squares from the frames' centers. A
+    Row 0 of the affines leads to cells from the map's center, the others to unit squares from the frames' centers. A
     sample within the limits of all of them is inside.
     """
 
-    along_u: np.ndarray  # float64 [B, 1 + F, 2, grid w, Su], third axis: x, y
-    along_v: np.ndarray  # float64 [B, 1 + F, 2, grid h, Sv]
+    affines: np.ndarray  # float64 [B, 1 + F, 2, 3], from the unit square of the network's input
+    limits: np.ndarray  # float64 [1 + F, 2]
+    places_u: np.ndarray  # float64 [B, grid w, Su], in 0 to 1
+    places_v: np.ndarray  # float64 [B, grid h, Sv]
     share_u: np.ndarray  # float64 [B, Su], share of each sample in its bin; 0 for samples that an image does not use
     share_v: np.ndarray  # float64 [B, Sv]
-    limits: np.ndarray  # float64 [1 + F, 2]
 
 
 def map_windows(
@@ -78,7 +79,8 @@ def map_windows(
     limits[0] = (cells_xy + 1) / 2 + 1e-6  # half a cell beyond the border; a sample on that edge is inside
     affines[..., 2] -= 0.5
     affines[:, 0] *= cells_xy[:, None]
-    samples = _Samples(*_separable(affines, counts, samples_uv, grid_hw), limits)
+    (places_u, share_u), (places_v, share_v) = map(_bin_samples, samples_uv, grid_hw[::-1], counts.T[..., None])
+    samples = _Samples(affines, limits, places_u, places_v, share_u, share_v)
     tilted = affines[..., 0, 1].any() or affines[..., 1, 0].any()
     return (_turned_windows if tilted else _upright_windows)(samples, map_hw, window_xy, device)
 
@@ -112,31 +114,31 @@ def _static_size(sizes: np.ndarray) -> np.ndarray:
     return np.where(largest <= sizes[0], sizes[0], 2 ** np.ceil(np.log2(largest))).astype(int)
 
 
-def _separable(
-    affines: np.ndarray, counts: np.ndarray, samples_uv: np.ndarray, grid_hw: tuple[int, int]
-) -> tuple[np.ndarray, ...]:
-    """Place the samples of all bins; those that an image does not use repeat its last one."""
-    places, shares = [], []
-    for num_samples, num_bins, count in zip(samples_uv, grid_hw[::-1], counts.T[..., None], strict=True):
-        steps = np.arange(num_samples)
-        within_bin = (np.minimum(steps, count - 1) + 0.5) / count  # [B, S]
-        places.append((np.arange(num_bins)[:, None] + within_bin[:, None]) / num_bins)  # [B, bins, S]
-        shares.append((steps < count) / count)
-    linear = affines[..., None, None]
-    along_u = linear[:, :, :, 0] * places[0][:, None, None]
-    along_v = linear[:, :, :, 1] * places[1][:, None, None] + linear[:, :, :, 2]
-    return along_u, along_v, *shares
+def _bin_samples(num_samples: int, num_bins: int, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Place the samples of all bins along one axis; those that an image does not use repeat its last one.
+
+    Args:
+        num_samples: samples per bin of the batch, S.
+        num_bins: bins along the axis.
+        count: samples per bin of each image, [B, 1].
+
+    Returns:
+        Places [B, bins, S] in 0 to 1, and each sample's share in its bin [B, S].
+    """
+    steps = np.arange(num_samples)
+    within_bin = (np.minimum(steps, count - 1) + 0.5) / (count * num_bins)
+    return np.arange(num_bins)[:, None] / num_bins + within_bin[:, None], (steps < count) / count
 
 
 def _upright_windows(
     samples: _Samples, map_hw: tuple[int, int], window_xy: np.ndarray, device: torch.device | str
 ) -> MapWindows:
     """Compute windows if x depends on u only and y on v only: products of an interval of columns and one of rows."""
-    # The offset of x is in along_v, where it is the same for all rows.
-    x = samples.along_u[:, :, 0] + samples.along_v[:, :, 0, :1, :1]
-    y, (limits_x, limits_y) = samples.along_v[:, :, 1], samples.limits.T[..., None, None]
-    columns, weights_x = _axis_windows(x, samples.share_u, limits_x, map_hw[1], window_xy[0])
-    rows, weights_y = _axis_windows(y, samples.share_v, limits_y, map_hw[0], window_xy[1])
+    affines, limits = samples.affines[..., None, None], samples.limits.T[..., None, None]
+    x = affines[:, :, 0, 0] * samples.places_u[:, None] + affines[:, :, 0, 2]  # [B, 1 + F, grid w, Su]
+    y = affines[:, :, 1, 1] * samples.places_v[:, None] + affines[:, :, 1, 2]
+    columns, weights_x = _axis_windows(x, samples.share_u, limits[0], map_hw[1], window_xy[0])
+    rows, weights_y = _axis_windows(y, samples.share_v, limits[1], map_hw[0], window_xy[1])
     rows = (rows + map_hw[0] * np.arange(len(rows))[:, None, None]) * map_hw[1]  # of all images
     columns, weights_x = (to_device(part[:, None, :, None, :], device) for part in (columns, weights_x))
     rows, weights_y = (to_device(part[:, :, None, :, None], device) for part in (rows, weights_y))
@@ -161,7 +163,9 @@ def _turned_windows(
     samples: _Samples, map_hw: tuple[int, int], window_xy: np.ndarray, device: torch.device | str
 ) -> MapWindows:
     """Compute windows of a batch with turned or sheared images."""
-    along_u, along_v = samples.along_u[:, :, :, None, :, None], samples.along_v[:, :, :, :, None, :, None]
+    affines = samples.affines[..., None, None, None, None]  # [B, 1 + F, 2, 3, grid h, grid w, Sv, Su]
+    along_u = affines[:, :, :, 0] * samples.places_u[:, None, None, None, :, None]
+    along_v = affines[:, :, :, 1] * samples.places_v[:, None, None, :, None, :, None] + affines[:, :, :, 2]
     share = (samples.share_v[:, None, None, :, None] * samples.share_u[:, None, None, None]).astype(np.float32)
     positions = to_device(along_u, device) + to_device(along_v, device)  # [B, 1 + F, 2, grid h, grid w, Sv, Su]
     limits = to_device(samples.limits[..., None, None, None, None], device)
