@@ -7,9 +7,12 @@ Such a step draws as ever and moves the view, and records one row for each opera
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import Any
 
 import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
 
 from mmtl.utils.augment_draws import Operation, make_draw
 
@@ -17,6 +20,20 @@ from mmtl.utils.augment_draws import Operation, make_draw
 def undecorated(transform: type, name: str) -> Callable:
     """Return a method without mmcv's decorator ``cache_randomness``, which copies itself at every call."""
     return vars(transform)[name].func
+
+
+class cached_draw(cache_randomness):  # noqa: N801 - a decorator, as its parent
+    """mmcv's ``cache_randomness`` without its copy at every call outside of ``cache_random_params``.
+
+    Classes get a list of such methods of their own: mmcv's decorator would append to that of the parent class.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        owner._methods_with_randomness = sorted({*getattr(owner, "_methods_with_randomness", ()), name})
+
+    def __get__(self, transform: BaseTransform, cls: type) -> Callable:
+        is_caching = getattr(transform, "_cache_enabled", False)
+        return super().__get__(transform, cls) if is_caching else MethodType(self.func, transform)
 
 
 @dataclass

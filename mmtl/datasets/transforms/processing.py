@@ -12,11 +12,10 @@ import cv2
 import mmcv.transforms
 import numpy as np
 import torch
-from mmcv.transforms.utils import cache_randomness
 from mmpretrain.datasets import transforms as mmpretrain_transforms
 from torch.nn import functional as F
 
-from mmtl.datasets.transforms.draws import record_draw
+from mmtl.datasets.transforms.draws import cached_draw, record_draw, undecorated
 from mmtl.datasets.transforms.geometry import crop_affine, flip_affine, identity_affine, pad_affine
 from mmtl.datasets.transforms.view import image_hw, move_view
 from mmtl.registry import TRANSFORMS
@@ -27,6 +26,8 @@ FLIPS = {
     "vertical": Operation.FLIP_VERTICAL,
     "diagonal": Operation.FLIP_DIAGONAL,
 }
+
+rand_crop_params = undecorated(mmpretrain_transforms.RandomResizedCrop, "rand_crop_params")
 
 
 @TRANSFORMS.register_module()
@@ -41,9 +42,6 @@ class RandomResizedCrop(mmpretrain_transforms.RandomResizedCrop):
             from Pillow's for nearly all pixels and about five times as fast; bilinear and bicubic only.
         **kwargs: ``crop_ratio_range``, ``aspect_ratio_range``, ``max_attempts`` of the parent.
     """
-
-    # A list of its own: mmcv's decorator would otherwise append to the parent class's list.
-    _methods_with_randomness = ["rand_crop_params"]
 
     def __init__(
         self,
@@ -67,16 +65,17 @@ class RandomResizedCrop(mmpretrain_transforms.RandomResizedCrop):
                 )
             super().__init__(scale, interpolation=name, backend=backend, **kwargs)
 
-    @cache_randomness
+    @cached_draw
     def random_interpolation(self) -> str:
         """Draw the interpolation of an image; a single one takes no random number."""
         if len(self.interpolations) == 1:
             return self.interpolations[0]
         return self.interpolations[np.random.randint(len(self.interpolations))]
 
+    @cached_draw
     def rand_crop_params(self, img: np.ndarray) -> tuple[int, int, int, int]:
         """Return the parent's draw (top, left, height, width) and keep it for the view."""
-        self._drawn_tlhw = super().rand_crop_params(img)
+        self._drawn_tlhw = rand_crop_params(self, img)
         return self._drawn_tlhw
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +123,6 @@ class RandomFlip(mmcv.transforms.RandomFlip):
         on_device: record the draw for the data preprocessor in place of flipping the image here.
     """
 
-    _methods_with_randomness = ["_choose_direction"]  # see RandomResizedCrop
-
     def __init__(self, *args: Any, on_device: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.on_device = on_device
@@ -135,7 +132,7 @@ class RandomFlip(mmcv.transforms.RandomFlip):
         )
         self._cumulative_prob = list(itertools.accumulate(prob))
 
-    @cache_randomness
+    @cached_draw
     def _choose_direction(self) -> str | None:
         """Return the parent's draw for the same random number, without ``numpy.random.choice``, which is slow."""
         index = bisect.bisect_right(self._cumulative_prob, np.random.random_sample())

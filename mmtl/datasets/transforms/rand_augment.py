@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmcv.transforms.utils import cache_randomness
 from mmpretrain.datasets.transforms import auto_augment
 
 from mmtl.datasets.transforms.device_policies import check_device_form, draw_policy
+from mmtl.datasets.transforms.draws import cached_draw
 from mmtl.datasets.transforms.geometry import rotate_affine, shear_affine, translate_affine
 from mmtl.datasets.transforms.view import image_hw, is_bgr8, move_view
 from mmtl.registry import TRANSFORMS
@@ -86,8 +86,6 @@ class RandAugment(auto_augment.RandAugment):
             image is not BGR of 8 bit.
     """
 
-    _methods_with_randomness = ["random_policy_indices"]  # a list of its own, as mmcv's decorator extends it
-
     def __init__(
         self, policies: str | Sequence[dict[str, Any]], *args: Any, on_device: bool = False, **kwargs: Any
     ) -> None:
@@ -103,7 +101,7 @@ class RandAugment(auto_augment.RandAugment):
             for policy in self.transforms:
                 check_device_form(policy)
 
-    @cache_randomness
+    @cached_draw
     def random_policy_indices(self) -> list[int]:
         """Return the parent's draw for the same random numbers, without ``numpy.random.choice``, which is slow."""
         return np.random.randint(len(self.transforms), size=self.num_policies).tolist()
