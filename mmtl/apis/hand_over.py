@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from mmtl.apis.start.edited import check_edits
 from mmtl.apis.start.written import MARKER
 from mmtl.utils import checkpoint  # noqa: F401 - importing it makes MMEngine read checkpoints without running their code
 from mmtl.utils.cli import message_of
@@ -67,6 +68,8 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
         own.add_argument("--worst", type=int, metavar="N")
     known, rest = own.parse_known_args(arguments)
     config = find_config(_take_config(tool, rest))
+    for text in check_edits(config):
+        print(f"WARNING: {text}", file=sys.stderr)
     if getattr(known, "worst", None) is not None:
         hook = dict(type="mmtl.WorstImagesHook", count=known.worst)
         rest += ["--cfg-options", *(f"default_hooks.worst_images.{name}={value}" for name, value in hook.items())]

@@ -1,0 +1,72 @@
+"""Values in the first block of a config of `mmtl start` that its user has edited, checked before anything runs."""
+
+import ast
+import difflib
+import re
+from contextlib import suppress
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from mmtl.utils.config_file import KEYS_READ
+from mmtl.utils.shipped_files import find_config
+
+MADE = re.compile(r"^# Made by: +mmtl start, from configs/own_data/(\S+)$", re.MULTILINE)
+
+
+def check_edits(config: Path) -> list[str]:
+    """Compare the variables of a config that `mmtl start` has made with those of its template.
+
+    Returns:
+        Warnings about variables that the template does not have and nothing reads. Empty for other configs.
+
+    Raises:
+        ValueError: A value is of another kind than the template's, such as a negative number.
+    """
+    text = config.read_text(encoding="utf-8") if config.suffix == ".py" and config.is_file() else ""
+    if not (made := MADE.search(text)):
+        return []
+    template = find_config(made[1]).read_text(encoding="utf-8")
+    with suppress(SyntaxError):  # which reading the config reports
+        nodes = [*ast.walk(ast.parse(text))]
+        known, found = literals(template), literals(text)
+        for name in found.keys() & known.keys():
+            if expected := unmet(name, found[name], known[name]):
+                raise ValueError(f"{config}: {name} must be {expected}, got {found[name]!r}. Correct it.")
+        read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        idle = sorted(found.keys() - known.keys() - read - KEYS_READ)
+        return [f"{config}: {name}={found[name]!r} changes nothing.{meant(name, [*known])}" for name in idle]
+    return []
+
+
+def literals(text: str) -> dict[str, Any]:
+    """Return the variables at the top level of a config's text whose values are literals."""
+    values = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            with suppress(ValueError):
+                values[node.targets[0].id] = ast.literal_eval(node.value)
+    return values
+
+
+def unmet(name: str, value: Any, usual: Any) -> str | None:
+    """Return what a value must be to be of the kind of the template's usual one, None if it is that."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if isinstance(usual, bool):
+        return None if isinstance(value, bool) else "True or False"
+    if isinstance(usual, int):
+        lowest = 0 if name == "num_workers" else 1
+        is_whole = isinstance(value, int) and is_number and value >= lowest
+        return None if is_whole else f"a whole number of at least {lowest}"
+    if isinstance(usual, float):
+        return None if is_number and 0 < value < float("inf") else "a number above 0"
+    if isinstance(usual, (tuple, list)) and all(isinstance(each, str) for each in usual):
+        is_names = isinstance(value, (tuple, list)) and all(isinstance(each, str) for each in value)
+        return None if is_names else "a list of names in quotes"
+    return None
+
+
+def meant(name: str, known: list[str]) -> str:
+    """Return the question for a name that is close to a known one."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,95 @@
+"""Edits of a config of `mmtl start` that cannot work end before anything runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers.paths import ROOT
+
+from mmtl.apis.project import run_project, train_step, write_steps
+from mmtl.apis.start.edited import check_edits
+from mmtl.apis.start.templates import write_config
+
+OWN_DATA = sorted((ROOT / "configs/own_data").glob("*.py"))
+TEMPLATES = [path.stem for path in OWN_DATA if "Made by:   mmtl start" in path.read_text()]
+STUDENT = "lvvit-nano_1xb32-tokenlabel-60e_owndata-224px"
+
+
+def edited(folder, line, template=STUDENT):
+    """Write a config as `mmtl start` does, with one line of its first block edited or added."""
+    config = Path(folder, "2_student.py")
+    write_config(template, config, {})
+    name = line.partition(" ")[0]
+    text, count = re.subn(rf"^{name} = .*$", line, config.read_text(), count=1, flags=re.MULTILINE)
+    config.write_text(text if count else text.replace("\ntrain_images", f"\n{line}\ntrain_images", 1))
+    return config
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_templates_pass(tmp_path, template):
+    assert check_edits(edited(tmp_path, "batch_size = 3", template)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("epochs = 0", "a whole number of at least 1, got 0"),
+        ('epochs = "10"', "a whole number of at least 1, got '10'"),
+        ("epochs = 10.5", "a whole number of at least 1, got 10.5"),
+        ("batch_size = -1", "a whole number of at least 1, got -1"),
+        ("batch_size = True", "a whole number of at least 1, got True"),
+        ("num_workers = -1", "a whole number of at least 0, got -1"),
+        ('max_lr = "0.001"', "a number above 0, got '0.001'"),
+        ("max_lr = -0.1", "a number above 0, got -0.1"),
+        ('classes = ("cats")', "a list of names in quotes, got 'cats'"),
+    ],
+)
+def test_a_value_of_another_kind_is_an_error_that_names_it(tmp_path, line, expected):
+    name = line.partition(" ")[0]
+    with pytest.raises(ValueError, match=re.escape(f"2_student.py: {name} must be {expected}. ")):
+        check_edits(edited(tmp_path, line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "epochs = 2 * 5",
+        "num_workers = 0",
+        "max_lr = 1",
+        'score_maps = None  # "class labels only"',
+        'classes = ["a", "b"]',
+        "mixtoken = 0.5",
+        "weights = 'a.pth'",
+        "find_unused_parameters = True",
+    ],
+)
+def test_values_that_work_pass(tmp_path, line):
+    assert check_edits(edited(tmp_path, line)) == []
+
+
+def test_a_name_that_nothing_reads_is_a_warning(tmp_path):
+    (warning,) = check_edits(edited(tmp_path, "max_rate = 0.01"))
+    assert warning.endswith("2_student.py: max_rate=0.01 changes nothing. Did you mean max_lr?")
+    (warning,) = check_edits(edited(tmp_path, "zzz = 1"))
+    assert warning.endswith("zzz=1 changes nothing.")
+
+
+def test_other_configs_are_not_checked(tmp_path):
+    config = tmp_path / "own.py"
+    config.write_text("epochs = 0\n")
+    assert check_edits(config) == check_edits(tmp_path / "absent.py") == []
+
+
+def test_a_broken_file_is_left_to_the_reader_of_configs(tmp_path):
+    assert check_edits(edited(tmp_path, "epochs = (")) == []
+
+
+def test_an_edit_that_cannot_work_leaves_earlier_results_in_place(tmp_path, monkeypatch):
+    """Guards: they were set aside before the training refused the value."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("work/student")
+    run.mkdir(parents=True)
+    write_steps(Path(), Path("work"), [train_step("student", "Train", edited("", "epochs = 0"), run)], [])
+    with pytest.raises(ValueError, match="epochs must be"):
+        run_project(Path())
+    assert [path.name for path in Path("work").iterdir()] == ["student"]
