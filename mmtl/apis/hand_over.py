@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shlex
 import sys
 import traceback
 from argparse import ArgumentParser
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import torch
 
+from mmtl.apis.run_steps import Progress
 from mmtl.apis.start.edited import check_edits
 from mmtl.apis.start.written import MARKER
+from mmtl.engine.runner import NO_DATA, missing_folder
 from mmtl.utils import checkpoint  # noqa: F401 - importing it makes MMEngine read checkpoints without running their code
 from mmtl.utils.cli import message_of
 from mmtl.utils.config_file import read_config
-from mmtl.utils.processes import stopped_by
+from mmtl.utils.processes import IS_STEP, stopped_by
 from mmtl.utils.shipped_files import find_config
 
 PACKAGES = ("mmpretrain", "mmseg")
@@ -74,6 +77,9 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
         hook = dict(type="mmtl.WorstImagesHook", count=known.worst)
         rest += ["--cfg-options", *(f"default_hooks.worst_images.{name}={value}" for name, value in hook.items())]
     script = upstream_script(config, tool, rest)
+    has_own = any(word.startswith(("--work-dir", "work_dir=")) for word in rest)
+    if tool == "train" and not has_own and not os.environ.get(IS_STEP):
+        check_work_dir(config)
     if known.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if (known.gpus or 1) > 1 and "--launcher" not in rest:
@@ -102,12 +108,25 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
     return 0
 
 
+def check_work_dir(config: Path) -> None:
+    """Raise ValueError if the config of a step of `mmtl train FOLDER` trains in the work directory of another one."""
+    run = Path(read_config(config, warn=False).get("work_dir") or "")
+    _, *words = shlex.split(Progress(run.parent / "steps.json").steps.get(run.name, {}).get("command", "")) or [""]
+    if words[:1] == ["train"] and Path(words[1]).exists() and not Path(words[1]).samefile(config):
+        raise ValueError(
+            f"{config}: work_dir must not be {run}, which has the results of {words[1]}. Change it, or add "
+            "--work-dir DIR."
+        )
+
+
 def unreadable_image(message: str, config: Path) -> str | None:
     """Return what to do about an image that could not be read, if it is in a list of images of a config."""
     if not (found := UNREADABLE.match(message)):
         return None
     path, cfg = found["path"] or found["failed"] or found["absent"], read_config(config, warn=False)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if folder := missing_folder(cfg.get(name) or {}):
+            return f"{folder} {NO_DATA}"
         listed = (cfg.get(name) or {}).get("dataset", {}).get("ann_file")
         lines = Path(listed).read_text(encoding="utf-8").splitlines() if listed and Path(listed).is_file() else []
         for number, line in enumerate(lines, 1):

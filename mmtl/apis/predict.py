@@ -119,7 +119,7 @@ def folder_labels(keys: Sequence[str], names: Sequence[str] | None, num_classes:
 
 def warn(text: str) -> None:
     """Print a line on standard error."""
-    print(in_line(f"predict: {text}"), file=sys.stderr)
+    print(in_line(f"WARNING: {text}"), file=sys.stderr)
 
 
 def table_cells(label: int | None, scores: Tensor, topk: int, names: Sequence[str] | None) -> list[str]:

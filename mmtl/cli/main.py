@@ -70,6 +70,8 @@ def run_command(name: str, arguments: list[str] | None = None, program: str | No
 
     resumes = name != "train" or any(Path(word).is_dir() for word in arguments[:1])
     advice = CONTINUE if resumes else "Add --resume to continue from the last checkpoint."
+    if "--restart" in arguments:
+        advice = "Run the command without --restart to continue."
     if os.environ.get(IS_STEP):
         advice = "Run the command that has started this step again to continue."
     run_tool(run, advice=advice, program=program, traceback=traceback)

@@ -41,7 +41,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
 
     found = predict(**vars(args))
     for key in found.undecodable:
-        print(in_line(f"predict: cannot be decoded: {args.images / key}"), file=sys.stderr)
+        print(in_line(f"WARNING: {args.images / key} cannot be decoded"), file=sys.stderr)
     note = f", top-1 {100 * found.correct / found.labeled:.2f} % of {found.labeled} images" if found.labeled else ""
     note += f", {len(found.undecodable)} images could not be decoded" if found.undecodable else ""
     print(f"{args.out}: {found.rows} {'wrong predictions' if args.wrong_only else 'images'}{note}")

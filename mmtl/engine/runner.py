@@ -16,6 +16,10 @@ from mmtl.registry import RUNNERS
 from mmtl.utils.config_file import leaf_dataset_cfgs
 from mmtl.utils.config_variables import follow_variables
 
+NO_DATA = (  # after the name of a folder
+    "does not exist, the folder of a dataset. Put the data there, or set the folder of your data in the config, with "
+    "--cfg-options data_root=FOLDER if it has this variable."
+)
 WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "multiprocessing_context", "timeout")
 
 
@@ -55,10 +59,7 @@ class Runner(mmengine.runner.Runner):
             return mmengine.runner.Runner.build_dataloader(dataloader, *args, **kwargs)
         except Exception as error:
             if folder := missing_folder(dataloader):
-                raise FileNotFoundError(
-                    f"{folder} does not exist, the folder of a dataset. Put the data there, or set the folder of "
-                    "your data in the config, with --cfg-options data_root=FOLDER if it has this variable."
-                ) from error
+                raise FileNotFoundError(f"{folder} {NO_DATA}") from error
             raise
 
 

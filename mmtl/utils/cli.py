@@ -119,9 +119,10 @@ def resolve_device(arguments: argparse.Namespace) -> None:
 
     arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.device(arguments.device)
-    except RuntimeError:  # its message lists all devices of PyTorch
-        text = f"--device must be cpu, cuda, cuda:1 or another device of PyTorch, got {arguments.device}."
+        torch.empty(0, device=arguments.device)
+    except (RuntimeError, AssertionError):  # their messages list all devices of PyTorch, or name a driver to install
+        known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        text = f"--device must be a device of this machine ({', '.join(known)}), got {arguments.device}."
         raise ValueError(text) from None
 
 

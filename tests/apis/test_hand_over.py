@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import tiny_segmentation as tiny
@@ -11,6 +12,8 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
 
 from mmtl.apis.hand_over import hand_over, unreadable_image, upstream_script
+from mmtl.apis.project import train_step
+from mmtl.apis.run_steps import Progress
 from mmtl.apis.start.written import MARKER
 from mmtl.utils.cli import message_of
 
@@ -117,6 +120,25 @@ def test_the_traceback_of_a_run_is_in_its_log_file_or_on_the_screen(monkeypatch,
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_config_does_not_train_into_the_results_of_a_step_of_another_one(called, tmp_path, monkeypatch):
+    """Guards: the finished step then showed the other config's result and checkpoint as its own."""
+    monkeypatch.chdir(tmp_path)
+    text = f"_base_ = {str(PRETRAIN)!r}\nwork_dir = 'work/student'\n"
+    for name in ("mine.py", "copy.py"):
+        Path(name).write_text(text)
+    step = train_step("student", "Train", Path("mine.py"), Path("work/student"))
+    Progress(Path("work/steps.json")).write(step, "digest", 1.0, finished=True)
+    with pytest.raises(ValueError, match="copy.py: work_dir must not be work/student, which has the results of mine"):
+        hand_over("train", ["copy.py"])
+    hand_over("train", ["mine.py"])
+    hand_over("test", ["copy.py", "a.pth"])
+    hand_over("train", ["copy.py", "--work-dir", "other"])
+    hand_over("train", ["copy.py", "--cfg-options", "work_dir=other"])
+    Path("mine.py").unlink()  # renamed
+    hand_over("train", ["copy.py"])
+    assert len(called) == 5
+
+
 class Unreadable(Dataset):
     def __len__(self):
         return 1
@@ -144,3 +166,12 @@ def test_an_image_that_cannot_be_read_is_one_line_that_names_its_list(tmp_path, 
     assert "or run `mmtl start` again." in unreadable_image(message, tmp_path / "config.py")
     assert unreadable_image(message.replace("1.jpg", "2.jpg"), tmp_path / "config.py") is None
     assert unreadable_image("another error", tmp_path / "config.py") is None
+
+
+def test_images_in_a_folder_that_does_not_exist_are_one_line_that_names_the_folder(tmp_path):
+    """Guards: the advice was to delete the first line of the list."""
+    (tmp_path / "val.txt").write_text("b/1.jpg 0\n")
+    dataset = dict(data_prefix=str(tmp_path / "photos"), ann_file=str(tmp_path / "val.txt"))
+    (tmp_path / "config.py").write_text(f"val_dataloader = dict(dataset={dataset})")
+    absent = str(FileNotFoundError(2, "No such file or directory", str(tmp_path / "photos/b/1.jpg")))
+    assert unreadable_image(absent, tmp_path / "config.py").startswith(f"{tmp_path}/photos does not exist, the folder")

@@ -27,6 +27,13 @@ def test_a_stopped_training_names_the_command_that_continues_it(monkeypatch, cap
     assert advice in capsys.readouterr().err
 
 
+def test_a_stopped_restart_does_not_advise_to_restart_again(monkeypatch, capsys, tmp_path):
+    """Guards: the advised command removed the finished steps."""
+    monkeypatch.setattr("mmtl.cli.train.main", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(monkeypatch, "train", tmp_path, "--restart") == 130
+    assert "Run the command without --restart to continue." in capsys.readouterr().err
+
+
 def test_commands_modules_and_tools_are_the_same():
     modules = {path.stem for path in (ROOT / "mmtl/cli").glob("*.py")} - {"__init__", "main"}
     assert sorted(cli.NAMES) == sorted(modules) == sorted(path.stem for path in (ROOT / "tools").glob("*.py"))

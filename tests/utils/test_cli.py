@@ -91,9 +91,10 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_an_unknown_device_is_named_in_one_short_line():
-    with pytest.raises(ValueError, match=r"^--device must be cpu, cuda, .{0,40}got gpu\.$"):
-        resolve_device(argparse.Namespace(device="gpu"))
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_an_unknown_or_absent_device_is_named_in_one_short_line(device):
+    with pytest.raises(ValueError, match=rf"^--device must be a device of this machine \(cpu.*\), got {device}\.$"):
+        resolve_device(argparse.Namespace(device=device))
 
 
 def test_messages_cannot_control_a_terminal():

@@ -145,7 +145,8 @@ def check_annotations(dataset: Dataset, num_classes: int | None) -> None:
     if missing:
         raise FileNotFoundError(
             f"{ann_file}: {len(missing)} of {len(dataset)} images do not exist, first {missing[0]!r}. "
-            "Correct the annotation file, or data_root and data_prefix of the dataset."
+            "Restore them, correct the annotation file (`mmtl start` writes its lists again), or correct data_root or "
+            "data_prefix, the dataset's folders."
         )
 
 

@@ -103,6 +103,6 @@ def prepare_loaded(model: nn.Module, weights: MutableMapping[str, Tensor], prefi
     if wrong:
         raise ValueError(
             f"The checkpoint does not fit this model: {shorten(sorted(wrong), 3)}. Build the model that it was "
-            "trained with, such as its number of classes. To train other classes, give it as load_from, with "
-            "mmtl.PretrainedWeightsHook."
+            "trained with, such as its number of classes. To fine-tune it on other classes, set load_from to "
+            "it: a training takes what fits, by mmtl.PretrainedWeightsHook."
         )
