@@ -1,5 +1,6 @@
 """What a folder of a user's images contains: class folders, or images with masks."""
 
+import itertools
 import random
 import re
 from collections import defaultdict
@@ -11,6 +12,7 @@ from statistics import median
 from PIL import Image
 
 from mmtl.apis.start.masks import MAX_COLORS
+from mmtl.apis.start.near_duplicates import find_near_duplicates
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.read_image import image_size, is_complete
 from mmtl.utils.text import shorten
@@ -59,6 +61,9 @@ class FoundImages:
     without_mask: list[str] = field(default_factory=list)  # images that are left out
     without_image: list[str] = field(default_factory=list)  # masks that are left out
     sizes: list[tuple[int, int]] = field(default_factory=list)  # width and height of a sample of the images
+    similar: list[list[str]] = field(default_factory=list)  # images of one class that resemble each other, in groups
+    in_two: list[tuple[str, str]] = field(default_factory=list)  # equal images of different classes
+    may_leak: bool = False  # whether near-duplicates may be in both parts of a split that is made here
 
     @property
     def short_side(self) -> int:
@@ -94,6 +99,7 @@ def find_images(root: Path, val_share: float) -> FoundImages:
     if pairs:
         found.without_mask, found.without_image = without_mask, without_image
     found.sizes, found.unreadable = read_sizes(root, [key for key, _ in found.split.train + found.split.val])
+    keep_together(found, val_share)
     broken = set(found.unreadable)
     for name in ("train", "val"):
         setattr(found.split, name, [entry for entry in getattr(found.split, name) if entry[0] not in broken])
@@ -137,20 +143,54 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImag
     return found
 
 
-def stratified_split(entries: Iterable[tuple[str, object]], val_share: float, seed: int = 0) -> Split:
-    """Split entries so that each class has about the same share of validation images, and at least one of two."""
+def keep_together(found: FoundImages, val_share: float) -> None:
+    """Split class folders again, with near-duplicates in one part, unless there are too many images to compare."""
+    found.may_leak, entries = not found.has_val, sorted(found.split.train + found.split.val)
+    if found.has_val or not found.classes or len(entries) > MAX_SIZES:
+        return
+    readable = [entry for entry in entries if entry[0] not in found.unreadable]
+    groups, found.in_two = find_near_duplicates(found.root, readable)
+    found.split = stratified_split(entries, val_share, groups=groups)
+    val = {key for key, _ in found.split.val}
+    found.similar = [group for group in groups if len({key in val for key in group}) == 1]
+    found.may_leak = len(found.similar) < len(groups)
+
+
+def stratified_split(
+    entries: Iterable[tuple[str, object]], val_share: float, seed: int = 0, groups: Sequence[Sequence[str]] = ()
+) -> Split:
+    """Split entries so that each class has about the same share of validation images, and at least one of two.
+
+    The images of a group are in one part, unless this would leave the class without a usable split.
+    """
     if not 0 < val_share < 1:
         raise ValueError(f"--val must be a share between 0 and 1, got {val_share}.")
     by_label: dict[object, list] = defaultdict(list)
     for entry in entries:
         by_label[entry[1]].append(entry)
     split, rng = Split(), random.Random(seed)
+    group_of = {key: number for number, group in enumerate(groups) for key in group}
     for members in by_label.values():
         rng.shuffle(members)
-        count = min(max(1, round(val_share * len(members))), len(members) - 1)
-        split.val += members[:count]
-        split.train += members[count:]
+        together: dict[object, list] = defaultdict(list)
+        for entry in members:
+            together[group_of.get(entry[0], entry[0])].append(entry)
+        chosen = set(take_groups(list(together.values()), val_share))
+        split.val += chosen
+        split.train += [entry for entry in members if entry not in chosen]
     return Split(sorted(split.train), sorted(split.val))
+
+
+def take_groups(groups: Sequence[list], share: float) -> list:
+    """Return the entries of groups, in order, that are about a share of all; of parts of groups if these are large."""
+    entries = list(itertools.chain(*groups))
+    count, chosen = min(max(1, round(share * len(entries))), len(entries) - 1), []
+    for group in groups:
+        if abs(len(chosen) + len(group) - count) < abs(len(chosen) - count):
+            chosen = chosen + group
+    chosen = chosen or min(groups, key=len)
+    is_usable = count <= 2 * len(chosen) <= max(3 * count, len(entries)) and len(chosen) < len(entries)
+    return chosen if is_usable else entries[:count]
 
 
 def pair_masks(keys: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """`mmtl start`: from a folder of images to ready configs."""
 
+import itertools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,12 +145,15 @@ def describe(found: FoundImages) -> list[str]:
     spans = (f"{min(each)} to {max(each)}" if min(each) < max(each) else f"{each[0]}" for each in (widths, heights))
     sizes = f"{' x '.join(spans)} pixels"
     kind = f"in {len(found.classes)} classes ({shorten(found.classes)})" if found.classes else "with masks"
-    origin = "its own split" if found.has_val else "split here by file, nothing was moved"
+    origin = "its own split" if found.has_val else f"split here{' by file' * (not found.similar)}, nothing was moved"
     lines = [
         f"{len(found.split.train) + len(found.split.val)} images {kind}, {sizes}",
         f"{len(found.split.train)} for training, {len(found.split.val)} for validation ({origin})",
     ]
-    if not found.has_val:
+    if found.similar:
+        count, example = sum(map(len, found.similar)), " and ".join(found.similar[0][:2])
+        lines.append(f"{count} images resemble others of their class (such as {example}): each group is in one part")
+    if found.may_leak:
         lines.append(
             "near-duplicates, such as frames of one video, may be in both parts, which makes results look too good: "
             "put validation images of their own into val/ then, and the others into train/"
@@ -174,4 +178,8 @@ def warnings_about(found: FoundImages) -> list[str]:
         "classes without a training image": found.classes_without("train"),
         f"classes without a validation image{only_one}": found.classes_without("val"),
     }
-    return [f"WARNING: {problem}: {shorten(names, 10)}" for problem, names in problems.items() if names]
+    lines = [f"WARNING: {problem}: {shorten(names, 10)}" for problem, names in problems.items() if names]
+    if found.in_two:
+        count, example = len(set(itertools.chain(*found.in_two))), " and ".join(found.in_two[0])
+        lines.append(f"WARNING: {count} images are in two classes, such as {example}")
+    return lines

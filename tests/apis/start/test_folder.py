@@ -1,5 +1,7 @@
 """What `mmtl start` finds in folders as people have them."""
 
+import zlib
+
 import pytest
 from PIL import Image
 
@@ -9,9 +11,10 @@ from mmtl.utils.read_image import is_complete
 
 
 def write(root, *keys, size=(8, 8)):
+    """Write blank images, each of another color."""
     for key in keys:
         (root / key).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size).save(root / key, format="PNG")
+        Image.new("RGB", size, tuple(zlib.crc32(key.encode()).to_bytes(4)[:3])).save(root / key, format="PNG")
 
 
 def test_class_folders_are_split_with_the_same_share_of_every_class(tmp_path):
