@@ -1,6 +1,6 @@
 """Draw the polygons of labelme and COCO as masks of class indices."""
 
-import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,8 +9,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mmtl.apis.json_entries import (
+    AREA,
+    ID,
+    POINTS,
+    SHAPE,
+    SIDE,
+    TEXT,
+    by_id,
+    check_field,
+    entries_of,
+    read_json,
+    short,
+)
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask
+from mmtl.apis.start.masks import IGNORED
 from mmtl.utils.class_colors import class_palette
+from mmtl.utils.image_files import IMAGE_SUFFIXES
+from mmtl.utils.read_image import image_size
+from mmtl.utils.text import shorten
 
 BACKGROUND = "background"
 SHAPES = ("polygon", "rectangle", "circle")
@@ -18,18 +35,7 @@ SHAPES = ("polygon", "rectangle", "circle")
 
 def is_labelme(path: Path) -> bool:
     """Return whether a JSON file is one of labelme's."""
-    return {"shapes", "imageHeight", "imageWidth"} <= set(read_json(path))
-
-
-def read_json(path: Path) -> Mapping:
-    """Return the content of a JSON file that is a dictionary."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}.") from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} must contain a dictionary, got {type(content).__name__}.")
-    return content
+    return "shapes" in read_json(path)
 
 
 def polygon_table(labels: Mapping[str, Path], classes: Sequence[str]) -> tuple[Table, int]:
@@ -51,6 +57,8 @@ def polygon_table(labels: Mapping[str, Path], classes: Sequence[str]) -> tuple[T
     if not any(map(is_background, names)):
         names.insert(0, BACKGROUND)
     background = next(index for index, name in enumerate(names) if is_background(name))
+    if len(names) > IGNORED:
+        raise ValueError(f"Masks must have at most {IGNORED} classes, got {len(names)} labels. Merge some of them.")
     palette = class_palette(len(names))
     palette[background] = 0
     return Table(names, palette.tolist()), background
@@ -64,29 +72,48 @@ def is_background(name: str) -> bool:
 def from_labelme(root: Path, documents: Sequence[Path], classes: Sequence[str]) -> tuple[Table, Labels]:
     """Return the classes of labelme's polygons, rectangles and circles, and their masks."""
     contents = {path: read_json(path) for path in documents}
+    fields = dict(label=TEXT, points=POINTS)
+    shapes = {path: entries_of(content, "shapes", fields, path) for path, content in contents.items()}
+    sizes = {path: labelme_size(each, path) for path, each in contents.items()}
     labels: dict[str, Path] = {}
-    for path, content in contents.items():
-        for shape in content["shapes"]:
-            check_shape(shape, path)
-            labels.setdefault(shape["label"], path)
+    outside = []
+    for path, shape in ((path, shape) for path, each in shapes.items() for shape in each):
+        check_shape(shape, path)
+        labels.setdefault(shape["label"], path)
+        outside += [f"{path} ({shape['label']})"] * is_outside(corners_of(shape), sizes[path])
+    if not labels:
+        raise ValueError(f"{root}: files of labelme must have shapes, got {len(contents)} without one. Draw some.")
     table, background = polygon_table(labels, classes)
+    table.notes = left_out(outside=outside)
     index = {name: each for each, name in enumerate(table.classes)}
 
-    def labels_of(content: Mapping) -> np.ndarray:
-        image = Image.new("L", (content["imageWidth"], content["imageHeight"]), background)
-        for shape in content["shapes"]:  # later shapes cover earlier ones, as labelme shows them
+    def labels_of(path: Path) -> np.ndarray:
+        image = Image.new("L", sizes[path], background)
+        for shape in shapes[path]:  # later shapes cover earlier ones, as labelme shows them
             draw_shape(ImageDraw.Draw(image), shape, index.get(shape["label"], background))
         return np.array(image)
 
     masks: dict[str, MakeLabels] = {}
-    for path, content in contents.items():
-        add_mask(masks, path.relative_to(root).as_posix(), partial(labels_of, content), root)
+    for path in documents:
+        add_mask(masks, path.relative_to(root).as_posix(), partial(labels_of, path), root)
     return table, masks
+
+
+def labelme_size(content: Mapping, path: Path) -> tuple[int, int]:
+    """Return width and height in a file of labelme; those of the image file beside it if it has none."""
+    keys = ("imageWidth", "imageHeight")
+    if any(content.get(key) is None for key in keys):
+        named = [path.parent / str(content.get("imagePath")).replace("\\", "/")]
+        found = (image_size(each) for each in [*named, *map(path.with_suffix, IMAGE_SUFFIXES)])
+        content = dict(zip(keys, next(filter(None, found), (None, None)), strict=True))
+    for key in keys:
+        check_field(content, key, SIDE, f"{path}, whose image is not beside it" if content[key] is None else f"{path}")
+    return int(content[keys[0]]), int(content[keys[1]])
 
 
 def check_shape(shape: Mapping, path: Path) -> None:
     """Raise a ValueError if a shape of labelme has no area."""
-    kind, count = shape.get("shape_type", "polygon"), len(shape["points"])
+    kind, count = shape.get("shape_type") or "polygon", len(shape["points"])
     where = f"{path}: shape {shape['label']!r}"
     if kind not in SHAPES:
         raise ValueError(
@@ -99,18 +126,39 @@ def check_shape(shape: Mapping, path: Path) -> None:
         raise ValueError(f"{where} must have 2 points as a {kind}, got {count}. Remove it, or draw it again.")
 
 
+def corners_of(shape: Mapping) -> np.ndarray:
+    """Return the points [N, 2] of a polygon that `check_shape` accepts, or two corners of the box of another shape."""
+    points = np.array(shape["points"], float)
+    if shape.get("shape_type") == "circle":  # center and a point of its edge
+        radius = np.hypot(*(points[1] - points[0]))
+        return np.stack([points[0] - radius, points[0] + radius])
+    return np.sort(points, axis=0) if shape.get("shape_type") == "rectangle" else points
+
+
+def is_outside(points: np.ndarray, size: tuple[int, int]) -> bool:
+    """Return whether all of a polygon's points [N, 2] are beyond one side of an image of this width and height."""
+    return bool((points.max(0) < 0).any() or (points.min(0) >= size).any())
+
+
 def draw_shape(draw: ImageDraw.ImageDraw, shape: Mapping, label: int) -> None:
-    """Draw a shape of labelme that `check_shape` accepts, with a class index as its color."""
-    points, kind = [tuple(point) for point in shape["points"]], shape.get("shape_type", "polygon")
-    if kind == "polygon":
-        draw.polygon(points, fill=label)
-    elif kind == "rectangle":
-        (x0, y0), (x1, y1) = points
-        draw.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill=label)
-    else:
-        (x, y), edge = points
-        radius = float(np.hypot(edge[0] - x, edge[1] - y))
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=label)
+    """Draw a shape of labelme with a class index as its color."""
+    methods = dict(rectangle=draw.rectangle, circle=draw.ellipse)
+    points = [tuple(point) for point in corners_of(shape).tolist()]
+    methods.get(shape.get("shape_type"), draw.polygon)(points, fill=label)
+
+
+def left_out(**problems: Sequence[object]) -> list[str]:
+    """Return warnings of annotations of which nothing is drawn."""
+    texts = dict(
+        orphans="belong to no image of the file",
+        shapeless="have no polygon, such as boxes",
+        outside="are completely outside of their image",
+    )
+    return [
+        f"WARNING: annotations that {texts[kind]}, and are not drawn: {len(each)}: {shorten(each)}"
+        for kind, each in problems.items()
+        if each
+    ]
 
 
 def from_coco(path: Path, classes: Sequence[str]) -> tuple[Table, Labels]:
@@ -118,46 +166,96 @@ def from_coco(path: Path, classes: Sequence[str]) -> tuple[Table, Labels]:
     content = read_json(path)
     if not {"images", "annotations", "categories"} <= set(content):
         raise ValueError(f"{path} must have images, annotations and categories, as COCO, got {', '.join(content)}.")
-    names = {category["id"]: category["name"] for category in content["categories"]}
+    images = entries_of(content, "images", dict(id=ID, file_name=TEXT, height=SIDE, width=SIDE), path)
+    categories = by_id(entries_of(content, "categories", dict(id=ID, name=TEXT), path), "categories", path)
+    by_image, notes = coco_shapes(content, by_id(images, "images", path), categories, path)
+    names = {key: category["name"] for key, category in categories.items()}
     table, background = polygon_table(dict.fromkeys(names.values(), path), classes)
+    table.notes = notes
     index = {key: table.classes.index(name) if name in table.classes else background for key, name in names.items()}
-    by_image = defaultdict(list)
-    for annotation in content["annotations"]:
-        by_image[annotation["image_id"]].append(annotation)
 
     def labels_of(image: Mapping) -> np.ndarray:
-        labels = np.full((image["height"], image["width"]), background, np.uint8)
+        labels = np.full((int(image["height"]), int(image["width"])), background, np.uint8)
         # Small objects last: they are in front of, or part of, larger ones.
-        for annotation in sorted(by_image[image["id"]], key=lambda each: -each.get("area", 0)):
-            draw_coco(labels, annotation, index[annotation["category_id"]])
+        for annotation in sorted(by_image[image["id"]], key=lambda each: -(each.get("area") or 0)):
+            draw_coco(labels, annotation, index[annotation["category_id"]], path)
         return labels
 
     masks: dict[str, MakeLabels] = {}
-    for image in content["images"]:
+    for image in images:
         add_mask(masks, image["file_name"], partial(labels_of, image), path)
     return table, masks
 
 
-def draw_coco(labels: np.ndarray, annotation: Mapping, label: int) -> None:
-    """Draw an annotation into labels [H, W]: polygons, or a run-length mask, which needs pycocotools."""
-    shape = annotation.get("segmentation") or []
+def coco_shapes(
+    content: Mapping, images: Mapping, categories: Mapping, path: Path
+) -> tuple[Mapping[object, list[Mapping]], list[str]]:
+    """Return the annotations of COCO that can be drawn, by image, and warnings about the others."""
+    kinds = dict(image_id=ID, category_id=ID, segmentation=SHAPE, area=AREA)
+    annotations = entries_of(content, "annotations", kinds, path)
+    by_image, skipped = defaultdict(list), defaultdict(list)
+    for position, annotation in enumerate(annotations):
+        name, shape = f"id {annotation.get('id', f'missing, at index {position}')}", annotation.get("segmentation")
+        image = images.get(annotation["image_id"])
+        if annotation["category_id"] not in categories:
+            raise ValueError(
+                f"{path}: annotations[{position}] ({name}): category_id must be one of the file's categories "
+                f"({shorten(categories) or 'it has none'}), got {annotation['category_id']}. Correct it, or add one."
+            )
+        if image is None:
+            skipped["orphans"].append(name)
+        elif not shape:
+            skipped["shapeless"].append(name)
+        elif isinstance(shape, list) and all(
+            is_outside(np.reshape(each, (-1, 2)), (image["width"], image["height"])) for each in shape
+        ):
+            skipped["outside"].append(f"{name} ({image['file_name']})")
+        else:
+            by_image[annotation["image_id"]].append(annotation)
+    notes = left_out(**skipped)
+    if not by_image:
+        got = "; ".join(notes).replace("WARNING: ", "") or "none"
+        raise ValueError(f"{path}: annotations must have polygons or masks of its images, got {got}. Export it again.")
+    return by_image, notes
+
+
+def draw_coco(labels: np.ndarray, annotation: Mapping, label: int, path: Path) -> None:
+    """Draw an annotation into labels [H, W]: polygons, or a run-length mask."""
+    shape = annotation["segmentation"]
     if isinstance(shape, Mapping):
-        labels[decode_runs(shape)] = label
+        labels[decode_runs(shape, labels.shape, f"{path}: annotation with id {annotation.get('id')}")] = label
         return
     image = Image.fromarray(labels)
     for points in shape:
-        if len(points) >= 6:
-            ImageDraw.Draw(image).polygon(list(zip(points[::2], points[1::2], strict=True)), fill=label)
+        ImageDraw.Draw(image).polygon(list(zip(points[::2], points[1::2], strict=True)), fill=label)
     labels[:] = np.array(image)
 
 
-def decode_runs(runs: Mapping) -> np.ndarray:
+def decode_runs(runs: Mapping, shape: tuple[int, int], where: str) -> np.ndarray:
     """Return a run-length mask of COCO as bool [H, W]."""
-    if isinstance(runs["counts"], list):  # uncompressed: column by column, background first
-        flat = np.repeat(np.arange(len(runs["counts"])) % 2, runs["counts"])
-        return flat.reshape(runs["size"], order="F").astype(bool)
-    try:
-        from pycocotools import mask
-    except ImportError:
-        raise ImportError("Compressed masks of COCO need pycocotools: pip install pycocotools") from None
-    return mask.decode(dict(size=runs["size"], counts=runs["counts"])).astype(bool)
+    counts = runs.get("counts")
+    counts = run_lengths(counts) if isinstance(counts, str) else counts
+    is_valid = isinstance(counts, list) and all(isinstance(each, int) and each >= 0 for each in counts)
+    if runs.get("size") != list(shape) or not is_valid or sum(counts) != math.prod(shape):
+        raise ValueError(
+            f"{where}: segmentation must be a run-length mask of {shape[0]} x {shape[1]} pixels (H x W), got "
+            f"{short(runs)}. Correct it, or remove the annotation."
+        )
+    return np.repeat(np.arange(len(counts)) % 2, counts).reshape(shape, order="F") > 0  # by columns, from background
+
+
+def run_lengths(text: str) -> list[int]:
+    """Return the runs of a compressed mask of COCO: 5 bits in a character, the lowest first.
+
+    From the fourth on, runs are differences to the run before the last, which is of the same value.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for bits in (ord(character) - 48 for character in text):
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last character of this run, which has its sign
+            value -= (bits >> 4 & 1) << shift
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts

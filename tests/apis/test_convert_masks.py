@@ -295,7 +295,7 @@ def test_a_corrupt_mask_is_named_with_what_to_do(tmp_path, content):
 @pytest.mark.parametrize("names", [["/a.jpg"], ["../a.jpg"], ["a.jpg", "a.png"]])
 def test_names_of_coco_that_leave_the_folder_or_occur_twice_are_refused(tmp_path, names):
     images = [dict(id=index, file_name=name, height=4, width=6) for index, name in enumerate(names)]
-    content = dict(images=images, categories=[dict(id=7, name="cat")], annotations=[])
+    content = coco(images=images, annotations__image_id=0)
     (tmp_path / "coco.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="coco.json: .*(relative paths|must be different)"):
         convert_masks(tmp_path / "coco.json", tmp_path / "out")
@@ -361,3 +361,144 @@ def test_a_mask_without_its_end_is_truncated_though_its_pixels_are_complete(tmp_
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-12])
     with pytest.raises(ValueError, match=r"a.png must be a complete image, got .*truncated\). Replace or remove it"):
         find_masks([tmp_path / "a.png"])
+
+
+def coco(**changes):
+    """Return a COCO file of one image with one annotation, whose fields are replaced by those of ``changes``."""
+    image = dict(id=1, file_name="a.jpg", height=4, width=6)
+    annotation = dict(id=9, image_id=1, category_id=7, area=9, segmentation=[[0, 0, 3, 0, 3, 3, 0, 3]])
+    content = dict(images=[image], categories=[dict(id=7, name="cat")], annotations=[annotation])
+    for key, value in changes.items():
+        kind, _, name = key.partition("__")
+        content[kind] = value if not name else [{**content[kind][0], name: value}]
+    return content
+
+
+def convert_coco(tmp_path, content):
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    return convert_masks(tmp_path / "coco.json", tmp_path / "out")
+
+
+def runs(counts, size=(4, 6)):
+    return dict(annotations__segmentation=dict(size=list(size), counts=counts))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(annotations=[]), "annotations must have polygons or masks of its images, got none"),
+        (dict(annotations__image_id=5), r"got annotations that belong to no image of the file, .*: 1: id 9"),
+        (dict(annotations__segmentation=[]), r"got annotations that have no polygon, .*: 1: id 9"),
+        (dict(annotations__segmentation=[[0, 0, 3, 0, 3, 3, 0]]), r"annotations\[0\] \(id 9\): segmentation must be "),
+        (dict(annotations__segmentation=[[0, 0, 3, 0]]), r"at least 3 points of finite numbers, .* got \[\[0, 0, 3"),
+        (dict(annotations__segmentation=[0, 0, 3, 0, 3, 3]), r"\(id 9\): segmentation must be polygons \[x1, y1"),
+        (dict(annotations__segmentation=[[0, 0, 3, 0, 3, float("nan")]]), r"\(id 9\): segmentation must be .*NaN"),
+        (dict(annotations__segmentation=[["0", "0", "3", "0", "3", "3"]]), r"\(id 9\): segmentation must be "),
+        (dict(annotations__segmentation="RLE"), r"\(id 9\): segmentation must be .*, got \"RLE\""),
+        (dict(annotations__area="big"), r"\(id 9\): area must be a number"),
+        (dict(annotations__category_id=8), r"\(id 9\): category_id must be one of the file's categories \(7\), got 8"),
+        (dict(annotations__category_id=[]), r"\(id 9\): category_id must be a number or text, got \[\]"),
+        (dict(annotations=["x"]), r"annotations\[0\] must be a dictionary, got \"x\""),
+        (dict(annotations={}), "annotations must be a list, got {}"),
+        (dict(categories=[]), r"\(it has none\), got 7"),
+        (dict(categories__name=None), r"categories\[0\] \(id 7\): name must be text that is not empty, got null"),
+        (dict(categories=[dict(id=7, name="a")] * 2), "categories must have different ids, got 7 twice"),
+        (dict(images=[dict(id=1)]), r"images\[0\] \(id 1\): file_name must be .* got nothing"),
+        (dict(images__height=None), r"images\[0\] \(id 1\): height must be a whole number .* got null"),
+        (dict(images__width="6"), r"images\[0\] \(id 1\): width must be .* got \"6\""),
+        (dict(images__width=True), r"images\[0\] \(id 1\): width must be .* got true"),
+        *(
+            (runs(counts), r"annotation with id 9: segmentation must be a run-length mask of 4 x 6 pixels")
+            for counts in (
+                [1, 2],
+                [-1, 25],
+                ["a"],
+                [24.5, -0.5],
+                [None],
+                [[1], [2, 3]],
+                {},
+                [],
+                "V3b",
+                "",
+                "é",
+                "H" * 70,
+                None,
+            )
+        ),
+        (runs([0, 24], (6, 4)), r"id 9: segmentation must be a run-length mask of 4 x 6 .*\[6, 4\]"),
+        (dict(annotations__segmentation=dict(counts=[24])), "id 9: segmentation must be a run-length mask"),
+    ],
+)
+def test_a_malformed_coco_file_is_an_error_with_the_entry_and_what_to_do(tmp_path, changes, message):
+    """Guards: annotations vanished silently, or the error was one of Python."""
+    with pytest.raises(ValueError, match=rf"coco.json: .*{message}.*\. (Correct|Export)"):
+        convert_coco(tmp_path, coco(**changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_annotations_that_are_not_drawn_are_counted_and_named(tmp_path):
+    content = coco()
+    first = content["annotations"][0]
+    changes = [dict(id=1, image_id=3), dict(id=2, image_id="1"), dict(id=3, segmentation=None), dict(id=4)]
+    changes.append(dict(id=5, segmentation=[[7, 0, 9, 0, 9, 3]]))
+    content["annotations"] += [{**first, **change} for change in changes]
+    orphans, shapeless, outside = convert_coco(tmp_path, content)[1].notes
+    assert orphans.startswith("WARNING: ") and orphans.endswith(
+        "belong to no image of the file, and are not drawn: 2: id 1, id 2"
+    )
+    assert "no polygon" in shapeless and shapeless.endswith("1: id 3")
+    assert "outside of their image" in outside and outside.endswith("1: id 5 (a.jpg)")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(shapes={}), "shapes must be a list, got {}"),
+        (dict(shapes=[3]), r"shapes\[0\] must be a dictionary, got 3"),
+        (dict(shapes=[dict(ROAD, label=None)]), r"shapes\[0\]: label must be text"),
+        (dict(shapes=[dict(ROAD, points=[[0, 0], [1], [2, 2]])]), r"shapes\[0\]: points must be a list of points"),
+        (dict(shapes=[dict(ROAD, points=[["0", "0"]] * 3)]), r"shapes\[0\]: points must be a list of points"),
+        (dict(shapes=[dict(ROAD, points=[[0, float("nan")]] * 3)]), r"shapes\[0\]: points must be .*finite"),
+        (dict(shapes=[dict(ROAD, shape_type=[1])]), "shapes must be polygons, rectangles or circles"),
+        (dict(imageWidth="12"), r"imageWidth must be a whole number .* got \"12\""),
+        (dict(imageHeight=None), "whose image is not beside it: imageWidth must be .* got null"),
+        (dict(imageHeight=None, imagePath=5), "whose image is not beside it: imageWidth must be .* got null"),
+        (dict(shapes=[]), "files of labelme must have shapes, got 1 without one"),
+    ],
+)
+def test_a_malformed_file_of_labelme_is_an_error_with_the_entry_and_what_to_do(tmp_path, change, message):
+    save_labelme(tmp_path / "labelme/a.json", ROAD)
+    content = json.loads((tmp_path / "labelme/a.json").read_text()) | change
+    (tmp_path / "labelme/a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"labelme.*: {message}|labelme/a.json, {message}"):
+        convert_masks(tmp_path / "labelme", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../photos/b.jpg", "..\\photos\\b.jpg", "a.jpg", None])
+def test_labelme_files_without_a_size_get_that_of_their_image(tmp_path, name):
+    (tmp_path / "labelme").mkdir()
+    content = dict(shapes=[ROAD], imageHeight=None, imagePath=name)
+    (tmp_path / "labelme/a.json").write_text(json.dumps(content))
+    save(tmp_path / ("photos/b.jpg" if name and "b" in name else "labelme/a.jpg"), np.zeros((10, 12, 3)))
+    assert converted(tmp_path, tmp_path / "labelme")[2].shape == (10, 12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "points"), [("polygon", [[12, 0], [20, 0], [20, 9]]), ("circle", [[-5, 5], [-2, 5]])]
+)
+def test_shapes_of_labelme_outside_of_their_image_are_named(tmp_path, kind, points):
+    save_labelme(tmp_path / "labelme/a.json", ROAD, shape("car", kind, *points))
+    notes = convert_masks(tmp_path / "labelme", tmp_path / "out")[1].notes
+    assert len(notes) == 1 and "outside of their image" in notes[0] and notes[0].endswith("a.json (car)")
+
+
+def test_compressed_runs_of_coco_are_those_of_pycocotools(tmp_path):
+    mask = pytest.importorskip("pycocotools.mask")
+    truth = np.zeros((40, 60), np.uint8)
+    truth[3:30, 7:50] = np.random.default_rng(0).random((27, 43)) > 0.3
+    encoded = mask.encode(np.asfortranarray(truth))
+    content = coco(images__height=40)
+    content["images"][0]["width"] = 60
+    content["annotations"][0]["segmentation"] = dict(size=[40, 60], counts=encoded["counts"].decode())
+    convert_coco(tmp_path, content)
+    assert np.array_equal(read_mask(tmp_path / "out/a.png")[0], truth)
