@@ -4,6 +4,7 @@ mmtl config lvvit-small_upernet_1xb8-20k_owndata-512x512 -o my_segmentation.py
 mmtl config NAME -o FILE --cfg-options train_dataloader.batch_size=4
 """
 
+import shlex
 from argparse import ArgumentParser
 
 from mmtl.utils.cli import add_config_arguments, add_force_argument, add_out_argument
@@ -18,4 +19,4 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     from mmtl.apis.copy_config import copy_config
 
     copy_config(args.config, args.out, args.cfg_options, replace=args.force)
-    print(f"{args.out}: train it with `mmtl train {args.out}`")
+    print(f"{args.out}: train it with `{shlex.join(['mmtl', 'train', str(args.out)])}`")

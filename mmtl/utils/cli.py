@@ -7,12 +7,14 @@ take seconds, then is reported as at any other time.
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
+import itertools
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -95,9 +97,31 @@ def end_with(message: str, code: int, program: str | None = None) -> NoReturn:
     sys.exit(code)
 
 
+class ToolParser(argparse.ArgumentParser):
+    """A parser whose errors name the option that a misspelled one may mean."""
+
+    given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        """Remember the arguments for `error`."""
+        self.given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with exit code 2."""
+        commands = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        chosen = (parser for choices in commands for name, parser in choices.items() if name in self.given)
+        actions = itertools.chain(*(parser._option_string_actions for parser in (self, *chosen)))
+        options = [option for option in actions if option.startswith("--")]
+        names = [word.partition("=")[0] for word in self.given if word.startswith("--")]
+        unknown = (name for name in names if not any(option.startswith(name) for option in options))
+        close = (difflib.get_close_matches(name, options, n=1) for name in unknown)
+        super().error(message + "".join(f". Did you mean {found[0]}?" for found in close if found))
+
+
 def tool_parser(doc: str | None, program: str | None = None) -> argparse.ArgumentParser:
     """Return a parser whose help is the tool's docstring with its line breaks."""
-    return argparse.ArgumentParser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return ToolParser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, kind: str) -> None:

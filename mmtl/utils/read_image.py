@@ -16,6 +16,8 @@ from PIL import ExifTags, Image
 
 from mmtl.utils.type_name import type_name
 
+# Pillow, which reads headers here, refuses images of more than twice this: those that OpenCV refuses to decode.
+Image.MAX_IMAGE_PIXELS = 2**29
 UPRIGHT = 1  # EXIF's orientation of pixels that need no turning
 SWAPPED = 5  # the first of those that are stored with rows and columns exchanged
 UPRIGHT_FLAGS = ("color", "grayscale")  # of mmcv; its others leave an image as it is stored

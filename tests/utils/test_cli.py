@@ -139,6 +139,23 @@ def test_config_options_are_typed_and_out_is_required_without_a_default(capsys):
     assert "-o/--out" in capsys.readouterr().err
 
 
+def test_misspelled_options_are_named_with_the_option_that_they_may_mean(capsys):
+    parser = tool_parser("")
+    add_out_argument(parser, "file to write")
+    sub = parser.add_subparsers().add_parser("show")
+    sub.add_argument("--images")
+    for arguments, message in (
+        (["--ouut=a", "show"], "error: the following arguments are required: -o/--out. Did you mean --out?"),
+        (["-o", "a", "--ouut=b"], "error: unrecognized arguments: --ouut=b. Did you mean --out?"),
+        (["-o", "a", "show", "--imges", "b"], "error: unrecognized arguments: --imges b. Did you mean --images?"),
+        (["-o", "a", "--zzz"], "error: unrecognized arguments: --zzz\n"),
+        (["--o"], "error: argument -o/--out: expected one argument\n"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args(arguments)
+        assert message in capsys.readouterr().err
+
+
 def test_a_name_that_the_locale_cannot_encode_is_escaped(monkeypatch):
     """Guards: a class name or a path that is not ASCII ended tools with an error under other locales."""
     shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")

@@ -1,9 +1,9 @@
 """What a folder of a user's images contains: class folders, or images with masks."""
 
-import itertools
-import random
+import difflib
 import re
-from collections import defaultdict
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from PIL import Image
 
 from mmtl.apis.start.masks import MAX_COLORS
 from mmtl.apis.start.near_duplicates import find_near_duplicates
+from mmtl.apis.start.split import Split, stratified_split
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.read_image import image_size, is_complete
 from mmtl.utils.text import shorten
@@ -36,15 +37,13 @@ MASK_FOLDERS = set(
 MASK_ENDING = re.compile(
     r"(?<=.)[ ._-](gt|((color|seg)_?)?masks?|labels?|lbl|seg(mentation)?|ann(otations?)?|l|(gtfine_)?labelids|color)$"
 )
+UNREAD = tuple(  # images and videos
+    """
+    .gif .heic .heif .avif .jfif .jxl .jp2 .svg .psd .tga .ico .eps .dng .nef .cr2 .cr3 .arw .orf .rw2 .raf .pef .dcm
+    .mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .3gp
+    """.split()
+)
 MAX_SIZES = 2000  # images whose size is read
-
-
-@dataclass
-class Split:
-    """Training and validation part: paths below the folder, with a class index or the path of a mask."""
-
-    train: list[tuple[str, object]] = field(default_factory=list)
-    val: list[tuple[str, object]] = field(default_factory=list)
 
 
 @dataclass
@@ -63,6 +62,8 @@ class FoundImages:
     sizes: list[tuple[int, int]] = field(default_factory=list)  # width and height of a sample of the images
     similar: list[list[str]] = field(default_factory=list)  # images of one class that resemble each other, in groups
     in_two: list[tuple[str, str]] = field(default_factory=list)  # equal images of different classes
+    unread: str = ""  # number of images and videos of formats that are not read, such as "5 .heic, 1 .gif files"
+    classes_inside: str = ""  # class folder that may be the folder of the classes
     may_leak: bool = False  # whether near-duplicates may be in both parts of a split that is made here
 
     @property
@@ -70,10 +71,10 @@ class FoundImages:
         """Median of the images' short sides in pixels."""
         return round(median(min(size) for size in self.sizes))
 
-    def classes_without(self, part: str) -> list[str]:
-        """Return the classes of which a part of the split, "train" or "val", has no image."""
-        present = {label for _, label in getattr(self.split, part)}
-        return [name for index, name in enumerate(self.classes) if index not in present]
+    def classes_with(self, part: str, count: int) -> list[str]:
+        """Return the classes of which a part of the split, "train" or "val", has this number of images."""
+        counts = Counter(label for _, label in getattr(self.split, part))
+        return [name for index, name in enumerate(self.classes) if counts[index] == count]
 
 
 def find_images(root: Path, val_share: float) -> FoundImages:
@@ -84,20 +85,21 @@ def find_images(root: Path, val_share: float) -> FoundImages:
         val_share: share of the images for validation, unless the folder sets some apart.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
+        FileNotFoundError: There is no image in it.
         ValueError: Its images have neither classes nor masks.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder. Give the folder of your images.")
-    keys = sorted(key for key in files_under(root) if key.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(key))
+    files = sorted(key for key in files_under(root) if not is_hidden(key))
+    keys, unread = [key for key in files if key.lower().endswith(IMAGE_SUFFIXES)], unread_files(files)
+    convert = f" Convert its {unread} to .jpg or .png." if unread else ""
     if not keys:
-        raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
+        raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).{convert}")
     pairs, without_mask, without_image = match_masks(keys)
     if not pairs:
         check_mask_names(root, keys, without_mask, without_image)
-    found = find_pairs(root, pairs, val_share) if pairs else find_classes(root, keys, val_share)
+    found = find_pairs(root, pairs, val_share) if pairs else find_classes(root, keys, val_share, convert)
     if pairs:
         found.without_mask, found.without_image = without_mask, without_image
+    found.unread = unread
     found.sizes, found.unreadable = read_sizes(root, [key for key, _ in found.split.train + found.split.val])
     keep_together(found, val_share)
     broken = set(found.unreadable)
@@ -109,7 +111,14 @@ def find_images(root: Path, val_share: float) -> FoundImages:
     return found
 
 
-def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImages:
+def unread_files(keys: Iterable[str]) -> str:
+    """Return the number of files of each format of `UNREAD`, in words."""
+    counts = Counter(suffix for key in keys if (suffix := Path(key).suffix.lower()) in UNREAD)
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+    return f"{listed} file{'s' * (counts.total() > 1)}" if listed else ""
+
+
+def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str) -> FoundImages:
     """Return the images of class folders, which may be in folders such as ``train`` and ``val``."""
     tops = {key.split("/")[0]: key.split("/")[0].lower() for key in keys if "/" in key}
     train = next((top for top, name in tops.items() if name in TRAIN), None)
@@ -121,9 +130,14 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImag
     loose = [key for key in images if "/" not in key.removeprefix(prefix)]
     if loose or len(classes) < 2:
         problem = f"{loose[0]} is in no class folder" if loose else f"the only class folder is {classes[0]!r}"
+        inside = "" if loose else folder_of_classes(images, prefix)
+        convert = "" if loose else convert
+        remedy = (
+            f" If this has the classes, run {shlex.join(['mmtl', 'start', str(root / inside)])}." if inside else ""
+        )
         raise ValueError(
             f"{root} must have a folder of images for each of several classes, or images and masks in folders such as "
-            f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}."
+            f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}.{remedy or convert}"
         )
     check_classes(root, images, [prefix + name for name in classes])
     label = {name: index for index, name in enumerate(classes)}
@@ -132,15 +146,38 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float) -> FoundImag
     empty = sorted(folders - set(classes))
     beside = sorted(top for top, name in tops.items() if train and top != train and name not in HELD_OUT)
     found = FoundImages(root, Split(entries), tuple(classes), has_val=bool(val), empty=empty, beside=beside)
+    found.classes_inside = folder_of_classes(images, prefix)
     if not val:
         found.split = stratified_split(entries, val_share)
         return found
     held = [(key, key.split("/")[1]) for key in keys if key.startswith(f"{val}/")]
-    unknown = sorted({name for _, name in held} - set(classes))
-    if unknown:
-        raise ValueError(f"{root / val}: {unknown[0]!r} is not a class folder of {root / train}. Correct its name.")
+    if unknown := sorted({name for _, name in held} - set(classes)):
+        raise ValueError(f"{root / val}: {unknown_class(unknown[0], classes, root / train)}")
     found.split.val = [(key, label[name]) for key, name in held]
     return found
+
+
+def folder_of_classes(keys: Sequence[str], prefix: str) -> str:
+    """Return the class folder, if any, that may be the folder of the classes, since no class has an image of its own.
+
+    Of several with folders of images, it is the one with the most images.
+    """
+    below = [key.removeprefix(prefix).split("/")[:-1] for key in keys]
+    inner = {(folders[0], folders[1]) for folders in below if len(folders) > 1}
+    several = {name for name, count in Counter(name for name, _ in inner).items() if count > 1}
+    counts = Counter(folders[0] for folders in below if folders[0] in several)
+    return prefix + counts.most_common(1)[0][0] if counts and min(map(len, below)) > 1 else ""
+
+
+def unknown_class(name: str, classes: Sequence[str], train: Path) -> str:
+    """Return what is wrong with a class folder for validation that training lacks, and both remedies."""
+    names = {each.casefold(): each for each in classes}
+    close = difflib.get_close_matches(name.casefold(), names, n=1)
+    other = f"{names[close[0]]!r}, if it is the same class," if close else "one of these"
+    return (
+        f"{name!r} is not a class folder of {train}, which has {shorten(classes)}. Rename it to {other} or add "
+        f"training images in {train / name}."
+    )
 
 
 def keep_together(found: FoundImages, val_share: float) -> None:
@@ -154,43 +191,6 @@ def keep_together(found: FoundImages, val_share: float) -> None:
     val = {key for key, _ in found.split.val}
     found.similar = [group for group in groups if len({key in val for key in group}) == 1]
     found.may_leak = len(found.similar) < len(groups)
-
-
-def stratified_split(
-    entries: Iterable[tuple[str, object]], val_share: float, seed: int = 0, groups: Sequence[Sequence[str]] = ()
-) -> Split:
-    """Split entries so that each class has about the same share of validation images, and at least one of two.
-
-    The images of a group are in one part, unless this would leave the class without a usable split.
-    """
-    if not 0 < val_share < 1:
-        raise ValueError(f"--val must be a share between 0 and 1, got {val_share}.")
-    by_label: dict[object, list] = defaultdict(list)
-    for entry in entries:
-        by_label[entry[1]].append(entry)
-    split, rng = Split(), random.Random(seed)
-    group_of = {key: number for number, group in enumerate(groups) for key in group}
-    for members in by_label.values():
-        rng.shuffle(members)
-        together: dict[object, list] = defaultdict(list)
-        for entry in members:
-            together[group_of.get(entry[0], entry[0])].append(entry)
-        chosen = set(take_groups(list(together.values()), val_share))
-        split.val += chosen
-        split.train += [entry for entry in members if entry not in chosen]
-    return Split(sorted(split.train), sorted(split.val))
-
-
-def take_groups(groups: Sequence[list], share: float) -> list:
-    """Return the entries of groups, in order, that are about a share of all; of parts of groups if these are large."""
-    entries = list(itertools.chain(*groups))
-    count, chosen = min(max(1, round(share * len(entries))), len(entries) - 1), []
-    for group in groups:
-        if abs(len(chosen) + len(group) - count) < abs(len(chosen) - count):
-            chosen = chosen + group
-    chosen = chosen or min(groups, key=len)
-    is_usable = count <= 2 * len(chosen) <= max(3 * count, len(entries)) and len(chosen) < len(entries)
-    return chosen if is_usable else entries[:count]
 
 
 def pair_masks(keys: Sequence[str]) -> list[tuple[str, str]]:

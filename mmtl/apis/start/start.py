@@ -11,6 +11,7 @@ import torch
 from mmtl.apis.convert_masks import from_values, parse_value
 from mmtl.apis.mask_files import Labels, Table, write_masks
 from mmtl.apis.project import default_out
+from mmtl.apis.start.arguments import check_arguments
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
@@ -41,9 +42,11 @@ def start(folder: Path, out: Path, wishes: Wishes) -> list[str]:
     """Write configs, lists and steps for the images of a folder, and return what was found and chosen.
 
     Raises:
+        FileNotFoundError: There is no such folder.
         FileExistsError: ``out`` has other content, or configs that have been edited.
         ValueError: The folder cannot be trained on as it is.
     """
+    check_arguments(folder, out, wishes.val)
     with writing(out, wishes.force):
         return write_project(folder, out, wishes)
 
@@ -171,14 +174,29 @@ def warnings_about(found: FoundImages) -> list[str]:
     count = len(found.unreadable)
     files = "1 file is truncated or not an image" if count == 1 else f"{count} files are truncated or not images"
     only_one = "" if found.has_val else ", with a single image each"
+    without_val, single = found.classes_with("val", 0), found.classes_with("train", 1)
     problems = {
         f"{files}, and left out": found.unreadable,
         "folders without an image are left out": found.empty,
         "folders beside those for training and validation are left out": found.beside,
-        "classes without a training image": found.classes_without("train"),
-        f"classes without a validation image{only_one}": found.classes_without("val"),
+        "classes without a training image": found.classes_with("train", 0),
+        f"classes without a validation image{only_one}": without_val,
+        "classes with one training image": [name for name in single if found.has_val or name not in without_val],
     }
     lines = [f"WARNING: {problem}: {shorten(names, 10)}" for problem, names in problems.items() if names]
+    if found.unread:
+        are = "is" if found.unread.endswith("file") else "are"
+        reason = "since these formats are not read: convert them to .jpg or .png"
+        lines.append(f"WARNING: {found.unread} {are} left out, {reason}")
+    if found.classes_inside:
+        inside = found.root / found.classes_inside
+        command = shlex.join(["mmtl", "start", str(inside)])
+        lines.append(
+            f"WARNING: all images are in folders of class folders: if {inside} has the classes, run {command}"
+        )
+    val, train = len(found.split.val), len(found.split.train)
+    if val > train:
+        lines.append(f"WARNING: more images are for validation ({val}) than for training ({train})")
     if found.in_two:
         count, example = len(set(itertools.chain(*found.in_two))), " and ".join(found.in_two[0])
         lines.append(f"WARNING: {count} images are in two classes, such as {example}")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from mmengine.config import Config
 
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.shipped_files import find_config, shipped_folder
+from mmtl.utils.text import in_line
 
 
 def write_config(template: str, target: Path, values: Mapping[str, Any]) -> None:
@@ -22,8 +24,10 @@ def write_config(template: str, target: Path, values: Mapping[str, Any]) -> None
     """
     source = find_config(template)
     text = fill(source.read_text(encoding="utf-8"), values)
-    command = f"# Made by:   mmtl start, from configs/own_data/{source.name}\n# Command:   mmtl train {target}\n"
-    text = re.sub(r"(# (Made by|Command|Batch|Length|Measured|Data|Needs):.*\n(#  .*\n)*)+", command, text, count=1)
+    command = in_line(shlex.join(["mmtl", "train", str(target)]))
+    head = f"# Made by:   mmtl start, from configs/own_data/{source.name}\n# Command:   {command}\n"
+    lines = r"(# (Made by|Command|Batch|Length|Measured|Data|Needs):.*\n(#  .*\n)*)+"
+    text = re.sub(lines, lambda _: head, text, count=1)
     configs = shipped_folder("configs").resolve()
     for path in inherited_files(source):
         copy = target.parent / path.relative_to(configs)

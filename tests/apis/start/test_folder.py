@@ -5,7 +5,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from mmtl.apis.start.folder import find_images, pair_masks, stratified_split
+from mmtl.apis.start.folder import find_images, pair_masks
+from mmtl.apis.start.split import stratified_split
 from mmtl.apis.start.start import Wishes, describe, start
 from mmtl.utils.read_image import is_complete
 
@@ -60,8 +61,59 @@ def test_a_val_folder_is_the_split_and_its_classes_have_the_indices_of_training(
     found = find_images(tmp_path, 0.2)
     assert found.has_val and found.split.val == [("Validation/c/2.png", 2)] and len(found.split.train) == 3
     write(tmp_path, "Validation/d/2.png")
-    with pytest.raises(ValueError, match="'d' is not a class folder"):
+    with pytest.raises(
+        ValueError, match=r"'d' is not a class folder of .*/train, which has a, b, c. Rename it to one"
+    ):
         find_images(tmp_path, 0.2)
+    write(tmp_path, "Validation/C/2.png")
+    with pytest.raises(ValueError, match=r"'C' is .* Rename it to 'c', if .* or add training images in .*/train/C\."):
+        find_images(tmp_path, 0.2)
+
+
+def test_parts_that_are_too_small_for_training_are_named(tmp_path):
+    write(tmp_path, *(f"{name}/{i}.png" for name, count in (("a", 2), ("b", 9)) for i in range(count)))
+    assert "WARNING: classes with one training image: a" in describe(find_images(tmp_path, 0.2))
+    lines = describe(find_images(tmp_path, 0.99))
+    assert "WARNING: more images are for validation (9) than for training (2)" in lines
+
+
+def test_files_of_formats_that_are_not_read_are_counted(tmp_path):
+    write(tmp_path, "a/1.png", "a/2.png")
+    for name in ("1.HEIC", "2.heic", "a.gif", "film.mp4", ".hidden.gif", "Thumbs.db", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ValueError, match=r"the only class folder is 'a'. Convert its 2 .heic, 1 .gif, 1 .mp4 files to"
+    ):
+        find_images(tmp_path, 0.2)
+    write(tmp_path, "b/1.png", "b/2.png")
+    left_out = "are left out, since these formats are not read: convert them to .jpg or .png"
+    assert f"WARNING: 2 .heic, 1 .gif, 1 .mp4 files {left_out}" in describe(find_images(tmp_path, 0.2))
+    for path in tmp_path.glob("*/*.png"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"contains no image .* Convert its 2 .heic, 1 .gif, 1 .mp4 files to"):
+        find_images(tmp_path, 0.2)
+
+
+def test_a_folder_above_that_of_the_classes_is_named(tmp_path):
+    write(tmp_path, *(f"my photos/{name}/{i}.png" for name in ("dog", "cat") for i in range(4)))
+    command = f"mmtl start '{tmp_path}/my photos'"
+    with pytest.raises(ValueError, match=f"If this has the classes, run {command}."):
+        find_images(tmp_path, 0.2)
+    write(tmp_path, "work_dirs/photos/1.png")
+    warning = (
+        f"WARNING: all images are in folders of class folders: if {tmp_path}/my photos has the classes, run {command}"
+    )
+    assert warning in describe(find_images(tmp_path, 0.2))
+    write(tmp_path, "work_dirs/1.png")  # classes may have images in folders
+    assert command not in str(describe(find_images(tmp_path, 0.2)))
+
+
+def test_images_of_as_many_pixels_as_opencv_decodes_are_accepted(tmp_path):
+    """Guards: those above Pillow's own limit counted as truncated."""
+    write(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(2)))
+    Image.new("1", (14000, 14000)).save(tmp_path / "a/0.png")
+    found = find_images(tmp_path, 0.5)
+    assert not found.unreadable and (14000, 14000) in found.sizes
 
 
 @pytest.mark.parametrize(
@@ -118,7 +170,8 @@ def test_folders_and_classes_that_lack_images_are_named(tmp_path, prefix):
     lines = [line for line in describe(find_images(tmp_path, 0.25)) if "WARNING" in line]
     assert lines[0] == "WARNING: folders without an image are left out: no images, none"
     assert lines[1].startswith("WARNING: classes without a validation image") and lines[1].endswith(": b, c")
-    assert ("a single image" in lines[1]) == (not prefix) and len(lines) == 2
+    assert ("a single image" in lines[1]) == (not prefix)
+    assert lines[2:] == ["WARNING: classes with one training image: b, c"] * bool(prefix)
 
 
 def test_sizes_are_those_of_upright_images(tmp_path):

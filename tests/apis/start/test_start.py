@@ -1,6 +1,7 @@
 """`mmtl start` writes configs that need no edit: their data, models and steps fit the folder."""
 
 import shutil
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -303,6 +304,33 @@ def test_file_names_cannot_change_the_terminal(capsys):
         run_command("start", [str(photos), "--device", "cpu", "--teacher", "cnn"], "mmtl start")
     out = capsys.readouterr().out
     assert "red\\x1b[31m\\nline.png" in out and "\x1b" not in out
+
+
+def test_printed_and_written_commands_are_quoted(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run_command("start", [str(write_images("my photos", (32, 32))), "--device", "cpu"], "mmtl start")
+    assert "\n    mmtl train 'my photos-mmtl'\n" in capsys.readouterr().out
+    text = Path("my photos-mmtl/2_student.py").read_text()
+    assert "# Command:   mmtl train 'my photos-mmtl/2_student.py'\n" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "nothing is not a folder. Give"),
+        (["photos", "--val", "1.5"], "--val must be a share between 0 and 1, got 1.5"),
+        (["photos", "-o", "a.txt"], "--out must be a folder that can be written, got a.txt: Not a directory. Give"),
+        (["photos", "-o", "a.txt/b/c"], "--out must be a folder that can be written, got a.txt/b/c: Not a directory"),
+        (["photos", "-o", "/proc/x"], "--out must be a folder that can be written, got /proc/x: "),
+    ],
+)
+def test_arguments_are_checked_before_images_are_read(arguments, message, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mmtl.apis.start.start", None)  # nor is torch imported
+    Path("photos").mkdir()
+    Path("a.txt").touch()
+    with pytest.raises(SystemExit, match="1"):
+        run_command("start", arguments, "mmtl start")
+    assert f"mmtl start: {message}" in capsys.readouterr().err
 
 
 def test_more_names_than_values_are_warned_of():
