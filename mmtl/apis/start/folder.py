@@ -129,15 +129,11 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str
     classes = sorted({key.removeprefix(prefix).split("/")[0] for key in images if "/" in key.removeprefix(prefix)})
     loose = [key for key in images if "/" not in key.removeprefix(prefix)]
     if loose or len(classes) < 2:
-        problem = f"{loose[0]} is in no class folder" if loose else f"the only class folder is {classes[0]!r}"
-        inside = "" if loose else folder_of_classes(images, prefix)
-        convert = "" if loose else convert
-        remedy = (
-            f" If this has the classes, run {shlex.join(['mmtl', 'start', str(root / inside)])}." if inside else ""
-        )
+        problem = f"{loose[0]} is in no class folder." if loose else f"the only class folder is {classes[0]!r}."
         raise ValueError(
             f"{root} must have a folder of images for each of several classes, or images and masks in folders such as "
-            f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}.{remedy or convert}"
+            f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}"
+            + (one_class_remedy(root, folder_of_classes(images, prefix), convert) if not loose else "")
         )
     check_classes(root, images, [prefix + name for name in classes])
     label = {name: index for index, name in enumerate(classes)}
@@ -155,6 +151,12 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str
         raise ValueError(f"{root / val}: {unknown_class(unknown[0], classes, root / train)}")
     found.split.val = [(key, label[name]) for key, name in held]
     return found
+
+
+def one_class_remedy(root: Path, inside: str, convert: str) -> str:
+    """Return what to do about a single class folder, which may be the folder of the classes."""
+    command = shlex.join(["mmtl", "start", str(root / inside)])
+    return f" If this has the classes, run {command}." if inside else convert
 
 
 def folder_of_classes(keys: Sequence[str], prefix: str) -> str:
