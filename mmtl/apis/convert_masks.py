@@ -11,17 +11,8 @@ import numpy as np
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask, write_masks
 from mmtl.apis.polygon_masks import BACKGROUND, from_coco, from_labelme, is_labelme
 from mmtl.apis.start.folder import pair_masks
-from mmtl.apis.start.masks import (
-    CLASSES_FILE,
-    IGNORED,
-    FoundMasks,
-    Value,
-    find_masks,
-    parse_pairs,
-    read_mask,
-    text_of,
-    value_of,
-)
+from mmtl.apis.start.masks import CLASSES_FILE, FoundMasks, find_masks, parse_pairs, value_of
+from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, read_mask, text_of
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.out_folder import check_out_folder
@@ -121,6 +112,8 @@ def from_values(
         pixels = read_mask(path)[0].astype(np.int64)
         if pixels.ndim == 3:
             pixels = pixels @ (1 << 16, 1 << 8, 1) if found.kind == "color" else pixels[..., 0]
+        if found.smoothed:
+            pixels = np.where(pixels > MIDDLE, IGNORED, 0)
         index = order[np.searchsorted(codes[order], pixels).clip(max=len(codes) - 1)]
         return np.where(codes[index] == pixels, indices[index], IGNORED)
 

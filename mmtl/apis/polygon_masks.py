@@ -23,7 +23,7 @@ from mmtl.apis.json_entries import (
     short,
 )
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask
-from mmtl.apis.start.masks import IGNORED
+from mmtl.apis.start.read_masks import IGNORED
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.read_image import image_size

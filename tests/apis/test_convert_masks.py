@@ -5,10 +5,11 @@ from argparse import ArgumentParser
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mmtl.apis.convert_masks import convert_masks, next_step
-from mmtl.apis.start.masks import find_masks, read_mask
+from mmtl.apis.start.masks import find_masks
+from mmtl.apis.start.read_masks import read_mask
 from mmtl.cli.convert_masks import main
 from mmtl.utils.class_colors import class_palette
 
@@ -153,7 +154,7 @@ def test_palette_files_are_indices_and_photographs_are_no_masks(tmp_path):
     image.save(tmp_path / "a.png")
     assert find_masks([tmp_path / "a.png"]).kind == "index"
     save(tmp_path / "b.png", np.random.default_rng(0).integers(0, 255, (20, 20, 3)))
-    with pytest.raises(ValueError, match="at most 64 colors"):
+    with pytest.raises(ValueError, match=r"at most 64 colors, .* If the folders are swapped, exchange their names\."):
         find_masks([tmp_path / "b.png"])
 
 
@@ -502,3 +503,63 @@ def test_compressed_runs_of_coco_are_those_of_pycocotools(tmp_path):
     content["annotations"][0]["segmentation"] = dict(size=[40, 60], counts=encoded["counts"].decode())
     convert_coco(tmp_path, content)
     assert np.array_equal(read_mask(tmp_path / "out/a.png")[0], truth)
+
+
+@pytest.mark.parametrize("gray", [0, 255])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_masks_in_the_alpha_channel_are_refused_and_transparent_masks_of_colors_are_not(tmp_path, gray, mode):
+    """Guards: they were background without a word."""
+    image = Image.new(mode[:-1], (3, 2), (gray,) * 3 if mode == "RGBA" else gray)
+    image.putalpha(Image.fromarray(np.array([[0, 255, 0], [0, 0, 255]], np.uint8)))
+    (tmp_path / "masks").mkdir()
+    image.save(tmp_path / "masks/a.png")
+    with pytest.raises(ValueError, match=r"a.png: masks .* their alpha channel holds the mask. Save .*getchannel"):
+        convert_masks(tmp_path / "masks", tmp_path / "out")
+    image.putpixel((1, 0), (9, 9, 9, 255) if mode == "RGBA" else (9, 255))
+    image.save(tmp_path / "masks/a.png")
+    assert convert_masks(tmp_path / "masks", tmp_path / "out")[0] == 1
+
+
+@pytest.mark.parametrize("value", [0, 1, 255, [9, 0, 0]])
+def test_masks_of_one_value_are_refused(tmp_path, value):
+    for name in "ab":
+        save(tmp_path / f"masks/{name}.png", np.broadcast_to(value, (4, 4, *np.shape(value))))
+    with pytest.raises(ValueError, match=r"masks: masks must have at least two values, got only \S+ in 2 masks"):
+        find_masks([tmp_path / "masks/a.png", tmp_path / "masks/b.png"])
+
+
+def test_palettes_must_agree_on_the_values_that_occur(tmp_path):
+    """Guards: labels were exchanged without a word."""
+    red, green, blue = [255, 0, 0], [0, 255, 0], [0, 0, 255]
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    for path, palette in zip(paths, ([red, green, blue], [red, green], [green, red]), strict=True):
+        image = Image.fromarray(np.array([[0, 1]], np.uint8))
+        image.putpalette(sum(palette, []))
+        image.save(path)
+    assert find_masks(paths[:2]).palette[:3] == [red, green, blue]
+    with pytest.raises(ValueError, match=r"c.png: palettes .* got #00ff00 for the value 0, .* #ff0000 in \S+a.png\."):
+        find_masks(paths)
+
+
+@pytest.mark.parametrize("as_rgb", [False, True])
+@pytest.mark.parametrize("scale", [3, 8])
+def test_smoothed_masks_of_0_and_255_are_divided_in_the_middle(tmp_path, scale, as_rgb):
+    """Guards: each of the levels became a class."""
+    big = Image.new("L", (64 * scale, 64 * scale))
+    ImageDraw.Draw(big).ellipse((10 * scale, 9 * scale, 47 * scale, 52 * scale), fill=255)
+    image = big.resize((64, 64), Image.Resampling.BOX)
+    (tmp_path / "masks").mkdir()
+    (image.convert("RGB") if as_rgb else image).save(tmp_path / "masks/a.png")
+    found = find_masks([tmp_path / "masks/a.png"])
+    assert found.kind == "binary" and found.smoothed > 3 and "without antialiasing" in found.reason
+    _, table, labels = converted(tmp_path, tmp_path / "masks")
+    assert table.classes == ["background", "foreground"] and np.array_equal(labels, np.array(image) > 127)
+    assert any(note.startswith("WARNING: masks of 0 and 255 have ") for note in table.notes)
+
+
+def test_gray_levels_of_classes_are_not_taken_for_smoothed_borders(tmp_path):
+    levels = np.array([0, 43, 85, 128, 170, 213, 255])
+    save(tmp_path / "a.png", levels[np.arange(64).reshape(8, 8) % 7])
+    assert find_masks([tmp_path / "a.png"]).kind == "gray"
+    save(tmp_path / "b.png", np.r_[np.zeros(900), np.full(900, 255), np.arange(150)][None])  # ADE20K
+    assert find_masks([tmp_path / "b.png"]).num_classes == 150

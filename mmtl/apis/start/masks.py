@@ -1,39 +1,42 @@
 """What the masks of a folder contain, and which of them training can read as they are."""
 
-import io
 import math
 import re
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from mmtl.apis.start.read_masks import (
+    GRAY,
+    IGNORED,
+    MAX_GRAYS,
+    MIDDLE,
+    Palettes,
+    Tally,
+    Value,
+    is_lossy,
+    read_mask,
+    rgb_of,
+    text_of,
+)
 from mmtl.datasets.annotation_rules import size_problem
-from mmtl.utils.read_image import image_size, is_truncated
-from mmtl.utils.text import in_line, runs_of, shorten
+from mmtl.utils.read_image import image_size
+from mmtl.utils.text import runs_of, shorten
 from mmtl.visualization.overlay import percent
 
-IGNORED = 255
 CLASSES_FILE = "classes.json"  # {"classes": [...], "palette": [[r, g, b], ...]}, beside masks
 MAX_MASKS = 500  # masks that are read
-MAX_GRAYS = 16  # gray levels that a person distinguishes
 MAX_INDEX = 150  # of ADE20K, the most classes of usual masks
 MAX_ROWS = 20  # values that are printed
 MIN_GAP = 16  # between values of a lossy format; smaller ones can be noise
-GRAY = 0x010101  # times a gray level: its color as one number
 MAX_COLORS = 64  # more are a photograph, or a mask with smoothed borders
-
-
 PAIR = re.compile(r"(#[0-9a-fA-F]{6}|\d{1,3})\s*=\s*(.+)")
 LIKE_PAIR = re.compile(r"\W*((#|0x)[0-9a-f]{3,6}|[0-9a-f]{6}|\d{1,3}([\s,;/]+\d{1,3})*)\W*[=:].*", re.IGNORECASE)
 RGB = re.compile(r"(\d{1,3})[\s,;/]+(\d{1,3})[\s,;/]+(\d{1,3})\W*[=:]\s*([^,=:]+)")
 HEX = re.compile(r"(?:#|0x)?([0-9a-f]{6})\s*[=:]\s*([^,=:]+)", re.IGNORECASE)
-
-Value = int | tuple[int, int, int]  # gray level or class index, or RGB color
 
 
 @dataclass
@@ -49,6 +52,7 @@ class FoundMasks:
     num_files: int = 0  # that were read
     is_sample: bool = False  # whether there are more files
     lossy: Path | None = None  # a mask that is a JPEG image or the like
+    smoothed: int = 0  # number of gray levels that count as the nearer one of 0 and 255
 
     @property
     def num_classes(self) -> int:
@@ -60,7 +64,17 @@ class FoundMasks:
         """Why masks have to be converted."""
         if self.kind == "color":
             return f"the masks are RGB images of {len(self.values)} colors"
+        if self.smoothed:
+            return f"the masks have the values 0 and 255, which are not class indices, and {self.smoothed_note}"
         return f"the masks have the values {', '.join(map(str, self.values))}, which are not class indices"
+
+    @property
+    def smoothed_note(self) -> str:
+        """What becomes of gray levels between 0 and 255."""
+        return (
+            f"{self.smoothed} levels between them, as of smoothed borders: up to {MIDDLE} count as 0, others as 255. "
+            "Export the masks without antialiasing for exact borders"
+        )
 
     @property
     def only_in(self) -> dict[Value, Path]:
@@ -120,36 +134,16 @@ class FoundMasks:
             lines.append(
                 f"WARNING: values in one file only: {shorten(rare, 5)}. Correct the masks if this is a mistake"
             )
+        if self.smoothed:
+            lines.append(f"WARNING: masks of 0 and 255 have {self.smoothed_note}")
+        if count > 192 and not self.palette and len(self.values) > MAX_GRAYS:
+            lines.append(
+                f"WARNING: {len(self.values)} gray levels up to {count - 1} are taken for class indices. If they are "
+                "of smoothed borders, export the masks without antialiasing"
+            )
         if self.lossy:
             lines.append(f"WARNING: {self.lossy} has a lossy format; its values are clean, but save masks as PNG")
         return lines
-
-
-def text_of(value: Value) -> str:
-    """Return a value as users write it: "255" or "#ff0000"."""
-    return str(value) if isinstance(value, int) else "#{:02x}{:02x}{:02x}".format(*value)
-
-
-class Tally:
-    """Counts pixels and files of values, which are gray levels or colors as one number."""
-
-    def __init__(self) -> None:
-        self.pixels: Counter[int] = Counter()
-        self.files: Counter[int] = Counter()
-        self.first: dict[int, Path] = {}
-
-    def add(self, codes: np.ndarray, path: Path) -> None:
-        """Count the values of one file."""
-        values, counts = (each.tolist() for each in np.unique(codes, return_counts=True))
-        self.pixels.update(dict(zip(values, counts, strict=True)))
-        self.files.update(values)
-        self.first = dict.fromkeys(values, path) | self.first
-
-    def merge(self, colors: "Tally") -> None:
-        """Add the gray levels of colors that are gray."""
-        for mine, theirs in ((self.pixels, colors.pixels), (self.files, colors.files)):
-            mine.update({code // GRAY: count for code, count in theirs.items()})
-        self.first = {code // GRAY: path for code, path in colors.first.items()} | self.first
 
 
 def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMasks:
@@ -160,52 +154,54 @@ def find_masks(paths: Sequence[Path], limit: int | None = MAX_MASKS) -> FoundMas
             changed the values, or a file is corrupt.
         OSError: A mask cannot be read.
     """
-    grays, colors = Tally(), Tally()
-    palette, lossy = None, None
     total, paths = len(paths), paths[:: -(-len(paths) // (limit or len(paths)))]
-    for path in paths:
-        pixels, palette = read_mask(path)
-        lossy = lossy or (path if is_lossy(path) else None)
-        if pixels.ndim == 2:
-            grays.add(pixels, path)
-            continue
-        colors.add(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1), path)
-        if len(colors.pixels) > MAX_COLORS:
-            text = f"masks must have at most {MAX_COLORS} colors, got {len(colors.pixels)}"
-            raise ValueError(f"{path}: {text}. {ADVICE}")
+    grays, colors, palettes, lossy = count_values(paths)
     if all(code % GRAY == 0 for code in colors.pixels):  # gray images that were saved as RGB
         grays.merge(colors)
         colors = Tally()
     if grays.pixels and colors.pixels:
         raise ValueError(f"{paths[0].parent}: some masks are gray or have a palette, others have colors. {ADVICE}")
     tally, is_color = (colors, True) if colors.pixels else (grays, False)
+    smoothed = [] if is_color or lossy or palettes.longest else tally.smoothed()
+    if smoothed:
+        tally.threshold()
     value_of = {code: rgb_of(code) if is_color else code for code in sorted(tally.pixels)}
     found = FoundMasks(
-        kind=kind_of(list(value_of.values()), is_color=is_color, has_palette=palette is not None),
+        kind=kind_of(list(value_of.values()), is_color=is_color, has_palette=bool(palettes.longest)),
         values=list(value_of.values()),
-        palette=palette,
+        palette=palettes.longest or None,
         pixels={value: tally.pixels[code] for code, value in value_of.items()},
         first_in={value: tally.first[code] for code, value in value_of.items()},
         files={value: tally.files[code] for code, value in value_of.items()},
         num_files=len(paths),
         is_sample=len(paths) < total,
         lossy=lossy,
+        smoothed=len(smoothed),
     )
+    if len(found.values) == 1:
+        got = f"got only {found.listed} in {found.num_files} masks"
+        raise ValueError(
+            f"{paths[0].parent}: masks must have at least two values, {got}. Check how they were exported."
+        )
     if lossy:
         check_lossy(found)
     return found
 
 
-def rgb_of(code: int) -> tuple[int, int, int]:
-    """Return a color that is given as one number."""
-    return code >> 16, code >> 8 & 255, code & 255
-
-
-def is_lossy(path: Path) -> bool:
-    """Return whether a file has a format that changes values when it is saved."""
-    with path.open("rb") as file:
-        start = file.read(16)
-    return start.startswith(b"\xff\xd8") or (start[8:15] == b"WEBPVP8" and start[15:] != b"L")
+def count_values(paths: Sequence[Path]) -> tuple[Tally, Tally, Palettes, Path | None]:
+    """Return the gray levels or indices, the colors and the palettes of masks, and the first in a lossy format."""
+    grays, colors, palettes, lossy = Tally(), Tally(), Palettes(), None
+    for path in paths:
+        pixels, palette = read_mask(path)
+        lossy = lossy or (path if is_lossy(path) else None)
+        if pixels.ndim == 2:
+            palettes.add(palette or [], grays.add(pixels, path), path)
+            continue
+        colors.add(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1), path)
+        if len(colors.pixels) > MAX_COLORS:
+            text = f"masks must have at most {MAX_COLORS} colors, got {len(colors.pixels)}"
+            raise ValueError(f"{path}: {text}. {ADVICE} If the folders are swapped, exchange their names.")
+    return grays, colors, palettes, lossy
 
 
 def check_lossy(masks: FoundMasks) -> None:
@@ -234,32 +230,6 @@ def kind_of(values: Sequence[int], is_color: bool, has_palette: bool) -> str:
         return "index"
     # Many classes can be absent from a small folder. Gray levels are far apart, and often multiples of a number.
     return "gray" if known[-1] > MAX_INDEX or math.gcd(*known) > 1 else "index"
-
-
-def read_mask(path: Path) -> tuple[np.ndarray, list[list[int]] | None]:
-    """Return a mask's values, [H, W] or RGB [H, W, 3], and the palette of its file, whose indices are the values.
-
-    Raises:
-        OSError: The file cannot be opened.
-        ValueError: It is not an image, or not a complete one.
-    """
-    try:
-        data = path.read_bytes()
-        if is_truncated(data):
-            raise ValueError("the file is truncated")
-        with Image.open(io.BytesIO(data)) as image:
-            if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
-                return np.array(image.convert("RGB")), None
-            colors = image.getpalette() if image.mode == "P" else None
-            pixels = np.array(image.convert("L") if image.mode in ("1", "LA") else image)
-            return pixels, colors and np.reshape(colors[: len(colors) // 3 * 3], (-1, 3)).tolist()
-    except Exception as error:  # decoders raise all kinds of errors on corrupt files
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
-            raise
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({in_line(error)})"
-        raise ValueError(
-            f"{path} must be a complete image, got a corrupt file or another format{reason}. Replace or remove it."
-        ) from None
 
 
 def check_sizes(root: Path, pairs: Sequence[tuple[str, str]]) -> None:
