@@ -183,16 +183,20 @@ def unknown_class(name: str, classes: Sequence[str], train: Path) -> str:
 
 
 def keep_together(found: FoundImages, val_share: float) -> None:
-    """Split class folders again, with near-duplicates in one part, unless there are too many images to compare."""
+    """Split images again, with near-duplicates in one part, unless there are none or too many images to compare."""
     found.may_leak, entries = not found.has_val, sorted(found.split.train + found.split.val)
-    if found.has_val or not found.classes or len(entries) > MAX_SIZES:
+    if found.has_val or len(entries) > MAX_SIZES:
         return
-    readable = [entry for entry in entries if entry[0] not in found.unreadable]
+    labels = [(key, label if found.classes else 0) for key, label in entries]  # all scenes are of one class
+    readable = [entry for entry in labels if entry[0] not in found.unreadable]
     groups, found.in_two = find_near_duplicates(found.root, readable)
-    found.split = stratified_split(entries, val_share, groups=groups)
+    if groups:
+        split = stratified_split(labels, val_share, groups=groups)
+        values = dict(entries)
+        found.split = Split(*([(key, values[key]) for key, _ in part] for part in (split.train, split.val)))
     val = {key for key, _ in found.split.val}
     found.similar = [group for group in groups if len({key in val for key in group}) == 1]
-    found.may_leak = len(found.similar) < len(groups)
+    found.may_leak = not found.classes or len(found.similar) < len(groups)  # scenes are often far frames of a video
 
 
 def pair_masks(keys: Sequence[str]) -> list[tuple[str, str]]:

@@ -155,7 +155,8 @@ def describe(found: FoundImages) -> list[str]:
     ]
     if found.similar:
         count, example = sum(map(len, found.similar)), " and ".join(found.similar[0][:2])
-        lines.append(f"{count} images resemble others of their class (such as {example}): each group is in one part")
+        others = "others of their class" if found.classes else "others"
+        lines.append(f"{count} images resemble {others} (such as {example}): each group is in one part")
     if found.may_leak:
         lines.append(
             "near-duplicates, such as frames of one video, may be in both parts, which makes results look too good: "
@@ -192,7 +193,7 @@ def warnings_about(found: FoundImages) -> list[str]:
         inside = found.root / found.classes_inside
         command = shlex.join(["mmtl", "start", str(inside)])
         lines.append(
-            f"WARNING: all images are in folders of class folders: if {inside} has the classes, run {command}"
+            f"WARNING: all class folders have their images in subfolders: if {inside} has the classes, run {command}"
         )
     val, train = len(found.split.val), len(found.split.train)
     if val > train:

@@ -100,9 +100,7 @@ def test_a_folder_above_that_of_the_classes_is_named(tmp_path):
     with pytest.raises(ValueError, match=f"If this has the classes, run {command}."):
         find_images(tmp_path, 0.2)
     write(tmp_path, "work_dirs/photos/1.png")
-    warning = (
-        f"WARNING: all images are in folders of class folders: if {tmp_path}/my photos has the classes, run {command}"
-    )
+    warning = f"WARNING: all class folders have their images in subfolders: if {tmp_path}/my photos has the classes, run {command}"
     assert warning in describe(find_images(tmp_path, 0.2))
     write(tmp_path, "work_dirs/1.png")  # classes may have images in folders
     assert command not in str(describe(find_images(tmp_path, 0.2)))

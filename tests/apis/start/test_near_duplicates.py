@@ -39,6 +39,19 @@ def test_frames_of_a_burst_are_in_one_part(tmp_path, val_share):
     assert expected in describe(found) and LEAK not in str(describe(found))
 
 
+def test_frames_of_one_scene_are_in_one_part_with_their_masks(tmp_path):
+    for scene, frame in product(range(8), range(3)):
+        write_photo(tmp_path / f"images/{scene}_{frame}.png", seed=scene, frame=frame)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.new("L", (120, 90), scene % 2).save(tmp_path / f"masks/{scene}_{frame}.png")
+    found = find_images(tmp_path, 0.2)
+    assert {image[7] for image, _ in found.split.train}.isdisjoint(image[7] for image, _ in found.split.val)
+    assert len(found.split.val) == 6 and len(found.split.train) == 18
+    assert all(mask == image.replace("images", "masks") for image, mask in found.split.train + found.split.val)
+    lines = str(describe(found))
+    assert "24 images resemble others (such as images/0_0.png and images/0_1.png): " in lines and LEAK in lines
+
+
 def test_images_that_differ_are_split_as_by_file(tmp_path):
     """Blank images, thin drawings and icons have little to compare."""
     for name, i in product("ab", range(10)):
