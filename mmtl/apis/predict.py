@@ -75,7 +75,7 @@ def predict(
         raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")
     if list_file is not None:
         check_list_labels(list_file, num_classes)
-    truth = labels or folder_labels(keys, names, num_classes)
+    truth = labels or folder_labels(images, keys, names, num_classes)
     if wrong_only and all(label is None for label in truth.values()):
         raise ValueError(
             f"--wrong-only needs class folders, but the folders of {images} are not named after classes of "
@@ -102,9 +102,13 @@ def predict(
     return Predictions(rows, undecodable, labeled, correct)
 
 
-def folder_labels(keys: Sequence[str], names: Sequence[str] | None, num_classes: int) -> dict[str, int | None]:
+def folder_labels(
+    root: Path, keys: Sequence[str], names: Sequence[str] | None, num_classes: int
+) -> dict[str, int | None]:
     """Return the class index of each image's folder, None if it is unknown; warn of folders that are not classes."""
     folders = class_folders(keys)
+    if not folders and root.resolve().name in (names or ()):
+        warn(f"{root} has no class folders, so no top-1: give {root.parent} for it")
     table = ClassTable.of(dict(class_names=names), num_classes, folders)
     known = table.of_folders(folders)
     unknown = [folder for folder in folders if folder not in known]

@@ -2,7 +2,7 @@
 
     mmtl train CONFIG [--resume] [--amp] [--work-dir DIR] [--cfg-options KEY=VALUE ...]
     mmtl train CONFIG --launcher pytorch --processes 8
-    mmtl train FOLDER [--until STEP]
+    mmtl train FOLDER [--until STEP] [--restart]
     mim train mmtl CONFIG
 
 CONFIG is a file, or the name of a config of mmtl. Its default_scope selects the script, which gets all other options:

@@ -124,6 +124,8 @@ def test_folders_have_a_label_if_they_are_classes_or_no_classes_are_known(root, 
     (images / "charlie").rename(images / "cat")
     found = predict(config, checkpoint, images, tmp_path / "table.csv", workers=0)
     assert found.labeled == (3 if where == "nowhere" else 1)
+    predict(config, checkpoint, images / "cat", tmp_path / "table.csv", workers=0)
+    assert (f"no top-1: give {images} for it" in capsys.readouterr().err) == (where != "nowhere")
 
 
 def test_undecodable_images_are_listed_and_have_no_row(root, tmp_path):
