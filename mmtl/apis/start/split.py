@@ -44,7 +44,7 @@ def take_groups(groups: Sequence[list], share: float) -> list:
     count, chosen = min(max(1, round(share * len(entries))), len(entries) - 1), []
     for group in groups:
         if abs(len(chosen) + len(group) - count) < abs(len(chosen) - count):
-            chosen = chosen + group
+            chosen += group
     chosen = chosen or min(groups, key=len)
     is_usable = count <= 2 * len(chosen) <= max(3 * count, len(entries)) and len(chosen) < len(entries)
     return chosen if is_usable else entries[:count]
