@@ -19,6 +19,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from rich.progress import track
 
+from mmtl.apis.start.folder import match_masks
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.class_colors import class_palette
@@ -157,9 +158,17 @@ def find_images(inputs: Sequence[Path], out: Path) -> tuple[dict[Path, Path], di
 
 
 def images_below(folder: Path, out: Path) -> list[Path]:
-    """Return the image files in a folder and its subfolders, sorted, without those under ``out``."""
-    images = (name for name in files_under(folder, out) if name.lower().endswith(IMAGE_SUFFIXES))
-    return sorted(folder / name for name in images if not is_hidden(name))
+    """Return the image files in a folder and its subfolders, sorted, without those under ``out`` and without masks.
+
+    Masks are those that `mmtl start` pairs with images, and others in their folders.
+    """
+    files = (name for name in files_under(folder, out) if name.lower().endswith(IMAGE_SUFFIXES))
+    names = sorted(name for name in files if not is_hidden(name))
+    pairs, _, others = match_masks(names)
+    masks = {mask for _, mask in pairs} | set(others if pairs else ())
+    if masks:
+        print(in_line(f"{folder}: masks are left out: {len(masks)}, such as {min(masks)}"))
+    return [folder / name for name in names if name not in masks]
 
 
 def check_mask_folders(inputs: Sequence[Path], paths: Iterable[Path], cfg: Config) -> None:

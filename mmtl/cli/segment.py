@@ -3,7 +3,8 @@
 mmtl segment CONFIG CHECKPOINT IMAGES [IMAGES ...] -o OUT
 mmtl segment CONFIG CHECKPOINT photos -o segmented
 
-IMAGES are files and folders (with their subfolders). For photos/a/1.jpg, OUT gets
+IMAGES are files and folders, with their subfolders but without masks of images, as in images/ and masks/.
+For photos/a/1.jpg, OUT gets
     masks/a/1.png      the class index of every pixel; viewers show the classes' colors (at most 256 classes)
     overlays/a/1.png   the colors over the image, beside it the classes with their shares
     areas.csv          one row per image: file, width, height, and the share of each class, summing to one
@@ -33,7 +34,8 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     from mmtl.apis.segment import segment
 
     count, failures = segment(**vars(args))
-    print(f"{args.out}: {count} image{'s' * (count != 1)} segmented, see overlays/, masks/ and areas.csv in it")
+    if count:
+        print(f"{args.out}: {count} image{'s' * (count != 1)} segmented, see overlays/, masks/ and areas.csv in it")
     if failures:
         lines = [in_line(f"{path}: {reason}") for path, reason in list(failures.items())[:SHOWN]]
         raise ValueError("\n  ".join([f"{len(failures)} of {count + len(failures)} images were left out:", *lines]))

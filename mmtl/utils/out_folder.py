@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mmtl.utils.atomic_file import TEMPORARY_SUFFIX
+from mmtl.utils.cli import write_problem
 from mmtl.utils.image_files import files_under, is_hidden
 from mmtl.utils.text import shorten
 
@@ -22,11 +23,13 @@ def check_out_folder(out: Path, marker: str, names: Collection[str]) -> list[Pat
         list[Path]: The files of the earlier result.
 
     Raises:
-        ValueError: It is a file or below one, or contains other files.
+        ValueError: It is a file or below one, cannot be written, or contains other files.
     """
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise ValueError(f"{out} must be a folder, got the file {existing}. Remove it or give another folder.")
+    if problem := write_problem(out / marker):
+        raise ValueError(f"{out} must be a folder that can be written, got {problem}. Give another folder.")
     old = sorted(name for name in files_under(out) if not is_hidden(name)) if out.exists() else []
     names = set(names)
     others = [name for name in old if name not in names and not name.endswith(TEMPORARY_SUFFIX)]

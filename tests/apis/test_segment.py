@@ -1,5 +1,6 @@
 import csv
 import os
+from argparse import ArgumentParser
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from mmseg.datasets import LoadAnnotations
 from PIL import Image
 
 from mmtl.apis import segment as api
+from mmtl.cli.segment import main
 from mmtl.utils.checkpoint import fit_weights
 
 
@@ -259,6 +261,7 @@ def test_a_folder_with_other_files_is_refused_before_the_model_is_loaded(root, t
         (photos / "1.png", "1.png must be a folder, got the file"),
         (photos / "1.png/below", "below must be a folder, got the file .*1.png"),
         (photos, "photos contains the input"),
+        (Path("/proc/new"), "/proc/new must be a folder that can be written, got .* Give another folder"),
     ):
         with pytest.raises(ValueError, match=message):
             api.segment(root / "tiny.py", "random", [photos], out)
@@ -289,19 +292,35 @@ def test_opacity_is_a_share(root, tmp_path, opacity, monkeypatch):
 @pytest.mark.parametrize("with_list", [False, True])
 def test_masks_of_the_configs_datasets_are_not_segmented_with_the_images(root, tmp_path, with_list, monkeypatch):
     """Guards: a folder of images/ and annotations/ gave twice as many images."""
-    files = [f"{kind}/{part}/1.png" for kind in ("images", "annotations") for part in ("train", "val")]
+    files = [f"{kind}/{part}/1.png" for kind in ("pixels", "truth") for part in ("train", "val")]
     data = folder_of(tmp_path, "data", *files)
-    change = dict(data_root=str(data))
+    change = dict(data_root=str(data), data_prefix=dict(img_path="pixels/val", seg_map_path="truth/val"))
     if with_list:  # as `mmtl start` writes them
         (data / "val.txt").write_text(f"{data / files[1]}\t{data / files[3]}\n")
         change |= dict(data_root="", ann_file=str(data / "val.txt"), data_prefix=dict(img_path="", seg_map_path=""))
     options = {f"test_dataloader.dataset.{key}": value for key, value in change.items()}
     monkeypatch.setattr(api, "load_model", no_model)
-    with pytest.raises(ValueError, match="got a folder that contains .*data/annotations/val. Give the folder of the"):
+    with pytest.raises(ValueError, match="got a folder that contains .*data/truth/val. Give the folder of the"):
         api.segment(root / "tiny.py", "random", [data], tmp_path / "out", cfg_options=options)
-    for allowed in (data / "images", data / "annotations/val"):
+    for allowed in (data / "pixels", data / "truth/val"):
         with pytest.raises(AssertionError, match="the model was loaded"):
             api.segment(root / "tiny.py", "random", [allowed], tmp_path / "out", cfg_options=options)
+
+
+def test_masks_beside_images_are_left_out_as_mmtl_start_pairs_them(tmp_path, capsys):
+    """Guards: masks were segmented as photographs."""
+    data = folder_of(tmp_path, "data", "images/1.png", "images/2.png", "masks/1_mask.png", "masks/3.png", "more/1.png")
+    names = ["images/1.png", "images/2.png", "more/1.png"]
+    assert api.images_below(data, tmp_path / "out") == [data / name for name in names]
+    assert capsys.readouterr().out == f"{data}: masks are left out: 2, such as masks/1_mask.png\n"
+    assert api.images_below(data / "masks", tmp_path / "out") and not capsys.readouterr().out
+
+
+def test_only_an_error_is_printed_if_no_image_was_segmented(root, tmp_path, capsys):
+    (tmp_path / "a.png").write_text("text")
+    with pytest.raises(ValueError, match="1 of 1 images were left out:\n .*a.png: cannot be decoded"):
+        main(ArgumentParser(), [str(root / "tiny.py"), "random", f"{tmp_path}/a.png", "-o", f"{tmp_path}/out"])
+    assert "segmented" not in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 
 def test_weights_of_another_classifier_do_not_fit_once():

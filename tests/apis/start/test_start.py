@@ -94,6 +94,19 @@ def test_a_generated_folder_works_without_the_configs_of_mmtl(tmp_path):
     assert Config.fromfile("elsewhere/2_student.py").default_hooks.check_inputs
 
 
+def test_validation_images_that_are_also_training_images_are_counted(tmp_path):
+    """Guards: train/ and val/ with the same files looked like a good result."""
+    folder = write_images("scenes", (32, 32), np.array([[0, 1]], np.uint8))
+    for name in ("images", "masks"):
+        shutil.copytree(folder / name, tmp_path / f"twice/train/{name}")
+        shutil.copytree(folder / name, tmp_path / f"twice/val/{name}")
+    (tmp_path / "twice/val/images/0.png").write_bytes((tmp_path / "twice/val/images/4.png").read_bytes())
+    Image.new("RGB", (32, 33)).save(tmp_path / "twice/val/images/1.png")
+    lines = [line for line in start(Path("twice"), Path("out"), Wishes(device="cpu")) if "also training" in line]
+    assert len(lines) == 1 and lines[0].startswith("WARNING: 5 of 6 validation images are also training images, such")
+    assert " and val/images/" in lines[0]
+
+
 def test_small_images_get_small_tokens_and_no_pretrained_teacher():
     lines = start(write_images("digits", (32, 32)), Path("out"), Wishes(device="cpu"))
     cfg, model, train, val = build(Path("out/2_student.py"))
