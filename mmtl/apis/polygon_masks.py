@@ -247,7 +247,8 @@ def decode_runs(runs: Mapping, shape: tuple[int, int], where: str) -> np.ndarray
 def run_lengths(text: str) -> list[int]:
     """Return the runs of a compressed mask of COCO: 5 bits in a character, the lowest first.
 
-    Not by pycocotools: where runs are too short, its masks show what the memory held before. From the fourth on, runs are differences to the run before the last, which is of the same value.
+    From the fourth on, runs are differences to the run before the last, which is of the same value. Not by
+    pycocotools: where runs are too short, its masks show what the memory held before.
     """
     counts: list[int] = []
     value = shift = 0

@@ -31,7 +31,9 @@ class cached_draw(cache_randomness):  # noqa: N801 - a decorator, as its parent
     def __set_name__(self, owner: type, name: str) -> None:
         owner._methods_with_randomness = sorted({*getattr(owner, "_methods_with_randomness", ()), name})
 
-    def __get__(self, transform: BaseTransform, cls: type) -> Callable:
+    def __get__(self, transform: BaseTransform | None, cls: type) -> Callable:
+        if transform is None:  # the class is inspected, as by Sphinx
+            return self.func
         is_caching = getattr(transform, "_cache_enabled", False)
         return super().__get__(transform, cls) if is_caching else MethodType(self.func, transform)
 
