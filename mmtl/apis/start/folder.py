@@ -14,6 +14,7 @@ from PIL import Image
 from mmtl.apis.start.masks import MAX_COLORS
 from mmtl.apis.start.near_duplicates import find_near_duplicates
 from mmtl.apis.start.split import Split, stratified_split
+from mmtl.apis.start.split_lists import listed_split
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.read_image import image_size, is_complete
 from mmtl.utils.text import shorten
@@ -64,6 +65,7 @@ class FoundImages:
     in_two: list[tuple[str, str]] = field(default_factory=list)  # equal images of different classes
     unread: str = ""  # number of images and videos of formats that are not read, such as "5 .heic, 1 .gif files"
     classes_inside: str = ""  # class folder that may be the folder of the classes
+    lists: str = ""  # what train.txt and val.txt are used for, if the folder has some
     may_leak: bool = False  # whether near-duplicates may be in both parts of a split that is made here
 
     @property
@@ -283,17 +285,21 @@ def looks_like_mask(path: Path) -> bool | None:
 
 
 def find_pairs(root: Path, pairs: Sequence[tuple[str, str]], val_share: float) -> FoundImages:
-    """Return images and masks, split by folders such as ``train`` and ``val`` if there are any."""
+    """Return images and masks, split by folders such as ``train`` and ``val``, or by lists, if there are any."""
     parts = {pair: {part.lower() for part in Path(pair[0]).parent.parts} for pair in pairs}
     train = [pair for pair in pairs if parts[pair] & set(TRAIN)]
     val = next((found for name in HELD_OUT if (found := [pair for pair in pairs if name in parts[pair]])), [])
     others = (image for (image, _), names in parts.items() if not names & {*TRAIN, *HELD_OUT})
     beside = sorted({str(Path(image).parent) for image in others}) if train else []
+    listed, note = listed_split(root, pairs)
     if train and val:
-        return FoundImages(root, Split(train, val), has_val=True, beside=beside)
+        note = note and "train.txt and val.txt are not used: the folders have a split"
+        return FoundImages(root, Split(train, val), has_val=True, beside=beside, lists=note)
+    if listed:
+        return FoundImages(root, listed, has_val=True, lists=note)
     chosen = stratified_split([(pair, 0) for pair in train or pairs], val_share)
     split = Split([pair for pair, _ in chosen.train], [pair for pair, _ in chosen.val])
-    return FoundImages(root, split, beside=beside)
+    return FoundImages(root, split, beside=beside, lists=note)
 
 
 def read_sizes(root: Path, keys: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:

@@ -108,5 +108,6 @@ def write_segmentation(
         f"{len(classes)} classes: {shorten(classes, 20)}" + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
         f"images are resized to a short side of {scale[1]}, crops of {crop_size[0]} x {crop_size[1]} pixels",
         f"{max_iters} iterations of batches of {batch_size}",
+        *([found.lists] if found.lists else []),
         *leak_warning(found.root, found.split),
     ]

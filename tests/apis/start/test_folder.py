@@ -215,6 +215,41 @@ def test_masks_in_split_folders_keep_the_split(tmp_path):
     assert found.split.val == [(f"images/val/{i}.png", f"masks/val/{i}.png") for i in range(2)]
 
 
+def write_voc(root, train, val, folder="ImageSets/Segmentation"):
+    write(root, *(f"{kind}/{i}.png" for kind in ("JPEGImages", "SegmentationClass") for i in range(6)))
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    for name, lines in (("train", train), ("val", val)):
+        (root / folder / f"{name}.txt").write_text("\n".join([*lines, ""]))
+    return find_images(root, 0.2)
+
+
+@pytest.mark.parametrize("line", ["{}", "{}.png", "JPEGImages/{}.png SegmentationClass/{}.png", "./JPEGImages/{}.png"])
+def test_lists_of_voc_are_the_split(tmp_path, line):
+    """Guards: the split was random."""
+    names = [line.replace("{}", str(i)) for i in (3, 0, 4, 5, 7)]
+    write_voc(tmp_path, ["x"], ["y"], "ImageSets/Main")
+    found = write_voc(tmp_path, names[:2], names[2:])
+    assert [image for image, _ in found.split.train] == ["JPEGImages/0.png", "JPEGImages/3.png"]
+    assert [mask for _, mask in found.split.val] == ["SegmentationClass/4.png", "SegmentationClass/5.png"]
+    lists = "ImageSets/Segmentation/train.txt and ImageSets/Segmentation/val.txt"
+    assert found.has_val and found.lists == f"the split is that of {lists}, without 2 images that they do not name"
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "reason"),
+    [
+        (["a", "b", "0"], ["1"], "most of their names are not those of pairs"),
+        (["0", "1"], [], "most of their names are not those of pairs"),
+        (["0", "1"], ["1"], "both name the same image"),
+    ],
+)
+def test_lists_that_cannot_be_the_split_are_named(tmp_path, train, val, reason):
+    found = write_voc(tmp_path, train, val)
+    assert not found.has_val and "val.txt are not used for the split: " + reason in found.lists
+    (tmp_path / "ImageSets/Segmentation/val.txt").unlink()
+    assert find_images(tmp_path, 0.2).lists.startswith("ImageSets/Segmentation/train.txt is not used for the split: ")
+
+
 @pytest.mark.parametrize(
     ("images", "masks"),
     [
