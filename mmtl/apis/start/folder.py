@@ -11,6 +11,7 @@ from statistics import median
 
 from PIL import Image
 
+from mmtl.apis.start.layouts import layout_hint, without_ending
 from mmtl.apis.start.masks import MAX_COLORS
 from mmtl.apis.start.near_duplicates import find_near_duplicates
 from mmtl.apis.start.split import Split, stratified_split
@@ -34,9 +35,6 @@ MASK_FOLDERS = set(
     groundtruths groundtruth targets target segmentations segmentation segmentationclass segmentationmasks segs
     seg segmaps segmasks maskimages labelimages labelmaps colormasks indexmasks semantic
     """.split()
-)
-MASK_ENDING = re.compile(
-    r"(?<=.)[ ._-](gt|((color|seg)_?)?masks?|labels?|lbl|seg(mentation)?|ann(otations?)?|l|(gtfine_)?labelids|color)$"
 )
 UNREAD = tuple(  # images and videos
     """
@@ -131,11 +129,12 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str
     classes = sorted({key.removeprefix(prefix).split("/")[0] for key in images if "/" in key.removeprefix(prefix)})
     loose = [key for key in images if "/" not in key.removeprefix(prefix)]
     if loose or len(classes) < 2:
+        remedy = "" if loose else one_class_remedy(root, folder_of_classes(images, prefix), convert)
         problem = f"{loose[0]} is in no class folder." if loose else f"the only class folder is {classes[0]!r}."
         raise ValueError(
             f"{root} must have a folder of images for each of several classes, or images and masks in folders such as "
             f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}"
-            + (one_class_remedy(root, folder_of_classes(images, prefix), convert) if not loose else "")
+            + (layout_hint(root, images) or remedy)
         )
     check_classes(root, images, [prefix + name for name in classes])
     label = {name: index for index, name in enumerate(classes)}
@@ -216,9 +215,11 @@ def match_masks(keys: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], 
             name = letters(part)
             kind = images if name in IMAGE_FOLDERS else masks if name in MASK_FOLDERS else None
             if kind is not None:
-                kind.setdefault((*parts[:index], *parts[index + 1 : -1], parts[-1].lower()), key)
+                stem = parts[-1].lower().removesuffix("_leftimg8bit")  # of Cityscapes
+                kind.setdefault((*parts[:index], *parts[index + 1 : -1], stem), key)
                 break
-    for name in [name for name in masks if name not in images]:
+    names = [name for name in masks if name not in images]
+    for name in sorted(names, key=lambda name: "trainids" not in name[-1]):  # preferred to other indices
         masks.setdefault((*name[:-1], without_ending(name[-1])), masks.pop(name))
     pairs = [(images[name], masks[name]) for name in sorted(images.keys() & masks.keys())]
     alone = (sorted(each[name] for name in each.keys() - other) for each, other in ((images, masks), (masks, images)))
@@ -233,13 +234,9 @@ def check_mask_names(root: Path, keys: Sequence[str], images: Sequence[str], mas
         stem = Path(images[0]).stem
         raise ValueError(
             f"{root}: masks are missing: {images[0]} must have a mask {stem}.png or {stem}_mask.png in a folder "
-            f"such as masks/, got {shorten(masks, 3) or 'no mask'}. `mmtl convert_masks` makes masks of polygons."
+            f"such as masks/, got {shorten(masks, 3) or 'no mask'}."
+            + (layout_hint(root, keys) or " `mmtl convert_masks` makes masks of polygons.")
         )
-
-
-def without_ending(stem: str) -> str:
-    """Return the name of a mask, in lower case, without an ending such as ``_mask``."""
-    return MASK_ENDING.sub("", stem)
 
 
 def letters(folder: str) -> str:

@@ -1,5 +1,6 @@
 """What `mmtl start` finds in folders as people have them."""
 
+import json
 import zlib
 
 import pytest
@@ -188,10 +189,67 @@ def test_sizes_are_those_of_upright_images(tmp_path):
         ("train/images/x.JPG", "train/labels/x_mask.png"),
         ("JPEGImages/x.jpg", "SegmentationClass/x.png"),
         ("img/x.png", "GT/x_gtFine_labelIds.png"),
+        ("leftImg8bit/train/a/x_leftImg8bit.png", "gtFine/train/a/x_gtFine_labelIds.png"),
+        ("leftImg8bit/train/a/x_leftImg8bit.png", "gtFine/train/a/x_gtFine_labelTrainIds.png"),
     ],
 )
 def test_images_and_masks_are_paired_by_name(image, mask):
     assert pair_masks([image, mask, "images/alone.jpg", "readme/x.png"]) == [(image, mask)]
+
+
+def test_train_ids_of_cityscapes_are_preferred():
+    image, mask = "leftImg8bit/val/a/x_leftImg8bit.png", "gtFine/val/a/x_gtFine_{}.png"
+    kinds = ("color", "instanceIds", "labelIds", "labelTrainIds")
+    assert pair_masks([image, *map(mask.format, kinds)]) == [(image, mask.format("labelTrainIds"))]
+
+
+COCO = dict(images=[], annotations=[], categories=[])
+
+
+@pytest.mark.parametrize(
+    ("files", "content", "hint"),
+    [
+        (
+            ["{}.jpg", "{}.json"],
+            dict(shapes=[]),
+            "of labelme. Run mmtl convert_masks ROOT ROOT/masks. Move the images to ROOT/images.",
+        ),
+        (
+            ["images/{}.jpg", "images/{}.json"],
+            dict(shapes=[]),
+            "of labelme. Run mmtl convert_masks ROOT/images ROOT/masks.",
+        ),
+        (
+            ["images/{}.jpg", "labels/{}.json"],
+            dict(shapes=[]),
+            "of labelme. Run mmtl convert_masks ROOT/labels ROOT/masks.",
+        ),
+        (["{}.jpg", "all.json"], COCO, "of COCO. Run mmtl convert_masks ROOT/all.json ROOT/masks. Move "),
+        (
+            ["train/{}.jpg", "train/a.json"],
+            COCO,
+            "of COCO. Run mmtl convert_masks ROOT/train/a.json ROOT/masks. Move ",
+        ),
+        (["{}.jpg", "{}.png", "x.json"], {}, "cd ROOT && mkdir images masks && mv *.png masks/ && mv *.jpg images/"),
+        (
+            ["train/{}.jpg", "train/{}.png"],
+            {},
+            "cd ROOT/train && mkdir images masks && mv *.png masks/ && mv *.jpg im",
+        ),
+        (["a/{}.jpg", "a/{}.png"], {}, "cd ROOT/a && mkdir images masks && mv *.png masks/ && mv *.jpg im"),
+        (["{}.png", "{}_Mask.png"], {}, "cd ROOT && mkdir images masks && mv *_Mask.png masks/ && mv *.png images/"),
+    ],
+)
+def test_a_refused_layout_that_is_known_has_the_command_to_go_on(tmp_path, files, content, hint):
+    for name in (name.format(i) for name in files for i in range(3)):
+        if name.endswith("json"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(json.dumps(content))
+        else:
+            write(tmp_path, name)
+    with pytest.raises(ValueError) as error:
+        find_images(tmp_path, 0.2)
+    assert hint.replace("ROOT", str(tmp_path)) in str(error.value)
 
 
 def test_images_without_mask_and_masks_without_image_are_named(tmp_path):
