@@ -78,13 +78,15 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
     """Check all pairs of the datasets of a config, reading files in ``jobs`` processes.
 
     Raises:
-        OSError: The config cannot be read.
+        OSError: The config cannot be read, or none of its datasets.
         ValueError: The config has no dataset.
     """
     cfg = read_config(config, cfg_options)
     with name_config_errors(config):
         init_default_scope(cfg.get("default_scope", "mmseg"))
         splits = read_splits(cfg)
+    if all(split.check is None for split in splits):
+        raise FileNotFoundError(f"{config}: {splits[0].problems[0].text}. Correct it, or change the folder.")
     with ProcessPoolExecutor(jobs, initializer=prepare_worker) as pool:
         map_pairs = partial(pool.map, chunksize=16) if jobs > 1 else map
         for split in splits:
@@ -173,9 +175,7 @@ def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:
         dataset = DATASETS.build({**cfg, "pipeline": [], "lazy_init": True})
         pairs = dataset.load_data_list()
     except (OSError, AssertionError, ValueError) as error:  # MMSegmentation's datasets assert without a message
-        paths = {key: cfg.get(key) for key in ("data_root", "data_prefix", "ann_file") if cfg.get(key)}
-        problem = Problem("cannot be opened", f"{name}: {error or 'files are missing'} ({paths})")
-        return Split(name, problems=[problem])
+        return Split(name, problems=[Problem("cannot be opened", f"{name}: {missing_path(cfg) or in_line(error)}")])
     classes, ignore_index = dataset.metainfo.get("classes") or (), dataset.ignore_index
     num_classes = head.get("num_classes") or len(classes)
     loaders = [step for step in cfg["pipeline"] if "Load" in str(step["type"])]
@@ -200,6 +200,16 @@ def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:
     if not dataset.ann_file and load_labels is not None:  # a list may leave files out on purpose
         split.problems += unpaired_files(pairs, dataset)
     return split
+
+
+def missing_path(cfg: Mapping) -> str:
+    """Return which path of a dataset's config does not exist, and where it is searched; empty if all exist."""
+    prefix, root = cfg.get("data_prefix") or {}, Path(cfg.get("data_root") or "")
+    parts = [cfg.get("ann_file"), *(prefix.get(key) for key in ("img_path", "seg_map_path"))]
+    missing = next((root / part for part in parts if part and not (root / part).exists()), None)
+    if missing is None or missing.is_absolute():
+        return f"{missing} does not exist" if missing else ""
+    return f"{missing} does not exist; paths start at the current folder, {Path.cwd()}"
 
 
 def unpaired_files(pairs: Sequence[dict], dataset: object) -> list[Problem]:

@@ -132,7 +132,7 @@ def ignore_another(root):
         (lambda root: (root / "images/val/1.png").unlink(), ["val/1.png belongs to no image"]),
         (empty_split, ["train: empty split (1)", "files ending in .png"]),
         (another_suffix, ["3.jpeg does not end in img_suffix='.png'"]),
-        (missing_folder, ["val, test: cannot be opened (1)"]),
+        (missing_folder, ["val, test: cannot be opened (1)", "images/val does not exist"]),
         (fourth_class, ["names 4, decode_head.num_classes is 3"]),
         (ignore_another, ["ignores 255, the head 254"]),
     ],
@@ -142,6 +142,20 @@ def test_problem_is_reported_with_its_file(root, capsys, spoil, messages):
     count, out = run(root, capsys)
     out = out.replace("\n", " ")
     assert count and all(message in out for message in messages)
+
+
+@pytest.mark.parametrize("with_list", [False, True])
+def test_paths_that_start_at_another_folder_are_an_error_with_the_path(root, monkeypatch, with_list):
+    """Guards: an empty table and the arguments of the dataset."""
+    options = {}
+    for name in ("train", "val", "test"):
+        options[f"{name}_dataloader.dataset.data_root"] = "scenes"
+        options |= {f"{name}_dataloader.dataset.ann_file": f"{name}.txt"} if with_list else {}
+    monkeypatch.chdir(root)
+    path = "scenes/train.txt" if with_list else "scenes/images/train"
+    message = f"tiny.py: train: {path} does not exist; paths start at the current folder, {root}. Correct it, or"
+    with pytest.raises(FileNotFoundError, match=message):
+        check_segmentation(root / "tiny.py", jobs=1, cfg_options=options)
 
 
 def test_label_numbers_are_those_in_the_file_under_reduce_zero_label(tmp_path, capsys):

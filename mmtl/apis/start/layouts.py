@@ -64,9 +64,9 @@ def beside_hint(root: Path, keys: Sequence[str]) -> str:
         if image is None or image == mask or mask.suffix.lower() != ".png":
             continue
         folder = shlex.quote(str(root / mask.parent))
-        moves = f"mv *{shlex.quote(mask.stem[len(base) - len(stem) or len(mask.stem) :] + mask.suffix)} masks/"
+        ending = mask.name[len(base.rpartition("/")[2]) :]
         return (
-            f" If {mask} is the mask of {image}, run: cd {folder} && mkdir images masks && {moves} && "
-            f"mv *{image.suffix} images/"
+            f" If {mask} is the mask of {image}, run: cd {folder} && mkdir images masks && "
+            f"mv *{shlex.quote(ending)} masks/ && mv *{image.suffix} images/"
         )
     return ""

@@ -1,6 +1,7 @@
 """Configs for images with masks: UperNet on LV-ViT."""
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,11 @@ def sizes_for(found: FoundImages, device: str) -> tuple[tuple[int, int], tuple[i
     return (max(long, short), short), (crop, crop)
 
 
+def common_folder(paths: Sequence[str]) -> Path:
+    """Return the folder, relative as the paths are, that has all of these files in it or in its subfolders."""
+    return Path(os.path.commonpath([Path(path).parent for path in paths]))
+
+
 def write_segmentation(
     found: FoundImages,
     masks: FoundMasks,
@@ -97,7 +103,7 @@ def write_segmentation(
         values |= dict(weights=student.weights)
         write_config("lvvit-small_upernet_1xb8-20k_owndata-512x512", config, values)
     title = f"Train UperNet on {student.title}"
-    images = found.root / Path(found.split.val[0][0]).parent
+    images = found.root / common_folder([image for image, _ in found.split.train + found.split.val])
     command = ["mmtl", "segment", config, run / f"iter_{max_iters}.pth", images, "-o", work / "segmented"]
     test = ["mmtl", "test", config, run / f"iter_{max_iters}.pth", "--worst", min(20, len(found.split.val))]
     notes = ("masks and overlays of all images", "mIoU of the validation images, and the worst of them")

@@ -15,7 +15,7 @@ from mmtl.apis.start.arguments import check_arguments
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
-from mmtl.apis.start.segmentation import ClassTable, class_table, write_segmentation
+from mmtl.apis.start.segmentation import ClassTable, class_table, common_folder, write_segmentation
 from mmtl.apis.start.teacher import choose_teacher
 from mmtl.apis.start.weights import SCRATCH, Student, choose_student
 from mmtl.apis.start.written import MARKER, writing
@@ -89,7 +89,7 @@ def class_masks(
     masks, named = find_masks([found.root / str(mask) for _, mask in pairs]), parse_pairs(wishes.classes)
     if masks.kind != "index" or (wishes.convert and set(named) != set(range(len(named)))):
         if not wishes.convert:
-            raise ValueError(refusal(folder, masks, out, Path(str(pairs[0][1])).parent))
+            raise ValueError(refusal(folder, masks, out, common_folder(mask_names(found))))
         lines = [] if named else black_class(masks, wishes.ignore)
         prepare(out)
         table, labels = from_values(found.root, mask_names(found), wishes.classes, wishes.ignore)

@@ -105,6 +105,13 @@ def test_validation_images_that_are_also_training_images_are_counted(tmp_path):
     lines = [line for line in start(Path("twice"), Path("out"), Wishes(device="cpu")) if "also training" in line]
     assert len(lines) == 1 and lines[0].startswith("WARNING: 5 of 6 validation images are also training images, such")
     assert " and val/images/" in lines[0]
+    then = read_steps(Path("out"))[2]
+    assert ".pth twice -o " in then[0] and "all images" in then[0]  # not only those for validation
+    for part in ("train", "val"):
+        for path in Path("twice", part, "masks").iterdir():
+            Image.fromarray(np.array(Image.open(path)) * np.uint8(255)).save(path)
+    with pytest.raises(ValueError, match="writes index masks to new/masks[.] "):
+        start(Path("twice"), Path("new"), Wishes(device="cpu"))
 
 
 def test_small_images_get_small_tokens_and_no_pretrained_teacher():
