@@ -5,33 +5,39 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+MAX_COORDINATE = 2**20  # Pillow draws no circles that are much larger
 MAX_SIDE = 2**16  # of an image, in pixels; formats such as JPEG have no larger one
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a finite number, small enough for the coordinates of a drawing."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**30
+    """Return whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def is_coordinate(value: object) -> bool:
+    """Return whether a value is a number that Pillow draws at."""
+    return is_number(value) and abs(value) < MAX_COORDINATE
 
 
 def are_points(value: object) -> bool:
     """Return whether a value is a list of points [x, y]."""
     return isinstance(value, list) and all(
-        isinstance(point, list) and len(point) == 2 and all(map(is_number, point)) for point in value
+        isinstance(point, list) and len(point) == 2 and all(map(is_coordinate, point)) for point in value
     )
 
 
 def are_polygons(value: object) -> bool:
     """Return whether a value is a list of polygons as flat lists of coordinates."""
     return isinstance(value, list) and all(
-        isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0 and all(map(is_number, points))
+        isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0 and all(map(is_coordinate, points))
         for points in value
     )
 
 
 # Kinds of values, as messages name them.
-ID, TEXT, POINTS = "a number or text", "text that is not empty", "a list of points [x, y] of finite numbers"
+ID, TEXT, POINTS = "a number or text", "text that is not empty", "a list of points [x, y] of numbers below 2^20"
 SIDE, AREA = f"a whole number from 1 to {MAX_SIDE}", "a number, if it is given"
-SHAPE = "polygons [x1, y1, x2, y2, ...] of at least 3 points of finite numbers, or a run-length mask"
+SHAPE = "polygons [x1, y1, x2, y2, ...] of at least 3 points of numbers below 2^20, or a run-length mask"
 KINDS: Mapping[str, Callable[[object], bool]] = {
     ID: lambda value: is_number(value) or isinstance(value, str),
     TEXT: lambda value: isinstance(value, str) and bool(value.strip()),

@@ -54,8 +54,8 @@ def add_mask(masks: dict[str, MakeLabels], name: str, make: MakeLabels, source: 
         ValueError: The name is not a path below a folder, or another input of the source has it.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.name:
-        raise ValueError(f"{source}: file names must be relative paths without '..', got {name}. Correct them.")
+    if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
+        raise ValueError(f"{source}: file names must be relative paths without '..', got {name!r}. Correct them.")
     key = str(path.with_suffix(""))
     if key in masks:
         raise ValueError(f"{source}: names without suffix must be different, got {key} twice. Rename a file.")

@@ -34,8 +34,8 @@ SHAPES = ("polygon", "rectangle", "circle")
 
 
 def is_labelme(path: Path) -> bool:
-    """Return whether a JSON file is one of labelme's."""
-    return "shapes" in read_json(path)
+    """Return whether a JSON file is one of labelme's, by a part of its keys."""
+    return bool({"shapes", "imageHeight", "imageWidth"} & set(read_json(path)))
 
 
 def polygon_table(labels: Mapping[str, Path], classes: Sequence[str]) -> tuple[Table, int]:
@@ -113,7 +113,8 @@ def labelme_size(content: Mapping, path: Path) -> tuple[int, int]:
 
 def check_shape(shape: Mapping, path: Path) -> None:
     """Raise a ValueError if a shape of labelme has no area."""
-    kind, count = shape.get("shape_type") or "polygon", len(shape["points"])
+    kind, count = shape.get("shape_type"), len(shape["points"])
+    kind = "polygon" if kind is None else kind
     where = f"{path}: shape {shape['label']!r}"
     if kind not in SHAPES:
         raise ValueError(

@@ -293,7 +293,7 @@ def test_a_corrupt_mask_is_named_with_what_to_do(tmp_path, content):
         convert_masks(tmp_path / "masks", tmp_path / "out")
 
 
-@pytest.mark.parametrize("names", [["/a.jpg"], ["../a.jpg"], ["a.jpg", "a.png"]])
+@pytest.mark.parametrize("names", [["/a.jpg"], ["../a.jpg"], ["a\0.jpg"], ["a.jpg", "a.png"]])
 def test_names_of_coco_that_leave_the_folder_or_occur_twice_are_refused(tmp_path, names):
     images = [dict(id=index, file_name=name, height=4, width=6) for index, name in enumerate(names)]
     content = coco(images=images, annotations__image_id=0)
@@ -391,7 +391,7 @@ def runs(counts, size=(4, 6)):
         (dict(annotations__image_id=5), r"got annotations that belong to no image of the file, .*: 1: id 9"),
         (dict(annotations__segmentation=[]), r"got annotations that have no polygon, .*: 1: id 9"),
         (dict(annotations__segmentation=[[0, 0, 3, 0, 3, 3, 0]]), r"annotations\[0\] \(id 9\): segmentation must be "),
-        (dict(annotations__segmentation=[[0, 0, 3, 0]]), r"at least 3 points of finite numbers, .* got \[\[0, 0, 3"),
+        (dict(annotations__segmentation=[[0, 0, 3, 0]]), r"at least 3 points of numbers below .* got \[\[0, 0, 3"),
         (dict(annotations__segmentation=[0, 0, 3, 0, 3, 3]), r"\(id 9\): segmentation must be polygons \[x1, y1"),
         (dict(annotations__segmentation=[[0, 0, 3, 0, 3, float("nan")]]), r"\(id 9\): segmentation must be .*NaN"),
         (dict(annotations__segmentation=[["0", "0", "3", "0", "3", "3"]]), r"\(id 9\): segmentation must be "),
@@ -437,6 +437,12 @@ def test_a_malformed_coco_file_is_an_error_with_the_entry_and_what_to_do(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_ids_of_coco_may_be_large_or_text(tmp_path):
+    for image_id in (2**40, "first"):
+        content = coco(images__id=image_id, annotations__image_id=image_id)
+        assert convert_coco(tmp_path, content)[1].counts[1] == 1
+
+
 def test_annotations_that_are_not_drawn_are_counted_and_named(tmp_path):
     content = coco()
     first = content["annotations"][0]
@@ -455,12 +461,13 @@ def test_annotations_that_are_not_drawn_are_counted_and_named(tmp_path):
     ("change", "message"),
     [
         (dict(shapes={}), "shapes must be a list, got {}"),
+        (dict(shapes=None), "shapes must be a list, got null"),
         (dict(shapes=[3]), r"shapes\[0\] must be a dictionary, got 3"),
         (dict(shapes=[dict(ROAD, label=None)]), r"shapes\[0\]: label must be text"),
         (dict(shapes=[dict(ROAD, points=[[0, 0], [1], [2, 2]])]), r"shapes\[0\]: points must be a list of points"),
         (dict(shapes=[dict(ROAD, points=[["0", "0"]] * 3)]), r"shapes\[0\]: points must be a list of points"),
-        (dict(shapes=[dict(ROAD, points=[[0, float("nan")]] * 3)]), r"shapes\[0\]: points must be .*finite"),
-        (dict(shapes=[dict(ROAD, shape_type=[1])]), "shapes must be polygons, rectangles or circles"),
+        (dict(shapes=[dict(ROAD, points=[[0, float("nan")]] * 3)]), r"shapes\[0\]: points must be .*numbers below"),
+        (dict(shapes=[dict(ROAD, shape_type=[])]), "shapes must be polygons, rectangles or circles"),
         (dict(imageWidth="12"), r"imageWidth must be a whole number .* got \"12\""),
         (dict(imageHeight=None), "whose image is not beside it: imageWidth must be .* got null"),
         (dict(imageHeight=None, imagePath=5), "whose image is not beside it: imageWidth must be .* got null"),
