@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmtl.apis.json_entries import read_json
 from mmtl.utils.image_files import files_under, is_hidden
+from mmtl.utils.text import shorten
 
 MASK_ENDING = re.compile(
     r"(?<=.)[ ._-](gt|((color|seg)_?)?masks?|labels?|lbl|seg(mentation)?|ann(otations?)?|l|"
@@ -31,25 +32,33 @@ def layout_hint(root: Path, keys: Sequence[str]) -> str:
 
 
 def annotation_hint(root: Path, keys: Sequence[str]) -> str:
-    """Return how to convert the first file of COCO or labelme in a folder."""
+    """Return how to convert files of COCO or labelme in a folder."""
     documents = sorted(key for key in files_under(root) if key.lower().endswith(".json") and not is_hidden(key))
-    for key in documents[:MAX_DOCUMENTS]:
-        try:
-            content = read_json(root / key)
-        except (OSError, ValueError):
-            continue
-        if {"images", "annotations", "categories"} <= set(content):
-            kind, source = "COCO", root / key
-        elif "shapes" in content:
-            tops = {each.partition("/")[0] if "/" in each else "" for each in documents}
-            kind, source = "labelme", root / tops.pop() if len(tops) == 1 else root
-        else:
-            continue
-        command = shlex.join(["mmtl", "convert_masks", str(source), str(root / "masks")])
-        is_ready = all(image.startswith("images/") for image in keys)
-        move = "" if is_ready else f" Move the images to {root / 'images'}."
-        return f" {root / key} has polygons of {kind}. Run {command}.{move}"
-    return ""
+    kinds = {key: annotation_kind(root / key) for key in documents[:MAX_DOCUMENTS]}
+    coco, labelme = ([key for key, each in kinds.items() if each == kind] for kind in ("COCO", "labelme"))
+    if not coco and not labelme:
+        return ""
+    first, below, others = (coco or labelme)[0], Path(), ""
+    if coco:
+        source = root / first
+        below = Path(first).parent if any(Path(key).parent == Path(first).parent for key in keys) else below
+        others = f" Do the same with {shorten(coco[1:], 3)}." if coco[1:] else ""
+    else:
+        tops = {key.partition("/")[0] if "/" in key else "" for key in labelme}
+        source = root / tops.pop() if len(tops) == 1 else root
+    command = shlex.join(["mmtl", "convert_masks", str(source), str(root / "masks" / below)])
+    is_ready = all(key.startswith("images/") for key in keys)
+    move = "" if is_ready else f" Move the images to {root / 'images' / below}."
+    return f" {root / first} has polygons of {kinds[first]}. Run {command}.{move}{others}"
+
+
+def annotation_kind(path: Path) -> str:
+    """Return which tool's annotations a JSON file has; empty for others."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return ""
+    return "COCO" if {"images", "annotations", "categories"} <= set(content) else "labelme" * ("shapes" in content)
 
 
 def beside_hint(root: Path, keys: Sequence[str]) -> str:

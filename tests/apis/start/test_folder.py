@@ -203,40 +203,27 @@ def test_train_ids_of_cityscapes_are_preferred():
     assert pair_masks([image, *map(mask.format, kinds)]) == [(image, mask.format("labelTrainIds"))]
 
 
+LABELME = dict(shapes=[])
 COCO = dict(images=[], annotations=[], categories=[])
+MOVE = "mkdir images masks && mv *.png masks/ && mv *.jpg images/"
 
 
 @pytest.mark.parametrize(
     ("files", "content", "hint"),
     [
+        (["{}.jpg", "{}.json"], LABELME, "Run mmtl convert_masks ROOT ROOT/masks. Move the images to ROOT/images."),
+        (["images/{}.jpg", "images/{}.json"], LABELME, "Run mmtl convert_masks ROOT/images ROOT/masks."),
+        (["images/{}.jpg", "labels/{}.json"], LABELME, "Run mmtl convert_masks ROOT/labels ROOT/masks."),
+        (["{}.jpg", "all.json"], COCO, "Run mmtl convert_masks ROOT/all.json ROOT/masks. Move "),
         (
-            ["{}.jpg", "{}.json"],
-            dict(shapes=[]),
-            "of labelme. Run mmtl convert_masks ROOT ROOT/masks. Move the images to ROOT/images.",
-        ),
-        (
-            ["images/{}.jpg", "images/{}.json"],
-            dict(shapes=[]),
-            "of labelme. Run mmtl convert_masks ROOT/images ROOT/masks.",
-        ),
-        (
-            ["images/{}.jpg", "labels/{}.json"],
-            dict(shapes=[]),
-            "of labelme. Run mmtl convert_masks ROOT/labels ROOT/masks.",
-        ),
-        (["{}.jpg", "all.json"], COCO, "of COCO. Run mmtl convert_masks ROOT/all.json ROOT/masks. Move "),
-        (
-            ["train/{}.jpg", "train/a.json"],
+            ["train/{}.jpg", "train/a.json", "valid/a.json"],
             COCO,
-            "of COCO. Run mmtl convert_masks ROOT/train/a.json ROOT/masks. Move ",
+            "Run mmtl convert_masks ROOT/train/a.json ROOT/masks/train. Move the images to ROOT/images/train. Do the "
+            "same with valid/a.json.",
         ),
-        (["{}.jpg", "{}.png", "x.json"], {}, "cd ROOT && mkdir images masks && mv *.png masks/ && mv *.jpg images/"),
-        (
-            ["train/{}.jpg", "train/{}.png"],
-            {},
-            "cd ROOT/train && mkdir images masks && mv *.png masks/ && mv *.jpg im",
-        ),
-        (["a/{}.jpg", "a/{}.png"], {}, "cd ROOT/a && mkdir images masks && mv *.png masks/ && mv *.jpg im"),
+        (["{}.jpg", "{}.png", "x.json"], {}, f"cd ROOT && {MOVE}"),
+        (["train/{}.jpg", "train/{}.png"], {}, f"cd ROOT/train && {MOVE}"),
+        (["a/{}.jpg", "a/{}.png"], {}, f"cd ROOT/a && {MOVE}"),
         (["{}.png", "{}_Mask.png"], {}, "cd ROOT && mkdir images masks && mv *_Mask.png masks/ && mv *.png images/"),
     ],
 )
