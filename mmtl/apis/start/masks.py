@@ -198,7 +198,7 @@ def count_values(paths: Sequence[Path]) -> tuple[Tally, Tally, Palettes, Path | 
             palettes.add(palette or [], grays.add(pixels, path), path)
             continue
         colors.add(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1), path)
-        if len(colors.pixels) > MAX_COLORS:
+        if len(colors.pixels) > MAX_COLORS and any(code % GRAY for code in colors.pixels):
             text = f"masks must have at most {MAX_COLORS} colors, got {len(colors.pixels)}"
             raise ValueError(f"{path}: {text}. {ADVICE} If the folders are swapped, exchange their names.")
     return grays, colors, palettes, lossy
