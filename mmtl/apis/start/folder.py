@@ -128,9 +128,12 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str
     images = [key for key in keys if key.startswith(prefix)]
     classes = sorted({key.removeprefix(prefix).split("/")[0] for key in images if "/" in key.removeprefix(prefix)})
     loose = [key for key in images if "/" not in key.removeprefix(prefix)]
-    if loose or len(classes) < 2:
+    are_parts = {re.sub(r"\W*\d+$", "", name.lower()) for name in classes} <= {*TRAIN, *HELD_OUT}
+    if loose or are_parts or len(classes) < 2:
         remedy = "" if loose else one_class_remedy(root, folder_of_classes(images, prefix), convert)
         problem = f"{loose[0]} is in no class folder." if loose else f"the only class folder is {classes[0]!r}."
+        if are_parts and len(classes) > 1:
+            problem = f"its folders are parts of a split: {shorten(classes)}."
         raise ValueError(
             f"{root} must have a folder of images for each of several classes, or images and masks in folders such as "
             f"images/ and masks/, which `mmtl convert_masks` can make of polygons, but {problem}"

@@ -1,7 +1,6 @@
 """Images that resemble each other, such as frames of a burst or copies, by small thumbnails."""
 
 import hashlib
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from mmtl.utils.processes import usable_cpus
 SIDE = 16  # pixels of a thumbnail
 RESEMBLES = 0.96  # correlation of two thumbnails, at least
 EQUAL = 0.9995  # that of an image saved again
+END_BYTES = 4096  # of files of one size, compared before all of their content
 BLANK = 4  # gray levels of deviation from the mean color, below which thumbnails are not compared
 
 
@@ -56,13 +56,23 @@ def thumbnail(path: Path) -> np.ndarray:
 
 
 def byte_identical(paths: Sequence[Path]) -> list[list[int]]:
-    """Return the indices of files with the same content; only files of one size are read."""
-    by_size, by_content = defaultdict(list), defaultdict(list)
-    for index, path in enumerate(paths):
-        by_size[path.stat().st_size].append(index)
-    for index in itertools.chain(*(indices for indices in by_size.values() if len(indices) > 1)):
-        by_content[hashlib.sha256(paths[index].read_bytes()).digest()].append(index)
-    return [indices for indices in by_content.values() if len(indices) > 1]
+    """Return the indices of files with the same content; only files of one size and end are read."""
+    groups = [list(range(len(paths)))]
+    for key in (lambda path: path.stat().st_size, last_bytes, lambda path: hashlib.sha256(path.read_bytes()).digest()):
+        parts: list[dict[object, list[int]]] = []
+        for group in groups:
+            parts.append(defaultdict(list))
+            for index in group:
+                parts[-1][key(paths[index])].append(index)
+        groups = [group for part in parts for group in part.values() if len(group) > 1]
+    return groups
+
+
+def last_bytes(path: Path) -> bytes:
+    """Return the end of a file."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - END_BYTES))
+        return file.read()
 
 
 def components(adjacent: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ from pathlib import Path
 from mmtl.apis.project import NOTE, train_step, write_steps
 from mmtl.apis.start.folder import FoundImages
 from mmtl.apis.start.masks import CLASSES_FILE, IGNORED, FoundMasks
-from mmtl.apis.start.same_files import leak_warning
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
 from mmtl.utils.atomic_file import atomic_file
@@ -115,5 +114,4 @@ def write_segmentation(
         f"images are resized to a short side of {scale[1]}, crops of {crop_size[0]} x {crop_size[1]} pixels",
         f"{max_iters} iterations of batches of {batch_size}",
         *([found.lists] if found.lists else []),
-        *leak_warning(found.root, found.split),
     ]

@@ -15,6 +15,7 @@ from mmtl.apis.start.arguments import check_arguments
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
+from mmtl.apis.start.same_files import leak_warning
 from mmtl.apis.start.segmentation import ClassTable, class_table, common_folder, write_segmentation
 from mmtl.apis.start.teacher import choose_teacher
 from mmtl.apis.start.weights import SCRATCH, Student, choose_student
@@ -56,7 +57,7 @@ def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
     found = find_images(folder, VAL_SHARE if wishes.val is None else wishes.val)
     device = wishes.device or ("cuda" if torch.cuda.is_available() else "cpu")
     work = Path("work_dirs") / folder.resolve().name
-    lines = describe(found)
+    lines = describe(found) + leak_warning(found.root, found.split)
     if found.has_val and wishes.val is not None:
         raise ValueError(f"{folder}: --val needs images that are not split, got a validation folder. Omit it.")
     if found.classes and (wishes.classes or wishes.convert or wishes.ignore is not None):

@@ -224,6 +224,11 @@ MOVE = "mkdir images masks && mv *.png masks/ && mv *.jpg images/"
         (["{}.jpg", "{}.png", "x.json"], {}, f"cd ROOT && {MOVE}"),
         (["train/{}.jpg", "train/{}.png"], {}, f"cd ROOT/train && {MOVE}"),
         (["a/{}.jpg", "a/{}.png"], {}, f"cd ROOT/a && {MOVE}"),
+        (
+            ["train2017/{}.jpg", "val2017/{}.jpg", "annotations/instances_train2017.json"],
+            COCO,
+            "parts of a split: train2017, val2017. ROOT/annotations/instances_train2017.json has polygons of COCO.",
+        ),
         (["{}.png", "{}_Mask.png"], {}, "cd ROOT && mkdir images masks && mv *_Mask.png masks/ && mv *.png images/"),
     ],
 )

@@ -203,6 +203,10 @@ def test_folders_with_their_own_split_have_no_hint_and_need_no_list():
     lines = start(Path("photos"), Path("out"), Wishes(device="cpu"))
     _, _, then = read_steps(Path("out"))
     assert not any("frames of one video" in line for line in lines) and " photos/val -o " in then[0]
+    shutil.rmtree("photos/val")
+    shutil.copytree("photos/train", "photos/val")
+    lines = start(Path("photos"), Path("out"), Wishes(device="cpu"))
+    assert sum("validation images are also training images, such as train/" in line for line in lines) == 1
 
 
 def test_index_masks_are_used_and_their_classes_are_named():
