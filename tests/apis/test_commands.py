@@ -10,11 +10,14 @@ import pytest
 from helpers import tiny_segmentation as tiny
 from helpers.paths import ROOT
 
+from mmtl.cli.main import run_command
+
 
 def run(tool, *arguments):
-    command = [sys.executable, ROOT / "tools" / f"{tool}.py", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
+    """Return the exit code of a tool that runs in this process."""
+    with pytest.raises(SystemExit) as end:
+        run_command(tool, [*map(str, arguments)], program=tool)
+    return end.value.code or 0
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,9 @@ def root(tmp_path_factory):
 
 def test_segment_writes_what_it_can_and_lists_what_it_cannot(root):
     options = ["--device", "cpu", "--opacity", "1", "--cfg-options", "model.test_cfg.mode=whole"]
-    result = run("segment", root / "tiny.py", "random", root / "photos", "-o", root / "out", *options)
+    words = [ROOT / "tools/segment.py", root / "tiny.py", "random", root / "photos", "-o", root / "out", *options]
+    command, environment = [sys.executable, *map(str, words)], {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 1 and f"{root / 'out'}: 1 image segmented" in result.stdout
     lines = result.stderr.splitlines()[-2:]
     assert lines[0] == "segment: 1 of 2 images were left out:"
@@ -39,12 +44,12 @@ def test_segment_writes_what_it_can_and_lists_what_it_cannot(root):
     assert (root / "out/masks/good.png").is_file()
 
 
-def test_check_exits_with_1_only_when_there_are_problems(root):
-    good = run("check_segmentation_data", root / "tiny.py", "--jobs", "1")
-    assert good.returncode == 0 and good.stdout.splitlines()[-1] == "7 pairs, problems: none"
+def test_check_exits_with_1_only_when_there_are_problems(root, capsys):
+    assert run("check_segmentation_data", root / "tiny.py", "--jobs", "1") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "7 pairs, problems: none"
     changed = "model.decode_head.num_classes=4"
-    bad = run("check_segmentation_data", root / "tiny.py", "--jobs", "1", "--cfg-options", changed)
-    assert bad.returncode == 1 and "decode_head.num_classes is 4" in bad.stdout.replace("\n", " ")
+    assert run("check_segmentation_data", root / "tiny.py", "--jobs", "1", "--cfg-options", changed) == 1
+    assert "decode_head.num_classes is 4" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
@@ -56,9 +61,9 @@ def test_check_exits_with_1_only_when_there_are_problems(root):
         ("predict", ["absent.py", "a.pth", ".", "-o", "a.csv", "--topk", "0"], "--topk must be at least 1, got 0"),
     ],
 )
-def test_user_error_is_one_line_on_stderr_with_exit_code_1(tool, arguments, message):
-    result = run(tool, *arguments)
-    assert result.returncode == 1
+def test_user_error_is_one_line_on_stderr_with_exit_code_1(capsys, tool, arguments, message):
+    assert run(tool, *arguments) == 1
+    error = capsys.readouterr().err
     # Libraries may warn while they are imported.
-    assert result.stderr.splitlines()[-1].startswith(f"{tool}: {message}"), result.stderr
-    assert "Traceback" not in result.stderr
+    assert error.splitlines()[-1].startswith(f"{tool}: {message}"), error
+    assert "Traceback" not in error
