@@ -156,9 +156,9 @@ def class_metadata(config: Config, model: nn.Module) -> dict[str, object]:
     """Return ``classes`` and, of a segmentor, ``palette``; those of the checkpoint, else those of the test data."""
     dataset = (leaf_dataset_cfgs((config.get("test_dataloader") or {}).get("dataset") or {"type": None}))[0]
     if isinstance(model, SegmentorLogits):
-        from mmtl.apis.segment import class_table
+        from mmtl.apis.segment import class_colors
 
-        names, palette = class_table(model.dataset_meta, dataset, decode_head_of(model.segmentor).num_classes)
+        names, palette = class_colors(model.dataset_meta, dataset, decode_head_of(model.segmentor).num_classes)
         return dict(classes=names, palette=palette.tolist())
     names = model.dataset_meta.get("classes") or dataset_classes(dataset)
     fits = isinstance(names, Sequence) and len(names) == getattr(head_of(model), "num_classes", None)

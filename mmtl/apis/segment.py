@@ -42,7 +42,7 @@ MAX_LOGITS = 2**28  # of an image, 1 GiB; a larger one is predicted smaller and 
 MAX_ASPECT = 64  # long to short side; a thinner image is widened, or resizing would round its short side to nothing
 
 
-class ClassTable(NamedTuple):
+class ClassColors(NamedTuple):
     """Names of K classes and their colors, uint8 [K, 3] RGB."""
 
     names: list[str]
@@ -207,7 +207,7 @@ def mask_folders(cfg: Config) -> set[Path]:
 
 def load_model(
     config: Path, checkpoint: str, device: str, cfg_options: dict | None
-) -> tuple[MMSegInferencer, ClassTable, dict[str, str | None]]:
+) -> tuple[MMSegInferencer, ClassColors, dict[str, str | None]]:
     """Return MMSegmentation's inferencer with weights that must fit, its classes, and how images are read."""
     cfg = read_config(config, cfg_options)
     if "decode_head" not in cfg.get("model", {}) or "test_dataloader" not in cfg:
@@ -226,10 +226,10 @@ def load_model(
     if contents:  # the inferencer's own loading only logs that weights do not fit
         fit_weights(inferencer.model, unwrap_weights(contents), checkpoint)
     num_classes = decode_head_of(inferencer.model).num_classes
-    return inferencer, class_table(dataset_meta(contents), cfg.test_dataloader.dataset, num_classes), loading
+    return inferencer, class_colors(dataset_meta(contents), cfg.test_dataloader.dataset, num_classes), loading
 
 
-def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTable:
+def class_colors(known: Mapping, dataset: Mapping, num_classes: int) -> ClassColors:
     """Return names and colors: the checkpoint's, else the dataset's, else numbers and generated colors."""
     if not known.get("classes"):
         kind = dataset["type"]
@@ -242,7 +242,7 @@ def class_table(known: Mapping, dataset: Mapping, num_classes: int) -> ClassTabl
         palette = class_palette(num_classes)
     if num_classes == 1:  # its sigmoid predicts 1 for what is not the class
         names, palette = [*names, "background"], [*palette, (0, 0, 0)]
-    return ClassTable([in_line(name.strip()) for name in names], np.asarray(palette, np.uint8))
+    return ClassColors([in_line(name.strip()) for name in names], np.asarray(palette, np.uint8))
 
 
 def predict_mask(inferencer: MMSegInferencer, image: np.ndarray, num_classes: int) -> np.ndarray:

@@ -119,12 +119,12 @@ def test_a_huge_image_is_predicted_smaller_and_keeps_its_size(root, monkeypatch)
 
 def test_names_come_from_the_checkpoint_then_the_dataset_then_are_numbers(root):
     ade = dict(type="mmtl.ADE20KDataset")
-    assert api.class_table({"classes": ("a", "b")}, ade, 2).names == ["a", "b"]
-    table = api.class_table({}, ade, 150)
+    assert api.class_colors({"classes": ("a", "b")}, ade, 2).names == ["a", "b"]
+    table = api.class_colors({}, ade, 150)
     assert table.names[0] == "wall" and table.palette[0].tolist() == [120, 120, 120]
     own = dict(type="mmtl.BaseSegDataset", metainfo=dict(classes=("x", "y")))
-    assert api.class_table({}, own, 2).names == ["x", "y"]
-    table = api.class_table({}, ade, 300)
+    assert api.class_colors({}, own, 2).names == ["x", "y"]
+    table = api.class_colors({}, ade, 300)
     assert table.names[299] == "class 299" and len(np.unique(table.palette, axis=0)) > 250
 
 

@@ -23,10 +23,10 @@ BATCH = {"cpu": 8, "cuda": 8}
 MULTIPLE = {"cpu": 16, "cuda": 32}  # of the crop: patches, and levels of the pyramid
 
 
-ClassTable = tuple[tuple[str, ...], list[list[int]]]  # names, and RGB colors
+NamesAndColors = tuple[tuple[str, ...], list[list[int]]]  # names, and RGB colors
 
 
-def class_table(masks: FoundMasks, folder: Path, names: Sequence[str]) -> ClassTable:
+def names_and_colors(masks: FoundMasks, folder: Path, names: Sequence[str]) -> NamesAndColors:
     """Return names and colors of the classes: the user's, those of a classes.json, or numbers.
 
     Raises:
@@ -62,7 +62,7 @@ def common_folder(paths: Sequence[str]) -> Path:
 def write_segmentation(
     found: FoundImages,
     masks: FoundMasks,
-    table: ClassTable,
+    table: NamesAndColors,
     folder: Path,
     work: Path,
     device: str,

@@ -16,7 +16,7 @@ from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
 from mmtl.apis.start.same_files import leak_warning
-from mmtl.apis.start.segmentation import ClassTable, class_table, common_folder, write_segmentation
+from mmtl.apis.start.segmentation import NamesAndColors, common_folder, names_and_colors, write_segmentation
 from mmtl.apis.start.teacher import choose_teacher
 from mmtl.apis.start.weights import SCRATCH, Student, choose_student
 from mmtl.apis.start.written import MARKER, writing
@@ -83,7 +83,7 @@ def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
 
 def class_masks(
     found: FoundImages, folder: Path, out: Path, wishes: Wishes
-) -> tuple[list[str], FoundMasks, ClassTable]:
+) -> tuple[list[str], FoundMasks, NamesAndColors]:
     """Make sure that masks have class indices, and return lines about them, the masks, and names and colors."""
     pairs = found.split.train + found.split.val
     check_sizes(found.root, pairs)
@@ -96,11 +96,11 @@ def class_masks(
         table, labels = from_values(found.root, mask_names(found), wishes.classes, wishes.ignore)
         masks = convert(found, out / "masks", table, labels)
         lines += [f"masks are converted: {table.legend}", *table.notes]
-        return lines, masks, class_table(masks, out / "masks", table.classes)
+        return lines, masks, names_and_colors(masks, out / "masks", table.classes)
     if wishes.ignore is not None:
         raise ValueError(f"{folder}: --ignore needs masks to convert, these have class indices. Save 255 instead.")
     mask_folder = found.root / Path(str(found.split.train[0][1])).parts[0]
-    table = class_table(masks, mask_folder, names_of_indices(wishes.classes))
+    table = names_and_colors(masks, mask_folder, names_of_indices(wishes.classes))
     prepare(out)
     return masks.warnings(len(table[0])), masks, table
 

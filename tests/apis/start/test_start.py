@@ -16,7 +16,7 @@ import mmtl.apis.start.teacher as teachers
 import mmtl.apis.start.weights as students
 from mmtl.apis.project import read_steps
 from mmtl.apis.start.masks import FoundMasks
-from mmtl.apis.start.segmentation import class_table
+from mmtl.apis.start.segmentation import names_and_colors
 from mmtl.apis.start.start import Wishes, start
 from mmtl.apis.start.teacher import check_hub
 from mmtl.apis.start.templates import fill
@@ -239,7 +239,7 @@ def test_names_of_converted_classes_are_read_under_every_locale(monkeypatch):
     scenes = write_images("scenes", (64, 48), np.array([0, 255], np.uint8))
     monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")
     start(scenes, Path("out"), Wishes(device="cpu", convert=True, classes=("日", "é")))
-    assert class_table(FoundMasks("index", [0, 1]), Path("out/masks"), ())[0] == ("日", "é")
+    assert names_and_colors(FoundMasks("index", [0, 1]), Path("out/masks"), ())[0] == ("日", "é")
 
 
 def test_a_color_that_means_no_label_is_ignored_on_request_and_black_is_named_otherwise():
