@@ -4,6 +4,7 @@ import ast
 import difflib
 import re
 from contextlib import suppress
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,10 @@ def literals(text: str) -> dict[str, Any]:
     """Return the variables at the top level of a config's text whose values are literals."""
     values = {}
     for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id != "_base_":
             with suppress(ValueError):
-                values[node.targets[0].id] = ast.literal_eval(node.value)
+                values[target.id] = ast.literal_eval(node.value)
     return values
 
 
@@ -60,9 +62,14 @@ def unmet(name: str, value: Any, usual: Any) -> str | None:
         return None if is_whole else f"a whole number of at least {lowest}"
     if isinstance(usual, float):
         return None if is_number and 0 < value < float("inf") else "a number above 0"
-    if isinstance(usual, (tuple, list)) and all(isinstance(each, str) for each in usual):
-        is_names = isinstance(value, (tuple, list)) and all(isinstance(each, str) for each in value)
-        return None if is_names else "a list of names in quotes"
+    if isinstance(usual, (tuple, list)):
+        values = value if isinstance(value, (tuple, list)) else []
+        if all(isinstance(each, str) for each in usual):
+            is_met = len(set(values)) == len(values) > 1 and all(isinstance(each, str) for each in values)
+            return None if is_met else "a list of different names in quotes"
+        if all(isinstance(each, int) for each in usual):
+            is_met = len(values) == len(usual) and not any(map(partial(unmet, name), values, usual))
+            return None if is_met else f"{len(usual)} whole numbers of at least 1"
     return None
 
 

@@ -12,6 +12,7 @@ from mmtl.apis.start.templates import write_config
 
 OWN_DATA = sorted((ROOT / "configs/own_data").glob("*.py"))
 TEMPLATES = [path.stem for path in OWN_DATA if "Made by:   mmtl start" in path.read_text()]
+SEGMENTATION = "lvvit-nano_upernet_1xb8-1k_owndata-96x96"
 STUDENT = "lvvit-nano_1xb32-tokenlabel-60e_owndata-224px"
 
 
@@ -41,7 +42,8 @@ def test_templates_pass(tmp_path, template):
         ("num_workers = -1", "a whole number of at least 0, got -1"),
         ('max_lr = "0.001"', "a number above 0, got '0.001'"),
         ("max_lr = -0.1", "a number above 0, got -0.1"),
-        ('classes = ("cats")', "a list of names in quotes, got 'cats'"),
+        ('classes = ("cats")', "a list of different names in quotes, got 'cats'"),
+        ('classes = ("a", "b", "b")', "a list of different names in quotes, got ('a', 'b', 'b')"),
     ],
 )
 def test_a_value_of_another_kind_is_an_error_that_names_it(tmp_path, line, expected):
@@ -93,3 +95,10 @@ def test_an_edit_that_cannot_work_leaves_earlier_results_in_place(tmp_path, monk
     with pytest.raises(ValueError, match="epochs must be"):
         run_project(Path())
     assert [path.name for path in Path("work").iterdir()] == ["student"]
+
+
+@pytest.mark.parametrize("line", ["scale = 120", "crop_size = 96", "crop_size = (96, 0)", "scale = (160, 120, 3)"])
+def test_sizes_are_two_whole_numbers(tmp_path, line):
+    with pytest.raises(ValueError, match=r"(scale|crop_size) must be 2 whole numbers of at least 1, got "):
+        check_edits(edited(tmp_path, line, SEGMENTATION))
+    assert check_edits(edited(tmp_path, "crop_size = [96, 64]", SEGMENTATION)) == []
