@@ -65,7 +65,7 @@ def unmet(name: str, value: Any, usual: Any) -> str | None:
     if isinstance(usual, (tuple, list)):
         values = value if isinstance(value, (tuple, list)) else []
         if all(isinstance(each, str) for each in usual):
-            is_met = len(set(values)) == len(values) > 1 and all(isinstance(each, str) for each in values)
+            is_met = all(isinstance(each, str) for each in values) and len(set(values)) == len(values) > 1
             return None if is_met else "a list of different names in quotes"
         if all(isinstance(each, int) for each in usual):
             is_met = len(values) == len(usual) and not any(map(partial(unmet, name), values, usual))

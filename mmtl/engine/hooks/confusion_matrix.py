@@ -56,7 +56,7 @@ class ConfusionMatrixHook(Hook):
 
     def _after_epoch(self, runner: Runner, mode: str = "train") -> None:
         """Draw the matrix of a validation or test."""
-        if self.counts is None:
+        if self.counts is None or mode == "train":
             return
         all_reduce(self.counts)
         if is_main_process():
