@@ -22,13 +22,16 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from mmtl.datasets.annotation_rules import (
+    NAMES_REMEDY,
     NUM_LABELS,
     ORIENTATION_NOTE,
+    TRANSLATED,
     UNCLEAR_NOTE,
     Problem,
     file_problem,
     is_unclear,
     label_problem,
+    names_problem,
     restore_sides,
     size_problem,
     turn_mask,
@@ -68,6 +71,7 @@ class Split:
     pairs: list[dict] = field(default_factory=list)  # entries of the dataset's list
     check: Callable[[dict], PairReport] | None = None  # checks one pair; picklable
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], of each label
     images: np.ndarray = field(default_factory=lambda: np.zeros(NUM_LABELS, np.int64))  # [256], in which it occurs
     turned: int = 0  # images with an EXIF orientation
@@ -96,7 +100,9 @@ def check_segmentation(config: Path, jobs: int, cfg_options: dict | None = None)
                 split.images += report.pixels > 0
                 split.turned += report.turned
                 split.unclear += report.unclear
-            problem = unused_class_problem(split.pixels, split.num_classes, split.ignore_index)
+            reduced = any(pair.get("reduce_zero_label") for pair in split.pairs)
+            rules = dict(num_classes=split.num_classes, ignore_index=split.ignore_index, reduce_zero_label=reduced)
+            problem = unused_class_problem(split.pixels, **rules)
             if problem and "train" in split.name:
                 split.problems.append(Problem(problem.kind, f"{split.name}: {problem.text}"))
     return splits
@@ -195,6 +201,11 @@ def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:
     if ignore_index != head.get("ignore_index", 255):
         text = f"the dataset ignores {ignore_index}, the head {head.get('ignore_index', 255)}"
         report("ignored labels differ", text)
+    folders = {Path(pair["seg_map_path"]).parent for pair in pairs if pair.get("seg_map_path")}
+    for folder in sorted(folders if not dataset.label_map else ()):
+        if problem := names_problem(classes, folder, dataset.reduce_zero_label):
+            text = f"{folder}: classes of the dataset {problem.text}. {NAMES_REMEDY}"
+            split.warnings.append(text) if problem.kind == TRANSLATED else report(problem.kind, text)
     if not pairs:
         report("empty split", f"no image in {image_source(dataset)}")
     if not dataset.ann_file and load_labels is not None:  # a list may leave files out on purpose
@@ -234,8 +245,10 @@ def shown_files(folder: Path, pattern: str) -> set[Path]:
 def print_report(splits: Sequence[Split], shown: int | None) -> int:
     """Print class statistics and at most ``shown`` problems of a kind (None: all); return the number of problems."""
     Console().print(class_table(splits))
-    warned = 0
+    warned = sum(len(split.warnings) for split in splits)
     for split in splits:
+        for text in split.warnings:
+            print(in_line(f"WARNING: {split.name}: {text}"))
         absent = [name.strip() for name, images in zip(split.classes, split.images, strict=False) if not images]
         if absent and split.pairs:
             more = f" and {len(absent[shown:])} more" if absent[shown:] and shown is not None else ""

@@ -11,8 +11,9 @@ import numpy as np
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask, write_masks
 from mmtl.apis.polygon_masks import BACKGROUND, from_coco, from_labelme, is_labelme
 from mmtl.apis.start.folder import pair_masks
-from mmtl.apis.start.masks import CLASSES_FILE, FoundMasks, find_masks, parse_pairs, value_of
+from mmtl.apis.start.masks import FoundMasks, check_different, find_masks, parse_pairs, value_of
 from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, read_mask, text_of
+from mmtl.datasets.annotation_rules import CLASSES_FILE
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.out_folder import check_out_folder
@@ -84,6 +85,7 @@ def from_values(
     """Return the classes of masks of colors, gray levels, or 0 and 255, and their labels."""
     found = find_masks([root / name for name in names], limit=None)
     ignored, pairs = parse_value(ignore, found), parse_pairs(classes)
+    check_different(classes)
     if ignored is not None and ignored not in found.values:
         raise ValueError(f"--ignore must be a value of the masks ({found.listed}), got {ignore}. Correct or omit it.")
     values = [value for value in found.values if value != ignored]

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from mmtl.apis.start.masks import CLASSES_FILE
 from mmtl.apis.start.read_masks import IGNORED, read_mask
+from mmtl.datasets.annotation_rules import CLASSES_FILE
 from mmtl.utils.atomic_file import TEMPORARY_SUFFIX, atomic_file
 
 UNFINISHED = f".masks{TEMPORARY_SUFFIX}"  # hidden folder of masks that are not complete yet

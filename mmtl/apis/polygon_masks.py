@@ -23,6 +23,7 @@ from mmtl.apis.json_entries import (
     short,
 )
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask
+from mmtl.apis.start.masks import check_different
 from mmtl.apis.start.read_masks import IGNORED
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES
@@ -45,6 +46,7 @@ def polygon_table(labels: Mapping[str, Path], classes: Sequence[str]) -> tuple[T
         labels: labels of polygons, each with a file that has it.
         classes: the user's names; empty: the labels in alphabetical order.
     """
+    check_different(classes)
     names = list(classes or sorted(labels))
     for label, path in labels.items():
         if label not in names and not is_background(label):

@@ -16,7 +16,7 @@ import json
 from argparse import ArgumentParser
 from pathlib import Path
 
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, split_names
 
 
 def main(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -27,7 +27,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("--classes", help=help_text)
     parser.add_argument("--ignore", metavar="VALUE", help="gray level or #rrggbb color of pixels without a class")
     args = parser.parse_args(arguments)
-    names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
+    names = split_names(args.classes or "")
     from mmtl.apis.convert_masks import convert_masks, next_step
 
     count, table = convert_masks(args.source, args.out, names, args.ignore)

@@ -17,7 +17,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from mmtl.apis.start.arguments import check_arguments
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, split_names
 
 
 def main(parser: ArgumentParser, arguments: list[str]) -> int:
@@ -41,7 +41,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--force", action="store_true", help="replace configs that have been edited")
     args = parser.parse_args(arguments)
     check_arguments(args.folder, args.out, args.val)
-    names = [name.strip() for name in (args.classes or "").split(",") if name.strip()]
+    names = split_names(args.classes or "")
     from mmengine.logging import MMLogger
 
     from mmtl.apis.project import default_out

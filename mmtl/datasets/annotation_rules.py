@@ -3,7 +3,11 @@
 Each rule returns a :class:`Problem` without the path of the file, or None.
 """
 
+import json
 import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mmtl.utils.read_image import UPRIGHT, orientation_of, turn_upright
+from mmtl.utils.text import join_names
 
 NUM_LABELS = 256  # MMSegmentation reads annotations as 8 bit
 MIN_IGNORED = 0.1  # share of the pixels from which on absent classes are suspicious
@@ -21,6 +26,9 @@ UNCLEAR_NOTE = (
     "have no EXIF orientation, and their images have one that keeps the size (180 degrees, mirrored, square): nothing "
     "shows whether they are upright. Compare some with their images, and rewrite those that are not"
 )
+CLASSES_FILE = "classes.json"  # {"classes": [...], "palette": [[r, g, b], ...]}, beside masks
+NAMES_REMEDY = "Run `mmtl start FOLDER --force` for configs of these masks, or correct the classes"
+TRANSLATED = "class names translated"  # kind of a problem that is only a warning
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of integers
 
 
@@ -76,8 +84,35 @@ def turn_mask(labels: np.ndarray, path: str | Path | None) -> np.ndarray:
     return turn_upright(labels, orientation_of(path)) if path else labels
 
 
+def known_classes(folder: str | Path) -> tuple[Path, dict] | None:
+    """Return the classes.json of a folder of masks, in it or up to two folders above, and its content."""
+    folder = Path(os.path.abspath(folder))
+    for path in (parent / CLASSES_FILE for parent in (folder, *folder.parents[:2])):
+        with suppress(OSError, ValueError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            names = content.get("classes") if isinstance(content, dict) else None
+            if isinstance(names, list) and all(isinstance(name, str) for name in names):
+                return path, content
+    return None
+
+
+def names_problem(classes: Sequence[str], folder: str | Path, reduce_zero_label: bool = False) -> Problem | None:
+    """Compare the class names of a dataset with those in the classes.json of its masks, if they have one.
+
+    Only names that are all different, and as many, can be a translation, of the kind ``TRANSLATED``.
+    """
+    if not classes or not (found := known_classes(folder)):
+        return None
+    path, names = found[0], found[1]["classes"]
+    if list(classes) in ([names, names[1:]] if reduce_zero_label else [names]):
+        return None
+    is_translated = len(classes) == len(names) and not set(classes) & set(names)
+    text = f"must be the classes of the masks, in the order of {path} ({join_names(names)}), got {join_names(classes)}"
+    return Problem(TRANSLATED if is_translated else "class names differ", text)
+
+
 def unused_class_problem(
-    pixels: np.ndarray, num_classes: int, ignore_index: int, complete: bool = True
+    pixels: np.ndarray, num_classes: int, ignore_index: int, complete: bool = True, reduce_zero_label: bool = False
 ) -> Problem | None:
     """Check that masks do not ignore what should be a class, such as those of 0 and 255 for two classes.
 
@@ -86,6 +121,7 @@ def unused_class_problem(
         num_classes: K.
         ignore_index: label without a class.
         complete: whether all masks are counted; in a few of many, a class may be absent by chance.
+        reduce_zero_label: whether 1 was subtracted from the labels.
     """
     if not pixels.sum() or not 0 <= ignore_index < len(pixels):
         return None
@@ -93,12 +129,15 @@ def unused_class_problem(
     is_one = len(present) <= 1 < num_classes and ignored > 0
     if not is_one and not (complete and len(present) < num_classes and ignored >= MIN_IGNORED):
         return None
-    absent = ", ".join(map(str, sorted(set(range(num_classes)) - set(present))[:5]))
-    return Problem(
-        "ignored class",
-        f"classes {absent} occur in no mask, and {ignored:.0%} of the pixels are {ignore_index}, which is ignored; "
-        "masks must hold the values 0, 1, ... of the classes (1, 2, ... with reduce_zero_label=True), not 0 and 255",
-    )
+    absent = sorted(set(range(num_classes)) - set(present.tolist()))
+    text = f"classes {', '.join(map(str, absent[:5]))} occur in no mask, and {ignored:.0%} of the pixels are "
+    if not reduce_zero_label:
+        text += f"{ignore_index}, which is ignored; masks must hold the values 0, 1, ... of the classes, not 0 and 255"
+        return Problem("ignored class", text)
+    fits = absent == [num_classes - 1]
+    reason = f"the values 0 to {num_classes - 1} are {num_classes} classes" if fits else "value 0 is a class"
+    text += f"0 or {ignore_index} in the files; reduce_zero_label=True removes the value 0: set it to False "
+    return Problem("ignored class", text + ("as " if fits else "if ") + reason)
 
 
 def label_problem(

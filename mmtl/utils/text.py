@@ -1,5 +1,6 @@
 """Strings of users and of foreign files as data, such as class names and keys, and lists of numbers in words."""
 
+import csv
 import logging
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -30,6 +31,21 @@ def csv_cell(text: object) -> str:
     """Return a text for a cell of a table, which no spreadsheet program takes for a formula."""
     cell = in_line(text)
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a text with commas between them; names with commas are in double quotes, as in CSV."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+
+
+def quote_name(name: str) -> str:
+    """Return a name as `split_names` reads it in a list."""
+    return '"{}"'.format(name.replace('"', '""')) if set(name) & set(',"') else name
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names as a list that `split_names` reads."""
+    return in_line(", ".join(map(quote_name, names)))
 
 
 def shorten(names: Iterable[object], limit: int = 6) -> str:

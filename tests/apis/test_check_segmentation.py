@@ -1,10 +1,17 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
 from helpers import tiny_segmentation as tiny
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
 
 from mmtl.apis.check_segmentation import Split, check_segmentation, class_table, print_report
 from mmtl.datasets.annotation_rules import unused_class_problem
+from mmtl.engine.hooks.check_annotations import check_names
+from mmtl.utils.text import join_names
 
 
 @pytest.fixture
@@ -51,6 +58,40 @@ def test_class_that_training_never_shows_is_reported_but_not_a_problem(root, cap
         cv2.imwrite(str(path), np.where(labels == 2, np.uint8(255), labels))
     count, out = run(root, capsys)
     assert count == 0 and "WARNING: train: no pixel of bar, which cannot be learned\n" in out
+
+
+@pytest.mark.parametrize(
+    ("names", "reduce_zero_label", "kind"),
+    [
+        (["ground", "disc", "bar"], False, None),
+        (["boden", "scheibe", "balken"], False, "WARNING"),
+        (["ground", "bar", "disc"], False, "error"),
+        (["ground", "disc", "tree"], False, "error"),
+        (["ground", "disc"], False, "error"),
+        (["ground", "disc", "bar", "a, b"], False, "error"),
+        (["other", "ground", "disc", "bar"], True, None),
+        (["other", "ground", "bar", "disc"], True, "error"),
+    ],
+)
+def test_names_that_are_not_those_of_the_masks_are_an_error_in_check_and_run(
+    tmp_path, capsys, names, reduce_zero_label, kind
+):
+    """Guards: training resumed with permuted classes after the masks were converted again."""
+    tiny.write_data(tmp_path, first_label=int(reduce_zero_label))
+    config = tiny.write_config(tmp_path, reduce_zero_label)
+    (tmp_path / "annotations/classes.json").write_text(json.dumps(dict(classes=names)))
+    count, out = run(tmp_path, capsys)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        dataset = DATASETS.build(Config.fromfile(config).train_dataloader.dataset)
+    both = [join_names(names), "got ground, disc, bar. Run `mmtl start FOLDER --force`"]
+    if kind == "error":
+        with pytest.raises(ValueError) as error:
+            check_names(dataset)
+        assert count == 2 and all(text in out and text in str(error.value) for text in both)
+    else:
+        check_names(dataset)
+        assert count == 0 and ("WARNING" in out) == (kind == "WARNING")
+        assert kind is None or all(text in out for text in both)
 
 
 def label_beyond(root):
@@ -227,6 +268,7 @@ def test_masks_that_ignore_what_should_be_a_class_are_a_problem_of_training(
     print_report(check_segmentation(config, 1, options), None)
     text = " ".join(capsys.readouterr().out.split())
     assert "train: ignored class (1)" in text and "val: ignored class" not in text
+    assert ("set it to False as the values 0 to 1 are 2 classes" in text) == reduce_zero_label
 
 
 def test_absent_classes_beside_few_ignored_pixels_are_no_problem():

@@ -3,7 +3,8 @@
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,10 +25,9 @@ from mmtl.apis.start.read_masks import (
 )
 from mmtl.datasets.annotation_rules import size_problem
 from mmtl.utils.read_image import image_size
-from mmtl.utils.text import runs_of, shorten
+from mmtl.utils.text import join_names, runs_of, shorten
 from mmtl.visualization.overlay import percent
 
-CLASSES_FILE = "classes.json"  # {"classes": [...], "palette": [[r, g, b], ...]}, beside masks
 MAX_MASKS = 500  # masks that are read
 MAX_INDEX = 150  # of ADE20K, the most classes of usual masks
 MAX_ROWS = 20  # values that are printed
@@ -280,9 +280,16 @@ def value_of(text: str) -> Value:
     return tuple(bytes.fromhex(text[1:])) if text.startswith("#") else int(text)
 
 
+def check_different(names: Iterable[str]) -> None:
+    """Raise a ValueError if two names of ``--classes`` are the same."""
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"--classes must have different names, got {join_names(twice)} more than once. Correct them.")
+
+
 def names_of_indices(names: Sequence[str]) -> list[str]:
     """Return the names of class indices, which may be given as "0=road,1=car"."""
     pairs: Mapping[Value, str] = parse_pairs(names)
+    check_different(pairs.values() or names)
     if not pairs:
         return list(names)
     if set(pairs) != set(range(len(pairs))):

@@ -1,20 +1,20 @@
 """Configs for images with masks: UperNet on LV-ViT."""
 
-import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmtl.apis.project import NOTE, train_step, write_steps
 from mmtl.apis.start.folder import FoundImages
-from mmtl.apis.start.masks import CLASSES_FILE, IGNORED, FoundMasks
+from mmtl.apis.start.masks import IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
+from mmtl.datasets.annotation_rules import TRANSLATED, known_classes, names_problem
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.processes import usable_cpus
-from mmtl.utils.text import shorten
+from mmtl.utils.text import join_names, quote_name, shorten
 
 SIDES = {"cpu": 120, "cuda": 512}  # pixels of the short side that training sees
 ITERATIONS = {"cpu": (500, 1_000), "cuda": (4_000, 40_000)}  # fewest and most
@@ -32,17 +32,30 @@ def names_and_colors(masks: FoundMasks, folder: Path, names: Sequence[str]) -> N
     Raises:
         ValueError: There are fewer names than classes.
     """
-    path = folder / CLASSES_FILE
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = (known_classes(folder) or (folder, {}))[1]
     names = list(names or known.get("classes", ()))
     count = max(masks.num_classes, 2)
     if names and len(names) < count:
-        given = f"{len(names)} name{'s' * (len(names) != 1)}: {', '.join(names)}"
+        given = f"{len(names)} name{'s' * (len(names) != 1)}: {join_names(names)}"
         raise ValueError(f"--classes must have the {count} classes of the masks, got {given}.")
     names = names or [f"class {index}" for index in range(count)]
     palette = known.get("palette") or masks.palette or []
     usable = len(palette) >= len(names) and len({tuple(color) for color in palette[: len(names)]}) == len(names)
     return tuple(names), palette[: len(names)] if usable else class_palette(len(names)).tolist()
+
+
+def check_names(classes: Sequence[str], folders: Iterable[Path]) -> list[str]:
+    """Return warnings of names that may be translations of those in the classes.json of folders of masks.
+
+    Raises:
+        ValueError: A folder's classes.json has the classes in another order, other ones or another number.
+    """
+    problems = list(filter(None, (names_problem(classes, folder) for folder in folders)))
+    if problem := next((each for each in problems if each.kind != TRANSLATED), None):
+        raise ValueError(
+            f"--classes {problem.text}. Omit it, convert all masks with the same --classes, or correct the file."
+        )
+    return [f"WARNING: classes {problem.text}" for problem in problems]
 
 
 def sizes_for(found: FoundImages, device: str) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -110,7 +123,8 @@ def write_segmentation(
     write_steps(folder, work, [train_step("segmentation", title, config, run)], then)
     return [
         f"model: UperNet on {student.title}",
-        f"{len(classes)} classes: {shorten(classes, 20)}" + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
+        f"{len(classes)} classes: {shorten(map(quote_name, classes), 20)}"
+        + (f"; {IGNORED} is ignored" * (IGNORED in masks.values)),
         f"images are resized to a short side of {scale[1]}, crops of {crop_size[0]} x {crop_size[1]} pixels",
         f"{max_iters} iterations of batches of {batch_size}",
         *([found.lists] if found.lists else []),

@@ -16,7 +16,13 @@ from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import FoundImages, find_images
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
 from mmtl.apis.start.same_files import leak_warning
-from mmtl.apis.start.segmentation import NamesAndColors, common_folder, names_and_colors, write_segmentation
+from mmtl.apis.start.segmentation import (
+    NamesAndColors,
+    check_names,
+    common_folder,
+    names_and_colors,
+    write_segmentation,
+)
 from mmtl.apis.start.teacher import choose_teacher
 from mmtl.apis.start.weights import SCRATCH, Student, choose_student
 from mmtl.apis.start.written import MARKER, writing
@@ -99,10 +105,11 @@ def class_masks(
         return lines, masks, names_and_colors(masks, out / "masks", table.classes)
     if wishes.ignore is not None:
         raise ValueError(f"{folder}: --ignore needs masks to convert, these have class indices. Save 255 instead.")
-    mask_folder = found.root / Path(str(found.split.train[0][1])).parts[0]
-    table = names_and_colors(masks, mask_folder, names_of_indices(wishes.classes))
+    folders = sorted({(found.root / str(mask)).parent for _, mask in pairs})
+    table = names_and_colors(masks, folders[0], names_of_indices(wishes.classes))
+    warnings = check_names(table[0], folders)
     prepare(out)
-    return masks.warnings(len(table[0])), masks, table
+    return [*warnings, *masks.warnings(len(table[0]))], masks, table
 
 
 def prepare(out: Path) -> None:

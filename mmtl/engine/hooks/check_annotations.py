@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmtl.datasets import annotation_rules as rules
-from mmtl.datasets.dataset_parts import leaf_datasets, transforms_of
-from mmtl.engine.hooks.check_classes import check_head, check_segmentation_classes, heads_of
+from mmtl.datasets.dataset_parts import leaf_datasets, sampled_entries, transforms_of
+from mmtl.engine.hooks.check_classes import check_head, check_segmentation_classes, classes_of, heads_of
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import decode_head_of, unwrap_model
 from mmtl.utils.read_image import UPRIGHT, orientation_of
@@ -37,6 +37,9 @@ class CheckAnnotationsHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Compare the class tables, and look for suspicious files."""
         check_segmentation_classes(runner)
+        loaders = [runner.train_dataloader, *([runner.val_dataloader] if runner.val_loop else [])]
+        for dataset in (leaf for loader in loaders for leaf in leaf_datasets(loader.dataset)):
+            check_names(dataset)
         if is_main_process():
             for dataset in leaf_datasets(runner.train_dataloader.dataset):
                 warn_of_masks(dataset, decode_head_of(runner.model))
@@ -44,6 +47,7 @@ class CheckAnnotationsHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Compare the class count of the tested head with that of the test set."""
         for dataset in leaf_datasets(runner.test_dataloader.dataset):
+            check_names(dataset)
             for name, head in heads_of(unwrap_model(runner.model)).items():
                 if name.startswith("decode_head"):
                     check_head(name, head, "the test set", dataset)
@@ -75,6 +79,21 @@ def raise_problem(path: str | None, problem: rules.Problem | None) -> None:
         )
 
 
+def check_names(dataset: Dataset) -> None:
+    """Compare the class names of an unwrapped dataset with those of its masks; names in translation are a warning."""
+    if getattr(dataset, "label_map", None) or not len(dataset):  # a map: some of the classes, or in another order
+        return
+    paths = {info["seg_map_path"] for info in sampled_entries(dataset) if info.get("seg_map_path")}
+    for folder in sorted({os.path.dirname(path) for path in paths}):
+        reduced = getattr(dataset, "reduce_zero_label", False)
+        problem = rules.names_problem(classes_of(dataset), folder, reduced)
+        text = problem and f"{in_line(folder)}: classes of the dataset {problem.text}. {rules.NAMES_REMEDY}."
+        if problem and problem.kind != rules.TRANSLATED:
+            raise ValueError(text)
+        if problem:
+            print_log(text, "current", logging.WARNING)
+
+
 def warn_of_masks(dataset: Dataset, head: nn.Module) -> None:
     """Log a warning if MAX_MASKS training pairs, spread over the dataset, look as if training would go wrong."""
     load = next((step for step in transforms_of(dataset) if isinstance(step, LoadAnnotations)), None)
@@ -88,7 +107,8 @@ def warn_of_masks(dataset: Dataset, head: nn.Module) -> None:
             labels = load(dict(info))["gt_seg_map"].ravel()
             pixels += np.bincount(labels, minlength=rules.NUM_LABELS)[: rules.NUM_LABELS]
     complete = len(infos) == len(dataset)
-    problem = rules.unused_class_problem(pixels, head.num_classes, head.ignore_index, complete)
+    reduced = getattr(dataset, "reduce_zero_label", False)
+    problem = rules.unused_class_problem(pixels, head.num_classes, head.ignore_index, complete, reduced)
     if problem:
         print_log(f"{in_line(infos[0].get('seg_map_path'))} and others: {problem.text}.", "current", logging.WARNING)
     turned = [info["img_path"] for info in infos if orientation_of(info["img_path"]) != UPRIGHT]

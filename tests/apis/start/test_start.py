@@ -363,6 +363,21 @@ def test_more_names_than_values_are_warned_of():
     assert any("WARNING: of the values 0 to 3 of classes, 2 to 3 occur nowhere" in line for line in lines)
 
 
+def test_names_must_have_the_order_of_the_masks():
+    scenes = write_images("scenes", (64, 48), np.array([0, 1], np.uint8))
+    Path("scenes/masks/classes.json").write_text('{"classes": ["a, b", "c"]}')
+    for names, given in ((["c", "a, b"], 'c, "a, b"'), (["0=c", "1=a, b"], 'c, "a, b"'), (["c", "d"], "c, d")):
+        with pytest.raises(ValueError, match=f'classes.json ."a, b", c., got {given}. Omit it'):
+            start(scenes, Path("out"), Wishes(device="cpu", classes=names))
+    with pytest.raises(ValueError, match="--classes must have different names, got c more than once"):
+        start(scenes, Path("out"), Wishes(device="cpu", classes=["c", "c"]))
+    with pytest.raises(SystemExit, match="0"):
+        run_command("start", ["scenes", "-o", "out", "--device", "cpu", "--classes", '"a, b", c'], "mmtl start")
+    assert Config.fromfile("out/1_segmentation.py").classes == ("a, b", "c")
+    lines = start(scenes, Path("out"), Wishes(device="cpu", classes=["x", "y"]))
+    assert any("WARNING: classes must be the classes of the masks" in line for line in lines)
+
+
 def test_options_of_masks_are_refused_for_class_folders():
     with pytest.raises(ValueError, match="--classes, --convert and --ignore need masks, got class folders: a b, c"):
         start(write_images("photos", (32, 32)), Path("out"), Wishes(device="cpu", convert=True))
