@@ -18,6 +18,7 @@ from mmtl.apis.run_steps import Progress
 from mmtl.apis.start.edited import check_edits
 from mmtl.apis.start.written import MARKER
 from mmtl.engine.runner import NO_DATA, missing_folder
+from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.utils import checkpoint  # noqa: F401 - importing it makes MMEngine read checkpoints without running their code
 from mmtl.utils.cli import message_of
 from mmtl.utils.config_file import read_config
@@ -79,7 +80,7 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
     script = upstream_script(config, tool, rest)
     has_own = any(word.startswith(("--work-dir", "work_dir=")) for word in rest)
     if tool == "train" and not has_own and not os.environ.get(IS_STEP):
-        check_work_dir(config)
+        _lock = lock_step(config, "--resume" in rest)  # released at the end of this function
     if known.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if (known.gpus or 1) > 1 and "--launcher" not in rest:
@@ -108,15 +109,24 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
     return 0
 
 
-def check_work_dir(config: Path) -> None:
-    """Raise ValueError if the config of a step of `mmtl train FOLDER` trains in the work directory of another one."""
+def lock_step(config: Path, resumes: bool) -> FolderLock | None:
+    """Lock the work of `mmtl train FOLDER` if a config trains in the work directory of one of its steps.
+
+    Raises:
+        ValueError: The step is of another config, or has finished and the training does not resume.
+        FileExistsError: Another run writes there.
+    """
     run = Path(read_config(config, warn=False).get("work_dir") or "")
-    _, *words = shlex.split(Progress(run.parent / "steps.json").steps.get(run.name, {}).get("command", "")) or [""]
-    if words[:1] == ["train"] and Path(words[1]).exists() and not Path(words[1]).samefile(config):
+    record = Progress(run.parent / "steps.json").steps.get(run.name, {})
+    words = shlex.split(record.get("command", ""))
+    if words[:2] != ["mmtl", "train"] or not Path(words[2]).exists():
+        return None
+    if not Path(words[2]).samefile(config) or (record.get("finished") and not resumes):
         raise ValueError(
-            f"{config}: work_dir must not be {run}, which has the results of {words[1]}. Change it, or add "
+            f"{config}: work_dir must not be {run}, which has the results of {words[2]}. Change it, or add "
             "--work-dir DIR."
         )
+    return FolderLock(run.parent) if os.environ.get("RANK", "0") == "0" else None
 
 
 def unreadable_image(message: str, config: Path) -> str | None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mmtl.apis.run_logs import result_of
 from mmtl.apis.run_steps import Progress, Step, best_checkpoint_of, clock, remove, run_steps
-from mmtl.apis.start.edited import check_edits
+from mmtl.apis.start.edited import check_project
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.config_file import read_config
@@ -90,9 +90,9 @@ def run_project(folder: Path, restart: bool = False, until: str | None = None) -
     work, steps, then = read_steps(folder)
     check_location(folder, steps)
     console = Console(highlight=False, soft_wrap=True)
-    for config in dict.fromkeys(word for step in steps for word in step.command if word.endswith(".py")):
-        for text in check_edits(Path(config)):
-            console.print(f"WARNING: {text}", markup=False)
+    configs = dict.fromkeys(Path(word) for step in steps for word in step.command if word.endswith(".py"))
+    for text in check_project([*configs], [step.out for step in steps]):
+        console.print(f"WARNING: {text}", markup=False)
     count = len(steps) if until is None else number_of(until, steps)
     steps, later = steps[:count], steps[count:]
     if later:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from rich.status import Status
 from mmtl.apis.run_logs import read_logs, result_of, store_position, training_position
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.config_file import config_text
+from mmtl.utils.config_file import config_text, leaf_dataset_cfgs, read_config
 from mmtl.utils.processes import IS_STEP, end_group_with_this_process
 
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # exit codes; negative: of a signal itself
@@ -65,9 +65,21 @@ def run_steps(steps: Sequence[Step], work: Path, console: Console) -> bool:
 
 def fingerprint(step: Step, previous: str) -> str:
     """Return a digest of a step's command, configs and lists and, through ``previous``, of all steps before it."""
-    files = [config_text(Path(word)) for word in step.command if word.endswith(".py")]
-    files += [Path(word).read_text(encoding="utf-8") for word in step.command if word.endswith(".txt")]
+    configs = [Path(word) for word in step.command if word.endswith(".py")]
+    lists = [Path(word) for word in step.command if word.endswith(".txt")]
+    files = [config_text(path) for path in configs]
+    files += [path.read_text(encoding="utf-8") for path in [*lists, *itertools.chain(*map(image_lists, configs))]]
     return hashlib.sha256("\0".join([previous, *step.command, *files]).encode()).hexdigest()[:16]
+
+
+def image_lists(config: Path) -> Iterator[Path]:
+    """Yield the files that list the training and validation images of a config."""
+    cfg = read_config(config, warn=False)
+    for loader in ("train_dataloader", "val_dataloader"):
+        for dataset in leaf_dataset_cfgs((cfg.get(loader) or {}).get("dataset") or {}):
+            path = Path(dataset.get("data_root") or "", dataset.get("ann_file") or "")
+            if path.is_file():
+                yield path
 
 
 class Progress:

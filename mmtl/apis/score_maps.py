@@ -128,7 +128,7 @@ def show(store: Path, *, keys: Sequence[str], images: Path | None, classes: Path
         names = classes.read_text(encoding="utf-8").splitlines()
         table = ClassTable(opened.num_classes, names, table.folders)
     save_figure(draw_maps(opened, keys, images, names, table.of_folders(folders)), out)
-    print(out)
+    print(out if images else f"{out}, without the images: --images FOLDER draws them, too")
 
 
 def import_store(

@@ -75,6 +75,8 @@ def one_line(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS
     if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
         note = "" if Path(error.filename).is_absolute() else f" Paths start at the current folder, {Path.cwd()}."
         return f"{error.filename} does not exist.{note}"
+    if isinstance(error, OSError) and isinstance(error.filename, str) and error.strerror:
+        return f"{error.filename}: {error.strerror}."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # of torch
         return f"{text or type(error).__name__} {FULL}"
     if isinstance(error, errors):

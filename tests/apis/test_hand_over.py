@@ -15,6 +15,7 @@ from mmtl.apis.hand_over import hand_over, unreadable_image, upstream_script
 from mmtl.apis.project import train_step
 from mmtl.apis.run_steps import Progress
 from mmtl.apis.start.written import MARKER
+from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.utils.cli import message_of
 
 PRETRAIN = ROOT / "configs/demo/resnet-nano_1xb32-9e_demo.py"
@@ -130,13 +131,26 @@ def test_a_config_does_not_train_into_the_results_of_a_step_of_another_one(calle
     Progress(Path("work/steps.json")).write(step, "digest", 1.0, finished=True)
     with pytest.raises(ValueError, match="copy.py: work_dir must not be work/student, which has the results of mine"):
         hand_over("train", ["copy.py"])
-    hand_over("train", ["mine.py"])
+    with pytest.raises(ValueError, match="mine.py: work_dir must not be work/student, which has the results of mine"):
+        hand_over("train", ["mine.py", "--cfg-options", "randomness.seed=7"])
+    hand_over("train", ["mine.py", "--resume"])
     hand_over("test", ["copy.py", "a.pth"])
     hand_over("train", ["copy.py", "--work-dir", "other"])
     hand_over("train", ["copy.py", "--cfg-options", "work_dir=other"])
     Path("mine.py").unlink()  # renamed
     hand_over("train", ["copy.py"])
     assert len(called) == 5
+
+
+def test_a_step_and_its_config_do_not_train_at_the_same_time(called, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(f"_base_ = {str(PRETRAIN)!r}\nwork_dir = 'work/student'\n")
+    step = train_step("student", "Train", Path("mine.py"), Path("work/student"))
+    Progress(Path("work/steps.json")).write(step, "digest", 1.0, finished=False)
+    with FolderLock(Path("work")), pytest.raises(FileExistsError, match="Another run is writing to work"):
+        hand_over("train", ["mine.py"])
+    assert hand_over("train", ["mine.py"]) == 0
+    FolderLock(Path("work")).release()
 
 
 class Unreadable(Dataset):

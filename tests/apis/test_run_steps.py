@@ -206,6 +206,18 @@ def test_a_step_runs_again_when_its_config_changes(tmp_path):
     assert fingerprint(step, "") != before
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_training_runs_again_when_a_list_of_its_images_changes(tmp_path, part):
+    """Guards: a new split left the teacher as it was, which may have seen validation images."""
+    config, path = tmp_path / "config.py", tmp_path / f"{part} 1.txt"
+    config.write_text(f"{part}_dataloader = dict(dataset=dict(ann_file={str(path)!r}))")
+    step = Step("a", "a", ("mmtl", "train", str(config)), tmp_path)
+    path.write_text("a.png 0\n")
+    before = fingerprint(step, "")
+    path.write_text("b.png 0\n")
+    assert fingerprint(step, "") != before
+
+
 def test_a_step_runs_again_when_its_list_of_images_changes(tmp_path):
     step = Step("a", "a", ("mmtl", "make_score_maps", "--list", str(tmp_path / "list.txt")), tmp_path)
     (tmp_path / "list.txt").write_text("a.png 0\n")

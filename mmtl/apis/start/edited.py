@@ -3,6 +3,7 @@
 import ast
 import difflib
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from numbers import Real
@@ -15,6 +16,28 @@ from mmtl.utils.shipped_files import find_config
 MADE = re.compile(r"^# Made by: +mmtl start, from configs/own_data/(\S+)$", re.MULTILINE)
 
 
+def check_project(configs: Sequence[Path], made: Sequence[Path]) -> list[str]:
+    """Check the configs of steps that follow each other, and return the warnings of `check_edits`.
+
+    Args:
+        configs: in the order of the steps.
+        made: files and folders that the steps make.
+
+    Raises:
+        ValueError: A value cannot work by itself or with those of the other configs.
+    """
+    warnings = [text for config in configs for text in check_edits(config)]
+    known: dict[str, Any] = {}
+    for config in configs:
+        found = literals(text_of_start(config))
+        classes, store = found.get("classes"), found.get("score_maps")
+        if classes and list(classes) != list(known.setdefault("classes", classes)):
+            raise ValueError(f"{config}: classes must be those of {configs[0]}, got {classes}. Correct one of them.")
+        if store and Path(store) not in made and not Path(store).exists():
+            raise ValueError(f"{config}: score_maps must be a store that exists or that a step makes, got {store!r}.")
+    return warnings
+
+
 def check_edits(config: Path) -> list[str]:
     """Compare the variables of a config that `mmtl start` has made with those of its template.
 
@@ -24,20 +47,29 @@ def check_edits(config: Path) -> list[str]:
     Raises:
         ValueError: A value is of another kind than the template's, such as a negative number.
     """
-    text = config.read_text(encoding="utf-8") if config.suffix == ".py" and config.is_file() else ""
-    if not (made := MADE.search(text)):
+    if not (text := text_of_start(config)):
         return []
-    template = find_config(made[1]).read_text(encoding="utf-8")
+    known = literals(find_config(MADE.search(text)[1]).read_text(encoding="utf-8"))
+    found = literals(text)
+    for name in found.keys() & known.keys():
+        if expected := unmet(name, found[name], known[name]):
+            raise ValueError(f"{config}: {name} must be {expected}, got {found[name]!r}. Correct it.")
+    side, patch = found.get("img_size"), found.get("patch_size")
+    if side and patch and side % patch:
+        raise ValueError(f"{config}: patch_size must divide img_size = {side}, got {patch}. Change one of them.")
+    nodes = ast.walk(ast.parse(text))
+    read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    idle = sorted(found.keys() - known.keys() - read - KEYS_READ)
+    return [f"{config}: {name}={found[name]!r} changes nothing.{meant(name, [*known])}" for name in idle]
+
+
+def text_of_start(config: Path) -> str:
+    """Return the text of a config that `mmtl start` has made, empty for others and for what Python cannot read."""
+    text = config.read_text(encoding="utf-8") if config.suffix == ".py" and config.is_file() else ""
     with suppress(SyntaxError):  # which reading the config reports
-        nodes = [*ast.walk(ast.parse(text))]
-        known, found = literals(template), literals(text)
-        for name in found.keys() & known.keys():
-            if expected := unmet(name, found[name], known[name]):
-                raise ValueError(f"{config}: {name} must be {expected}, got {found[name]!r}. Correct it.")
-        read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-        idle = sorted(found.keys() - known.keys() - read - KEYS_READ)
-        return [f"{config}: {name}={found[name]!r} changes nothing.{meant(name, [*known])}" for name in idle]
-    return []
+        ast.parse(text)
+        return text if MADE.search(text) else ""
+    return ""
 
 
 def literals(text: str) -> dict[str, Any]:
@@ -54,6 +86,8 @@ def literals(text: str) -> dict[str, Any]:
 def unmet(name: str, value: Any, usual: Any) -> str | None:
     """Return what a value must be to be of the kind of the template's usual one, None if it is that."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if name == "mixtoken":
+        return None if value is None or (is_number and 0 <= value <= 1) else "None or a share of batches, 0 to 1"
     if isinstance(usual, bool):
         return None if isinstance(value, bool) else "True or False"
     if isinstance(usual, int):

@@ -156,7 +156,7 @@ def describe(found: FoundImages) -> list[str]:
     spans = (f"{min(each)} to {max(each)}" if min(each) < max(each) else f"{each[0]}" for each in (widths, heights))
     sizes = f"{' x '.join(spans)} pixels"
     kind = f"in {len(found.classes)} classes ({shorten(found.classes)})" if found.classes else "with masks"
-    origin = "its own split" if found.has_val else f"split here{' by file' * (not found.similar)}, nothing was moved"
+    origin = "its own split" if found.has_val else "split here, nothing was moved"
     lines = [
         f"{len(found.split.train) + len(found.split.val)} images {kind}, {sizes}",
         f"{len(found.split.train)} for training, {len(found.split.val)} for validation ({origin})",

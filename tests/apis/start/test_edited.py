@@ -7,7 +7,7 @@ import pytest
 from helpers.paths import ROOT
 
 from mmtl.apis.project import run_project, train_step, write_steps
-from mmtl.apis.start.edited import check_edits
+from mmtl.apis.start.edited import check_edits, check_project
 from mmtl.apis.start.templates import write_config
 
 OWN_DATA = sorted((ROOT / "configs/own_data").glob("*.py"))
@@ -40,6 +40,7 @@ def test_templates_pass(tmp_path, template):
         ("batch_size = -1", "a whole number of at least 1, got -1"),
         ("batch_size = True", "a whole number of at least 1, got True"),
         ("num_workers = -1", "a whole number of at least 0, got -1"),
+        ("mixtoken = 1.5", "None or a share of batches, 0 to 1, got 1.5"),
         ('max_lr = "0.001"', "a number above 0, got '0.001'"),
         ("max_lr = -0.1", "a number above 0, got -0.1"),
         ('classes = ("cats")', "a list of different names in quotes, got 'cats'"),
@@ -102,3 +103,23 @@ def test_sizes_are_two_whole_numbers(tmp_path, line):
     with pytest.raises(ValueError, match=r"(scale|crop_size) must be 2 whole numbers of at least 1, got "):
         check_edits(edited(tmp_path, line, SEGMENTATION))
     assert check_edits(edited(tmp_path, "crop_size = [96, 64]", SEGMENTATION)) == []
+
+
+@pytest.mark.parametrize("line", ["patch_size = 5", "img_size = 30"])
+def test_patches_divide_the_image(tmp_path, line):
+    with pytest.raises(ValueError, match="patch_size must divide img_size = "):
+        check_edits(edited(tmp_path, line))
+
+
+def test_steps_have_the_same_classes_and_read_what_they_make(tmp_path):
+    """Guards: the student failed after the teacher had been trained, or learned other names than its labels'."""
+    teacher = edited(tmp_path / "a", "batch_size = 3", "resnet-small_1xb32-30e_owndata")
+    store = Path("work_dirs/my_images/score_maps")
+    assert check_project([teacher, edited(tmp_path, "batch_size = 3")], [store]) == []
+    with pytest.raises(
+        ValueError, match="score_maps must be a store that exists or that a step makes, got 'elsewhere'"
+    ):
+        check_project([teacher, edited(tmp_path, "score_maps = 'elsewhere'")], [store])
+    assert check_project([edited(tmp_path, f"score_maps = {str(tmp_path)!r}")], [store]) == []
+    with pytest.raises(ValueError, match=r"2_student.py: classes must be those of .*, got \('b', 'a'\)"):
+        check_project([teacher, edited(tmp_path, "classes = ('b', 'a')")], [store])
