@@ -36,7 +36,7 @@ def writing(out: Path, force: bool) -> Iterator[None]:
     if edited and not force:
         raise FileExistsError(
             f"{out / edited[0]} has been edited since `mmtl start` wrote it. Choose another folder with -o, or add "
-            "--force to replace it."
+            "--force to replace it. For other images of the same classes, edit train.txt and val.txt there."
         )
     record(out, {})  # if the block is killed, the files of which nothing is known are its own
     try:
