@@ -56,7 +56,7 @@ def convert_masks(
 def read_source(source: Path, out: Path, classes: Sequence[str], ignore: str | None) -> tuple[Table, Labels]:
     """Return the classes and the masks of a source, which may contain ``out``; arguments as in `convert_masks`."""
     if source.is_file():
-        return from_coco(source, classes)
+        return from_coco(source, out, classes)
     names = sorted(name for name in files_under(source, out) if not is_hidden(name))
     documents = [source / name for name in names if name.lower().endswith(".json")]
     documents = [path for path in documents if is_labelme(path)]

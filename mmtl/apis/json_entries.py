@@ -48,6 +48,9 @@ KINDS: Mapping[str, Callable[[object], bool]] = {
 }
 
 
+NEEDED = "convert_masks needs instances (polygons or run-length masks), with images and categories"
+
+
 def read_json(path: Path) -> Mapping:
     """Return the content of a JSON file that is a dictionary."""
     try:
@@ -55,6 +58,8 @@ def read_json(path: Path) -> Mapping:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}.") from error
     if not isinstance(content, Mapping):
+        if isinstance(content, list) and any(isinstance(each, Mapping) and "image_id" in each for each in content):
+            raise ValueError(f"{path} is a list of results of COCO; {NEEDED}.")
         raise ValueError(f"{path} must contain a dictionary, got {type(content).__name__}.")
     return content
 

@@ -14,6 +14,7 @@ from PIL import Image
 from mmtl.apis.start.read_masks import IGNORED, read_mask
 from mmtl.datasets.annotation_rules import CLASSES_FILE
 from mmtl.utils.atomic_file import TEMPORARY_SUFFIX, atomic_file
+from mmtl.utils.text import quote_name
 
 UNFINISHED = f".masks{TEMPORARY_SUFFIX}"  # hidden folder of masks that are not complete yet
 
@@ -25,7 +26,7 @@ class Table:
     classes: Sequence[str]
     palette: list[list[int]]
     sources: dict[str, str] = field(default_factory=dict)  # color or gray level of masks -> class that it becomes
-    notes: Sequence[str] = ()  # lines about the masks
+    notes: list[str] = field(default_factory=list)  # lines about the masks
     counts: Counter[int] = field(default_factory=Counter)  # number of written masks that have each class
 
     @property
@@ -40,7 +41,7 @@ class Table:
     @property
     def occurrences(self) -> str:
         """In how many masks each class occurs, which shows misspelled labels."""
-        return ", ".join(f"{name} in {self.counts[index]}" for index, name in enumerate(self.classes))
+        return ", ".join(f"{quote_name(name)} in {self.counts[index]}" for index, name in enumerate(self.classes))
 
 
 MakeLabels = Callable[[], np.ndarray]  # returns class indices [H, W]

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from mmtl.apis.json_entries import (
     AREA,
     ID,
+    NEEDED,
     POINTS,
     SHAPE,
     SIDE,
@@ -22,15 +23,17 @@ from mmtl.apis.json_entries import (
     read_json,
     short,
 )
+from mmtl.apis.listed_images import mask_names
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask
 from mmtl.apis.start.masks import check_different
 from mmtl.apis.start.read_masks import IGNORED
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.read_image import image_size
-from mmtl.utils.text import shorten
+from mmtl.utils.text import join_names, shorten
 
 BACKGROUND = "background"
+OTHER_KINDS = dict(segments_info="panoptic segmentation", keypoints="keypoints", caption="captions")
 SHAPES = ("polygon", "rectangle", "circle")
 
 
@@ -51,7 +54,7 @@ def polygon_table(labels: Mapping[str, Path], classes: Sequence[str]) -> tuple[T
     for label, path in labels.items():
         if label not in names and not is_background(label):
             raise ValueError(
-                f"{path}: --classes must have the label {label!r}, got {', '.join(names)}. Correct the label in the "
+                f"{path}: --classes must have the label {label!r}, got {join_names(names)}. Correct the label in the "
                 "file, or add it to --classes."
             )
     if not classes:
@@ -63,7 +66,12 @@ def polygon_table(labels: Mapping[str, Path], classes: Sequence[str]) -> tuple[T
         raise ValueError(f"Masks must have at most {IGNORED} classes, got {len(names)} labels. Merge some of them.")
     palette = class_palette(len(names))
     palette[background] = 0
-    return Table(names, palette.tolist()), background
+    alike = defaultdict(list)
+    for name in names:
+        alike[name.strip().casefold()].append(f"{name!r}")
+    texts = [" and ".join(each) for each in alike.values() if len(each) > 1]
+    text = f"WARNING: names that differ only in case or spaces are different classes: {shorten(texts)}"
+    return Table(names, palette.tolist(), notes=[text] * bool(texts)), background
 
 
 def is_background(name: str) -> bool:
@@ -86,7 +94,8 @@ def from_labelme(root: Path, documents: Sequence[Path], classes: Sequence[str]) 
     if not labels:
         raise ValueError(f"{root}: files of labelme must have shapes, got {len(contents)} without one. Draw some.")
     table, background = polygon_table(labels, classes)
-    table.notes = left_out(outside=outside)
+    check_pixels([shape["points"] for each in shapes.values() for shape in each], root)
+    table.notes += left_out(outside=outside)
     index = {name: each for each, name in enumerate(table.classes)}
 
     def labels_of(path: Path) -> np.ndarray:
@@ -164,17 +173,38 @@ def left_out(**problems: Sequence[object]) -> list[str]:
     ]
 
 
-def from_coco(path: Path, classes: Sequence[str]) -> tuple[Table, Labels]:
-    """Return the classes of a COCO file's polygons and run-length masks, and their masks."""
-    content = read_json(path)
+def check_pixels(polygons: Iterable[Sequence], where: Path) -> None:
+    """Raise a ValueError if the coordinates of all polygons are from 0 to 1."""
+    points = [np.ravel(each) for each in polygons]
+    if points and min(map(np.min, points)) >= 0 and max(map(np.max, points)) <= 1:
+        raise ValueError(
+            f"{where}: polygons must have coordinates in pixels, got only 0 to 1, which are normalized. Multiply them "
+            "by width and height of their image."
+        )
+
+
+def check_kind(content: Mapping, path: Path) -> None:
+    """Raise a ValueError if a file of COCO has annotations of other kinds only."""
+    entries = content.get("annotations")
+    fields = [each.items() for each in entries if isinstance(each, Mapping)] if isinstance(entries, list) else []
+    keys = {key for items in fields for key, value in items if value}
+    if kind := next((kind for key, kind in OTHER_KINDS.items() if key in keys and "segmentation" not in keys), None):
+        raise ValueError(f"{path} is a file of {kind} of COCO; {NEEDED}.")
     if not {"images", "annotations", "categories"} <= set(content):
         raise ValueError(f"{path} must have images, annotations and categories, as COCO, got {', '.join(content)}.")
+
+
+def from_coco(path: Path, out: Path, classes: Sequence[str]) -> tuple[Table, Labels]:
+    """Return the classes of a COCO file's polygons and run-length masks, and their masks, which ``out`` will have."""
+    content = read_json(path)
+    check_kind(content, path)
     images = entries_of(content, "images", dict(id=ID, file_name=TEXT, height=SIDE, width=SIDE), path)
     categories = by_id(entries_of(content, "categories", dict(id=ID, name=TEXT), path), "categories", path)
     by_image, notes = coco_shapes(content, by_id(images, "images", path), categories, path)
     names = {key: category["name"] for key, category in categories.items()}
     table, background = polygon_table(dict.fromkeys(names.values(), path), classes)
-    table.notes = notes
+    mask_paths, absent = mask_names(images, path, out)
+    table.notes = [*same_names(names), *table.notes, *notes, *absent]
     index = {key: table.classes.index(name) if name in table.classes else background for key, name in names.items()}
 
     def labels_of(image: Mapping) -> np.ndarray:
@@ -185,9 +215,21 @@ def from_coco(path: Path, classes: Sequence[str]) -> tuple[Table, Labels]:
         return labels
 
     masks: dict[str, MakeLabels] = {}
-    for image in images:
-        add_mask(masks, image["file_name"], partial(labels_of, image), path)
+    for image, name in zip(images, mask_paths, strict=True):
+        add_mask(masks, name, partial(labels_of, image), path)
     return table, masks
+
+
+def same_names(names: Mapping[object, str]) -> list[str]:
+    """Return notes about categories, by id, that become one class."""
+    ids = defaultdict(list)
+    for key, name in names.items():
+        ids[name].append(key)
+    return [
+        f"categories with the ids {shorten(keys)} have the same name and are one class: {name}"
+        for name, keys in ids.items()
+        if len(keys) > 1
+    ]
 
 
 def coco_shapes(
@@ -216,6 +258,8 @@ def coco_shapes(
         else:
             by_image[annotation["image_id"]].append(annotation)
     notes = left_out(**skipped)
+    shapes = [each["segmentation"] for found in by_image.values() for each in found]
+    check_pixels([points for shape in shapes if isinstance(shape, list) for points in shape], path)
     if not by_image:
         got = "; ".join(notes).replace("WARNING: ", "") or "none"
         raise ValueError(f"{path}: annotations must have polygons or masks of its images, got {got}. Export it again.")

@@ -437,6 +437,90 @@ def test_a_malformed_coco_file_is_an_error_with_the_entry_and_what_to_do(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "image", "mask"),
+    [
+        ("train/cam1/a.jpg", "images/a.jpg", "out/a.png"),
+        ("C:\\data\\cam1\\a.jpg", "images/a.jpg", "out/a.png"),
+        ("C:\\cam1\\a.jpg", None, "out/cam1/a.png"),
+        ("\\\\server\\share\\cam1\\a.jpg", None, "out/cam1/a.png"),
+        ("/else/images/a.jpg", "images/a.jpg", "out/a.png"),
+        ("../x/a.jpg", "../images/a.jpg", "out/a.png"),
+        ("images/a.jpg", "images/a.jpg", "out/a.png"),
+        ("x/a.jpg", "x/a.jpg", "out/x/a.png"),
+        ("x/a.jpg", "a.jpg", "out/a.png"),
+        ("a.jpg", "images/cam1/a.jpg", "out/cam1/a.png"),
+        ("a.jpg", "images/out/a.jpg", "out/a.png"),
+    ],
+)
+def test_masks_of_coco_get_the_paths_of_their_images(tmp_path, name, image, mask):
+    root = tmp_path / "json"
+    root.mkdir()
+    if image:
+        save((root / image).resolve(), np.zeros((4, 6)))
+    convert_coco(root, coco(images__file_name=name))
+    assert [str(path.relative_to(root)) for path in root.rglob("*.png")] == [mask]
+
+
+def test_a_file_is_not_the_image_of_two_entries(tmp_path):
+    save(tmp_path / "images/a.jpg", np.zeros((4, 6)))
+    save(tmp_path / "images/b.jpg", np.zeros((4, 6)))
+    names = ("1/a.jpg", "2/a.jpg", "2/b.jpg")
+    images = [dict(id=i, file_name=name, height=4, width=6) for i, name in enumerate(names)]
+    _, table = convert_coco(tmp_path, coco(images=images))
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")} == {
+        "1/a.png",
+        "2/a.png",
+        "b.png",
+    }
+    assert "WARNING: 2 of 3 images are not beside coco.json or in images/: 1/a.jpg, 2/a.jpg" in table.notes
+
+
+@pytest.mark.parametrize(("shape", "end"), [((6, 4), "; height and width may be exchanged"), ((8, 12), "")])
+def test_images_of_another_size_than_in_coco_are_refused(tmp_path, shape, end):
+    save(tmp_path / "images/a.jpg", np.zeros(shape))
+    size = "{} x {}".format(*shape)
+    with pytest.raises(ValueError, match=rf"images/a.jpg: size must be {size} \(H x W\) .* got 4 x 6{end}\. Correct"):
+        convert_coco(tmp_path, coco())
+
+
+def test_normalized_coordinates_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="must have coordinates in pixels, got only 0 to 1"):
+        convert_coco(tmp_path, coco(annotations__segmentation=[[0.1, 0.2, 0.5, 0.1, 1, 0.4]]))
+    save_labelme(tmp_path / "labelme/a.json", shape("road", "polygon", [0.1, 0.2], [0.5, 0.1], [1, 0.4]))
+    with pytest.raises(ValueError, match="must have coordinates in pixels, got only 0 to 1"):
+        convert_masks(tmp_path / "labelme", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (dict(images=[], annotations=[dict(segments_info=[{}])], categories=[]), "a file of panoptic segmentation of"),
+        (coco(annotations=[dict(keypoints=[1, 2, 2], segmentation=[])]), "a file of keypoints of"),
+        (dict(images=[], annotations=[dict(caption="a cat")]), "a file of captions of"),
+        ([dict(image_id=1, category_id=1, bbox=[0, 0, 1, 1])], "a list of results of"),
+    ],
+)
+def test_other_files_of_coco_are_named(tmp_path, content, kind):
+    with pytest.raises(ValueError, match=f"coco.json is {kind} COCO; convert_masks needs instances"):
+        convert_coco(tmp_path, content)
+
+
+def test_names_of_coco_that_are_equal_or_similar_are_noted(tmp_path, capsys):
+    names = ("cat", "cat", "Cat ", "a, b")
+    content = coco(categories=[dict(id=i + 6, name=name) for i, name in enumerate(names)])
+    assert convert_coco(tmp_path, content)[1].notes == [
+        "categories with the ids 6, 7 have the same name and are one class: cat",
+        "WARNING: names that differ only in case or spaces are different classes: 'Cat ' and 'cat'",
+    ]
+    content = coco(categories=[dict(id=7, name="a, b"), dict(id=8, name="c")])
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    main(ArgumentParser(), [str(tmp_path / "coco.json"), str(tmp_path / "new"), "--classes", 'c,"a, b"'])
+    assert 'background in 1, c in 0, "a, b" in 1' in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--classes must have different names, got c more than once"):
+        convert_masks(tmp_path / "coco.json", tmp_path / "new", ["a, b", "c", "c"])
+
+
 def test_ids_of_coco_may_be_large_or_text(tmp_path):
     for image_id in (2**40, "first"):
         content = coco(images__id=image_id, annotations__image_id=image_id)

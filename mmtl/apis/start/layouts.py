@@ -41,14 +41,21 @@ def annotation_hint(root: Path, keys: Sequence[str]) -> str:
     first, below, others = (coco or labelme)[0], Path(), ""
     if coco:
         source = root / first
-        below = Path(first).parent if any(Path(key).parent == Path(first).parent for key in keys) else below
-        others = f" Do the same with {shorten(coco[1:], 3)}." if coco[1:] else ""
+        folder = Path(first).parent
+        if any(Path(key).parent in (folder, folder / "images") for key in keys):
+            below = Path(*(part for part in folder.parts if part != "images"))
+        apart = "" if below.parts else f", each into a folder of its own in {root / 'masks'}"
+        others = f" Do the same with {shorten(coco[1:], 3)}{apart}." if coco[1:] else ""
     else:
         tops = {key.partition("/")[0] if "/" in key else "" for key in labelme}
         source = root / tops.pop() if len(tops) == 1 else root
     command = shlex.join(["mmtl", "convert_masks", str(source), str(root / "masks" / below)])
-    is_ready = all(key.startswith("images/") for key in keys)
+    images = [key for key in keys if not key.startswith("masks/")]
+    is_ready = all("images" in Path(key).parts[:-1] for key in images)
     move = "" if is_ready else f" Move the images to {root / 'images' / below}."
+    if len(images) < len(keys):
+        remedy = f"give them the paths that their images have below {root / 'images'}"
+        return f" {root / 'masks'} has masks already{f': {remedy}.' if is_ready else f'.{move}'}"
     return f" {root / first} has polygons of {kinds[first]}. Run {command}.{move}{others}"
 
 

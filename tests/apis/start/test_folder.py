@@ -229,6 +229,13 @@ MOVE = "mkdir images masks && mv *.png masks/ && mv *.jpg images/"
             COCO,
             "parts of a split: train2017, val2017. ROOT/annotations/instances_train2017.json has polygons of COCO.",
         ),
+        (
+            ["annotations/a.json", "annotations/b.json", "images/{}.jpg"],
+            COCO,
+            "each into a folder of its own in ROOT/masks.",
+        ),
+        (["train/a.json", "train/images/{}.jpg"], COCO, "Run mmtl convert_masks ROOT/train/a.json ROOT/masks/train."),
+        (["images/{}.jpg", "a.json", "masks/b/{}.png"], COCO, " ROOT/masks has masks already: give them the paths"),
         (["{}.png", "{}_Mask.png"], {}, "cd ROOT && mkdir images masks && mv *_Mask.png masks/ && mv *.png images/"),
     ],
 )
@@ -242,6 +249,7 @@ def test_a_refused_layout_that_is_known_has_the_command_to_go_on(tmp_path, files
     with pytest.raises(ValueError) as error:
         find_images(tmp_path, 0.2)
     assert hint.replace("ROOT", str(tmp_path)) in str(error.value)
+    assert not ("images/{}.jpg" in files and "Move" in str(error.value))
 
 
 def test_images_without_mask_and_masks_without_image_are_named(tmp_path):
