@@ -43,7 +43,7 @@ from mmtl.utils.config_file import leaf_dataset_cfgs, name_config_errors, read_c
 from mmtl.utils.image_files import IMAGE_SUFFIXES, is_hidden
 from mmtl.utils.processes import end_with_parent
 from mmtl.utils.read_image import UPRIGHT, is_truncated, orientation_of
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, join_names
 
 MAX_EMPTY = 3  # adjacent classes without a pixel that have a row each
 
@@ -253,7 +253,7 @@ def print_report(splits: Sequence[Split], shown: int | None) -> int:
         if absent and split.pairs:
             more = f" and {len(absent[shown:])} more" if absent[shown:] and shown is not None else ""
             is_train = "train" in split.name
-            text = f"{split.name}: no pixel of {', '.join(absent[:shown])}{more}"
+            text = f"{split.name}: no pixel of {join_names(absent[:shown])}{more}"
             print(in_line(f"WARNING: {text}, which cannot be learned" if is_train else text))
             warned += is_train * len(absent)
         if split.turned:

@@ -34,7 +34,7 @@ class Table:
         """What each class was in the masks, for a user who may have named them in another order."""
         classes = list(self.classes)
         return ", ".join(
-            f"{source} is {f'class {classes.index(name)}' if name == source else name}"
+            f"{source} is {f'class {classes.index(name)}' if name == source else quote_name(name)}"
             for source, name in self.sources.items()
         )
 

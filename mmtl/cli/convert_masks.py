@@ -23,7 +23,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> None:
     """Convert masks, print the classes for a config, and how to go on."""
     parser.add_argument("source", type=Path, help="folder of masks or of labelme's JSON files, or a COCO JSON file")
     parser.add_argument("out", type=Path, help="folder to write")
-    help_text = "names in the order of the indices, or VALUE=NAME, with commas (default: of the source)"
+    help_text = "names in the order of the indices, or VALUE=NAME, as CSV (default: of the source)"
     parser.add_argument("--classes", help=help_text)
     parser.add_argument("--ignore", metavar="VALUE", help="gray level or #rrggbb color of pixels without a class")
     args = parser.parse_args(arguments)

@@ -29,7 +29,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     parser.add_argument("--teacher", nargs="+", default=(), metavar=("NAME", "CHECKPOINT"), help=teacher_help)
     choices = ("tiny", "small", "medium", "scratch")
     parser.add_argument("--student", choices=choices, help="LV-ViT with released weights, or a small one from scratch")
-    help_text = "segmentation: names of the values 0, 1, ... of masks, or VALUE=NAME such as #804080=road, with commas"
+    help_text = "segmentation: names of the values 0, 1, ... of masks, or VALUE=NAME such as #804080=road, as CSV"
     parser.add_argument("--classes", help=help_text)
     parser.add_argument("--convert", action="store_true", help="convert masks that are not class indices first")
     parser.add_argument(

@@ -23,6 +23,7 @@ VALUES = {
     "/data/imagenet": "data/imagenet",
     "/data/maps": "data/imagenet_score_maps",
     "URL": "https://example.com/small.pth",
+    "scenes/masks": "index_masks",  # scenes has other masks
 }
 # What torch's cache has of URLs.
 DOWNLOADED = {
