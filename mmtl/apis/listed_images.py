@@ -42,7 +42,7 @@ def mask_names(images: Sequence[Mapping], path: Path, out: Path) -> tuple[list[s
 def files_by_name(root: Path, deep: bool) -> dict[str, list[str]]:
     """Return the paths of files in a folder, and in those below it if ``deep``, by the names of the files."""
     files = defaultdict(list)
-    if root.is_dir():
+    if os.access(root, os.R_OK) and root.is_dir():
         for key in files_under(root) if deep else [each.name for each in root.iterdir() if each.is_file()]:
             files[key.rpartition("/")[2]].append(key)
     return files

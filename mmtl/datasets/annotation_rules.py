@@ -7,7 +7,6 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,14 +84,22 @@ def turn_mask(labels: np.ndarray, path: str | Path | None) -> np.ndarray:
 
 
 def known_classes(folder: str | Path) -> tuple[Path, dict] | None:
-    """Return the classes.json of a folder of masks, in it or up to two folders above, and its content."""
+    """Return the classes.json of a folder of masks, in it or up to two folders above, and its content.
+
+    Raises:
+        ValueError: The file is not JSON. One without names is of another kind.
+    """
     folder = Path(os.path.abspath(folder))
     for path in (parent / CLASSES_FILE for parent in (folder, *folder.parents[:2])):
-        with suppress(OSError, ValueError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            names = content.get("classes") if isinstance(content, dict) else None
-            if isinstance(names, list) and all(isinstance(name, str) for name in names):
-                return path, content
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except OSError:
+            continue
+        except ValueError as error:
+            raise ValueError(f"{path} is not a JSON file: {error}. Correct or remove it.") from error
+        names = content.get("classes") if isinstance(content, dict) else None
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return path, content
     return None
 
 

@@ -34,8 +34,9 @@ def csv_cell(text: object) -> str:
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names in a text with commas between them; names with commas are in double quotes, as in CSV."""
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+    """Return the names in a text of CSV: with commas or lines between them, and quotes around names with commas."""
+    rows = csv.reader(text.splitlines(), skipinitialspace=True)
+    return [name.strip() for row in rows for name in row if name.strip()]
 
 
 def quote_name(name: str) -> str:

@@ -3,9 +3,11 @@
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mmtl.apis.json_entries import read_json
+from mmtl.apis.polygon_masks import check_kind
 from mmtl.utils.image_files import files_under, is_hidden
 from mmtl.utils.text import shorten
 
@@ -65,7 +67,10 @@ def annotation_kind(path: Path) -> str:
         content = read_json(path)
     except (OSError, ValueError):
         return ""
-    return "COCO" if {"images", "annotations", "categories"} <= set(content) else "labelme" * ("shapes" in content)
+    with suppress(ValueError):
+        check_kind(content, path)
+        return "COCO"
+    return "labelme" * ("shapes" in content)
 
 
 def beside_hint(root: Path, keys: Sequence[str]) -> str:

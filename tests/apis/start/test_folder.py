@@ -205,6 +205,7 @@ def test_train_ids_of_cityscapes_are_preferred():
 
 LABELME = dict(shapes=[])
 COCO = dict(images=[], annotations=[], categories=[])
+PANOPTIC = COCO | dict(annotations=[dict(segments_info=[dict(id=1)])])
 MOVE = "mkdir images masks && mv *.png masks/ && mv *.jpg images/"
 
 
@@ -236,6 +237,7 @@ MOVE = "mkdir images masks && mv *.png masks/ && mv *.jpg images/"
         ),
         (["train/a.json", "train/images/{}.jpg"], COCO, "Run mmtl convert_masks ROOT/train/a.json ROOT/masks/train."),
         (["images/{}.jpg", "a.json", "masks/b/{}.png"], COCO, " ROOT/masks has masks already: give them the paths"),
+        (["images/{}.jpg", "a.json"], PANOPTIC, "got no mask. `mmtl convert_masks` makes masks of polygons."),
         (["{}.png", "{}_Mask.png"], {}, "cd ROOT && mkdir images masks && mv *_Mask.png masks/ && mv *.png images/"),
     ],
 )
