@@ -25,7 +25,7 @@ from mmtl.datasets.annotation_rules import (
     NAMES_REMEDY,
     NUM_LABELS,
     ORIENTATION_NOTE,
-    TRANSLATED,
+    RENAMED,
     UNCLEAR_NOTE,
     Problem,
     file_problem,
@@ -205,7 +205,7 @@ def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:
     for folder in sorted(folders if not dataset.label_map else ()):
         if problem := names_problem(classes, folder, dataset.reduce_zero_label):
             text = f"{folder}: classes of the dataset {problem.text}. {NAMES_REMEDY}"
-            split.warnings.append(text) if problem.kind == TRANSLATED else report(problem.kind, text)
+            split.warnings.append(text) if problem.kind == RENAMED else report(problem.kind, text)
     if not pairs:
         report("empty split", f"no image in {image_source(dataset)}")
     if not dataset.ann_file and load_labels is not None:  # a list may leave files out on purpose

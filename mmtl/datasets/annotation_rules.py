@@ -27,7 +27,7 @@ UNCLEAR_NOTE = (
 )
 CLASSES_FILE = "classes.json"  # {"classes": [...], "palette": [[r, g, b], ...]}, beside masks
 NAMES_REMEDY = "Run `mmtl start FOLDER --force` for configs of these masks, or correct the classes"
-TRANSLATED = "class names translated"  # kind of a problem that is only a warning
+RENAMED = "classes renamed"  # kind of a problem that is only a warning
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of integers
 
 
@@ -106,16 +106,17 @@ def known_classes(folder: str | Path) -> tuple[Path, dict] | None:
 def names_problem(classes: Sequence[str], folder: str | Path, reduce_zero_label: bool = False) -> Problem | None:
     """Compare the class names of a dataset with those in the classes.json of its masks, if they have one.
 
-    Only names that are all different, and as many, can be a translation, of the kind ``TRANSLATED``.
+    As many names, of which some or all are new, may be better names, of the kind ``RENAMED``.
     """
     if not classes or not (found := known_classes(folder)):
         return None
     path, names = found[0], found[1]["classes"]
     if list(classes) in ([names, names[1:]] if reduce_zero_label else [names]):
         return None
-    is_translated = len(classes) == len(names) and not set(classes) & set(names)
+    changed = {name for name, known in zip(classes, names, strict=False) if name != known}
+    is_renamed = len(classes) == len(names) and not changed & set(names)
     text = f"must be the classes of the masks, in the order of {path} ({join_names(names)}), got {join_names(classes)}"
-    return Problem(TRANSLATED if is_translated else "class names differ", text)
+    return Problem(RENAMED if is_renamed else "class names differ", text)
 
 
 def unused_class_problem(

@@ -11,7 +11,7 @@ from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from PIL import Image
 
 from mmtl.apis.check_segmentation import check_pair
-from mmtl.datasets.annotation_rules import known_classes, names_problem
+from mmtl.datasets.annotation_rules import RENAMED, known_classes, names_problem
 from mmtl.engine.hooks import CheckAnnotationsHook
 from mmtl.engine.hooks.check_annotations import CheckedLoading
 
@@ -100,6 +100,9 @@ def test_run_and_check_tool_agree_on_every_file(tmp_path, name, backend):
     check_both(tmp_path, image_hw, expected, imdecode_backend=backend)
 
 
+DIFFER = "class names differ"
+
+
 def test_the_classes_of_masks_are_in_their_folder_or_up_to_two_above(tmp_path):
     (tmp_path / "classes.json").write_text('{"classes": ["a", "b"]}')
     assert known_classes(tmp_path / "masks/train")[1] == dict(classes=["a", "b"])
@@ -107,6 +110,9 @@ def test_the_classes_of_masks_are_in_their_folder_or_up_to_two_above(tmp_path):
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks/classes.json").write_text('["of another tool"]')
     assert names_problem(["a", "b"], tmp_path / "masks") is None
+    (tmp_path / "masks/classes.json").write_text('{"classes": ["a", "b", "c"]}')
+    for names, kind in (("axc", RENAMED), ("xyz", RENAMED), ("acb", DIFFER), ("xab", DIFFER), ("ab", DIFFER)):
+        assert names_problem([*names], tmp_path / "masks").kind == kind
     (tmp_path / "masks/classes.json").write_text('{"classes": ["a",]}')
     with pytest.raises(ValueError, match="masks/classes.json is not a JSON file: .* Correct or remove it"):
         names_problem(["a", "b"], tmp_path / "masks")

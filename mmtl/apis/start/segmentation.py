@@ -10,7 +10,7 @@ from mmtl.apis.start.folder import FoundImages
 from mmtl.apis.start.masks import IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
-from mmtl.datasets.annotation_rules import TRANSLATED, known_classes, names_problem
+from mmtl.datasets.annotation_rules import RENAMED, known_classes, names_problem
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.processes import usable_cpus
@@ -51,7 +51,7 @@ def check_names(classes: Sequence[str], folders: Iterable[Path]) -> list[str]:
         ValueError: A folder's classes.json has the classes in another order, other ones or another number.
     """
     problems = list(filter(None, (names_problem(classes, folder) for folder in folders)))
-    if problem := next((each for each in problems if each.kind != TRANSLATED), None):
+    if problem := next((each for each in problems if each.kind != RENAMED), None):
         raise ValueError(
             f"--classes {problem.text}. Omit it, convert all masks with the same --classes, or correct the file."
         )

@@ -88,7 +88,7 @@ def check_names(dataset: Dataset) -> None:
         reduced = getattr(dataset, "reduce_zero_label", False)
         problem = rules.names_problem(classes_of(dataset), folder, reduced)
         text = problem and f"{in_line(folder)}: classes of the dataset {problem.text}. {rules.NAMES_REMEDY}."
-        if problem and problem.kind != rules.TRANSLATED:
+        if problem and problem.kind != rules.RENAMED:
             raise ValueError(text)
         if problem:
             print_log(text, "current", logging.WARNING)
