@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 RECIPES = Path(__file__).parents[2] / "configs/examples"
 CLASSES, MAPS = "lvvit-nano_1xb128-classlabel-3e_cifar10.py", "lvvit-nano_1xb128-tokenlabel-3e_cifar10.py"
+PROBABILITY = "lvvit-nano_1xb128-tokenlabel-probability-3e_cifar10.py"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ ARMS = {
     "class labels, CutMix": Arm("lvvit-nano_1xb128-classlabel-cutmix-3e_cifar10.py"),
     "token labels": Arm(MAPS, "store"),
     "token labels, MixToken": Arm("lvvit-nano_1xb128-tokenlabel-mixtoken-3e_cifar10.py", "store"),
-    "token labels, true probabilities": Arm("lvvit-nano_1xb128-tokenlabel-probability-3e_cifar10.py", "store"),
+    "token labels, true probabilities": Arm(PROBABILITY, "store"),
     "token labels, online": Arm(MAPS, "online"),
-    "self-emerging, soft": Arm(MAPS, "labeler", {FORM: "soft"}),
-    "self-emerging, hard": Arm(MAPS, "labeler", {FORM: "hard"}),
+    "self-emerging, soft": Arm(PROBABILITY, "labeler", {FORM: "soft"}),
+    "self-emerging, hard": Arm(PROBABILITY, "labeler", {FORM: "hard"}),
 }

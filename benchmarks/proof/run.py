@@ -1,7 +1,16 @@
-"""Whether token labels, MixToken and CutMix pay: arms of several seeds on CIFAR-10, in one table.
+r"""Whether token labels, MixToken and CutMix pay: arms of several seeds on CIFAR-10, in one table.
 
-    python benchmarks/proof/run.py data/cifar10 --device cuda --epochs 60 --seeds 3 --jobs 6    # a GPU
-    python benchmarks/proof/run.py data/cifar10 --epochs 1 --seeds 1                            # a CPU, a check
+On a GPU, the six arms that answer this:
+
+    python benchmarks/proof/run.py data/cifar10 --device cuda --batch 512 --jobs 6 --epochs 60 --seeds 3 \
+        --arms "class labels" "class labels, CutMix" "token labels" "token labels, MixToken" \
+        "token labels, true probabilities" "token labels, online"
+
+On a CPU, as a check:
+
+    python benchmarks/proof/run.py data/cifar10 --epochs 1 --seeds 1
+
+Without --arms two more arms run, "self-emerging, soft" and "self-emerging, hard", and one labeler per seed before them.
 
 The images stay on the device; crops, flips, score maps and the model are MMPretrain's and mmtl's, in a bare loop. The
 annotator is trained first, on the same images, unless --annotator and --checkpoint name one. All arms share model,
@@ -130,7 +139,8 @@ def run_arm(task: tuple) -> tuple[str, int, float, float]:
         maps = {name: values.to(args.device) for name, values in sources["store"].items()}
     elif source is not None:
         annotator = sources["labeler"][seed] if source == "labeler" else sources["online"]
-        changes = {"model.annotator": dict(annotator, topk=TOPK, dtype=args.dtype)}
+        topk = None if source == "labeler" else TOPK  # label forms need all classes
+        changes = {"model.annotator": dict(annotator, topk=topk, dtype=args.dtype)}
     start = time.perf_counter()
     config = ARMS[name].config(**changes)
     model = trained(config, train.to(args.device), maps, seed, args)
