@@ -10,7 +10,7 @@ On a CPU, as a check:
 
     python benchmarks/proof/run.py data/cifar10 --epochs 1 --seeds 1
 
-Without --arms two more arms run, "self-emerging, soft" and "self-emerging, hard", and one labeler per seed before them.
+Without --arms, two more arms run: "self-emerging, soft" and "self-emerging, hard", with one labeler per seed.
 
 The images stay on the device; crops, flips, score maps and the model are MMPretrain's and mmtl's, in a bare loop. The
 annotator is trained first, on the same images, unless --annotator and --checkpoint name one. All arms share model,
