@@ -27,6 +27,7 @@ def print_stats(
     out: Path | None = None,
     against: Sequence[str] | None = None,
     images: Path | None = None,
+    input_size: Sequence[int] | None = None,
     device: str = "cpu",
 ) -> None:
     """Print pooled top-1, entropy, calibration and agreement with the class folders, for a sample of maps.
@@ -37,6 +38,8 @@ def print_stats(
         out: image file for the reliability plot; None draws none.
         against: folders of another store, or config and checkpoint of an annotator, with which maps are compared.
         images: image root, for an annotator.
+        input_size: side, or height and width, at which the annotator reads images; None: that of the store, or its own
+            if the store does not record one.
         device: device of the annotator.
     """
     opened = ScoreMapStore(store)
@@ -57,7 +60,7 @@ def print_stats(
     if out is not None:
         _save_reliability(numbers, out)
     if against:
-        _print_agreement(opened, keys, against, images, device)
+        _print_agreement(opened, keys, against, images, input_size, device)
 
 
 def _print_accuracy(numbers: StoreStats, num_classes: int) -> None:
@@ -82,7 +85,12 @@ def _save_reliability(numbers: StoreStats, out: Path) -> None:
 
 
 def _print_agreement(
-    store: ScoreMapStore, keys: Sequence[str], against: Sequence[str], images: Path | None, device: str
+    store: ScoreMapStore,
+    keys: Sequence[str],
+    against: Sequence[str],
+    images: Path | None,
+    input_size: Sequence[int] | None,
+    device: str,
 ) -> None:
     """Print how maps agree with those of another store, or of an annotator that recomputes them."""
     if Path(against[0]).is_dir():
@@ -93,7 +101,8 @@ def _print_agreement(
     else:
         from mmtl.annotators.compare import annotated_maps
 
-        annotator, size_hw = _load_annotator(store, against, images, device)
+        annotator, size_hw = _load_annotator(store, against, images, input_size, device)
+        print(f"{against[0]} reads the images at {' x '.join(map(str, size_hw))} pixels (H x W)")
         num_classes, description, coverage = annotator.output_shape(size_hw)[1], annotator.description, "whole"
         others = annotated_maps(annotator, images, keys, size_hw, min(store.topk, num_classes))
     if (num_classes, coverage) != (store.num_classes, store.coverage):
@@ -114,7 +123,7 @@ def _print_agreement(
 
 
 def _load_annotator(
-    store: ScoreMapStore, against: Sequence[str], images: Path | None, device: str
+    store: ScoreMapStore, against: Sequence[str], images: Path | None, input_size: Sequence[int] | None, device: str
 ) -> tuple[Annotator, tuple[int, int]]:
     """Return an annotator of the classes of a store, and its input size, by default that of the store."""
     from mmengine.logging import MMLogger
@@ -126,9 +135,9 @@ def _load_annotator(
     if images is None or len(against) > 2:
         raise ValueError("--against must be the folder of a store, or CONFIG CHECKPOINT with the images in --images.")
     annotator = load_annotator(against[0], (*against[1:], None)[0], device, Inference())
-    size_hw = annotator.size_hw or store.preprocessing.get("input_hw")
+    size_hw = (input_size and (2 * [*input_size])[:2]) or store.preprocessing.get("input_hw") or annotator.size_hw
     if size_hw is None:
-        raise ValueError(f"{against[0]} has no input size. Compare with a store of its maps.")
+        raise ValueError(f"{against[0]} has no input size. Give --input-size.")
     num_classes = annotator.output_shape(tuple(size_hw))[1]
     if store.annotator.get(INDICES) and num_classes != store.num_classes:
         annotator = annotator.with_classes(subset_of(store.annotator, num_classes))

@@ -12,7 +12,7 @@ torchrun or srun (`--launcher slurm`) the command joins the processes that these
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from mmtl.utils.cli import check_minimum
+from mmtl.utils.cli import check_input_size, check_minimum
 from mmtl.utils.processes import usable_cpus
 
 AMP_TYPES = ("bfloat16", "float16")
@@ -62,8 +62,7 @@ def parse_args(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     args = parser.parse_intermixed_args(arguments)
     check_minimum(args, 1, "batch_size", "topk", "shard_images", "crops", "processes")
     check_minimum(args, 0, "workers")
-    if args.input_size and (len(args.input_size) > 2 or min(args.input_size) < 1):
-        raise ValueError(f"--input-size must be one side, or height and width, in pixels, got {args.input_size}.")
+    check_input_size(args)
     if not 0 <= args.max_undecodable <= 1:
         raise ValueError(f"--max-undecodable must be a share from 0 to 1, got {args.max_undecodable}.")
     return args

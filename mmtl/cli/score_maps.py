@@ -21,6 +21,7 @@ from mmtl.utils.cli import (
     add_device_argument,
     add_force_argument,
     add_out_argument,
+    check_input_size,
     check_minimum,
     check_out,
     resolve_device,
@@ -63,6 +64,8 @@ def add_commands(parser: ArgumentParser) -> None:
     kinds = "folder of another store, or CONFIG and CHECKPOINT (timm/NAME, lite/NAME) of an annotator, to compare with"
     sub.add_argument("--against", nargs="+", metavar="OTHER", help=kinds)
     sub.add_argument("--images", type=Path, help="image root, for an annotator")
+    size = "its input: side, or height and width (default: as of the store)"
+    sub.add_argument("--input-size", type=int, nargs="+", metavar="PIXELS", help=size)
     add_device_argument(sub)
     add_force_argument(sub)
 
@@ -111,6 +114,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     add_commands(parser)
     args = parser.parse_args(arguments)
     check_minimum(args, 1, "sample", "num_classes", "jobs", "parts")
+    check_input_size(args)
     if "force" in args:
         inputs = (name for name in ("store", "images", "classes") if isinstance(getattr(args, name, None), Path))
         check_out(args, "out", *inputs)

@@ -212,6 +212,13 @@ def write_problem(path: Path) -> str | None:
         return getattr(error, "strerror", None) or str(error)
 
 
+def check_input_size(arguments: argparse.Namespace) -> None:
+    """Check that ``--input-size``, where given, is one side, or height and width, in pixels."""
+    size = getattr(arguments, "input_size", None)
+    if size and (len(size) > 2 or min(size) < 1):
+        raise ValueError(f"--input-size must be one side, or height and width, in pixels, got {size}.")
+
+
 def check_minimum(arguments: argparse.Namespace, minimum: int, *names: str) -> None:
     """Check that options, where given, are at least ``minimum``."""
     for name in names:

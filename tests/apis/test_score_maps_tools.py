@@ -128,6 +128,11 @@ def test_stats_report_calibration_and_agreement(place, run):
     annotator = ("--against", place / "two.py", "random", "--images", place / "images")
     code, out, _ = run("score_maps", "stats", place / "store", *annotator)
     assert code == 0 and "100.00 % have the same pooled class\ncells of the same top-1 class 100.00 %" in out
+    run("make_score_maps", *make(place, "--input-size", 96, out="larger"))
+    for size, share in (((), "100.00"), (("--input-size", 64), "")):  # by default that of the store
+        code, out, _ = run("score_maps", "stats", place / "larger", *annotator, *size)
+        assert code == 0 and f"reads the images at {64 if size else 96} x " in out
+        assert ("cells of the same top-1 class 100.00 %" in out) == bool(share)
     (place / "classes.txt").write_text("1\n0\n")
     run("make_score_maps", *make(place, "--classes", place / "classes.txt", out="swapped"))
     run("make_score_maps", place / "three.py", *make(place, out="three")[1:])
