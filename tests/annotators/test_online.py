@@ -6,6 +6,7 @@ import warnings
 import mmcv
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.distributed as dist
 from helpers.online_annotators import load_batch, student, write_cnn
@@ -40,6 +41,15 @@ def cnn(tmp_path):
     return dict(model=write_cnn(tmp_path), checkpoint="random", dtype="float32")
 
 
+def write_sure_vit(folder):
+    """Write random weights of timm's test_vit with 10 classes, whose most probable class has a large probability."""
+    torch.manual_seed(0)
+    weights = timm.create_model("test_vit", num_classes=10).state_dict()
+    weights["head.weight"] *= 100
+    torch.save(weights, folder / "vit.pth")
+    return str(folder / "vit.pth")
+
+
 def targets_of(model, batch):
     np.random.seed(0)
     with torch.no_grad():
@@ -50,11 +60,11 @@ def targets_of(model, batch):
 @pytest.mark.parametrize("topk", [None, 2])
 def test_labels_of_full_images_are_those_of_stored_maps(kind, tail, topk, paths, cnn, tmp_path):
     if kind == "vit":
-        cnn = dict(cnn, model="timm/test_vit", input_size=32)  # 2 x 2 cells
-    classes = 3 if kind == "cnn" else 1000
+        cnn = dict(cnn, model="timm/test_vit", checkpoint=write_sure_vit(tmp_path), input_size=32)  # 2 x 2 cells
+    classes = 3 if kind == "cnn" else 10
     inference = Inference()
     input_hw = (32, 32) if kind == "vit" else None
-    annotator = load_annotator(cnn["model"], "random", "cpu", inference, input_hw)
+    annotator = load_annotator(cnn["model"], cnn["checkpoint"], "cpu", inference, input_hw)
     options = Options(topk=topk or classes, workers=0, input_hw=input_hw)
     make_store(prepare_job(annotator, tmp_path / "images", tmp_path / "store", options), LocalQueue())
     load = dict(type="mmtl.LoadScoreMap", store=str(tmp_path / "store"), image_root=str(tmp_path / "images"))
@@ -64,6 +74,8 @@ def test_labels_of_full_images_are_those_of_stored_maps(kind, tail, topk, paths,
     for part in ("patch_tokens", "class_token"):
         found, expected = getattr(online, part).dense(), getattr(stored, part).dense()
         assert (found - expected).abs().max() < 1e-4
+    top1 = stored.patch_tokens.dense().amax(-1).mean()
+    assert top1 > (0.5 if kind == "vit" else 0.4)  # large compared with the tolerance
     assert online.patch_tokens.dense().std(dim=(0, 1)).max() > 1e-6
 
 

@@ -6,17 +6,19 @@ import logging
 import numpy as np
 import pytest
 import torch
+from helpers.online_annotators import write_cnn
 from mmpretrain.registry import MODELS
 from test_collate import samples, without_draws
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from mmtl.engine.hooks.compile import compile_model
 from mmtl.models.collate import collate_training_batch
 from mmtl.utils import compile_or_warn
 
 NANO = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24, stem_channels=4, residual_divisor=2)
 
 
-def build(augment="mmtl.MixToken"):
+def build(augment="mmtl.MixToken", annotator=None, **preprocessor):
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -24,8 +26,13 @@ def build(augment="mmtl.MixToken"):
             backbone=dict(type="mmtl.LVViT", arch=NANO, img_size=16, patch_size=4, drop_path_rate=[0.05, 0.3]),
             head=dict(type="mmtl.TokenLabelHead", num_classes=70, in_channels=12),
             data_preprocessor=dict(
-                smoothing=0.1, mean=[1, 2, 3], std=[4, 5, 6], batch_augments=dict(augments=[dict(type=augment)])
+                smoothing=0.1,
+                mean=[1, 2, 3],
+                std=[4, 5, 6],
+                batch_augments=dict(augments=[dict(type=augment)]),
+                **preprocessor,
             ),
+            annotator=annotator,
         )
     )
     return model.train()
@@ -67,6 +74,25 @@ def test_ten_steps_compile_one_graph_and_equal_the_eager_steps():
         batch = batch_of(**fields)
         torch.testing.assert_close(step(compiled, batch, 0), step(eager, batch, 0), rtol=1e-4, atol=1e-5)
         assert backend.frame_count == graphs
+
+
+@pytest.mark.parametrize(
+    ("topk", "form", "options"), [(None, "gumbel", dict(compile=dict(backend="aot_eager"))), (5, "soft", {})]
+)
+def test_steps_with_an_online_annotator_compile_one_graph_and_equal_the_eager_steps(topk, form, options, tmp_path):
+    torch._dynamo.reset()
+    annotator = dict(model=write_cnn(tmp_path, classes=70), checkpoint="random", dtype="float32", topk=topk)
+    compiled, eager = (
+        build(annotator=own, label_form=form, tail="probability") for own in ({**annotator, **options}, annotator)
+    )
+    backend = CompileCounterWithBackend("aot_eager")
+    compile_model(compiled, dict(backend=backend, fullgraph=True))  # as CompileHook does
+    for seed in range(4):
+        batch = batch_of(without_map=range(4))
+        losses, gradients = step(eager, batch, seed)
+        assert losses["loss_token"] > 0  # the annotator's labels
+        torch.testing.assert_close(step(compiled, batch, seed), (losses, gradients), rtol=1e-4, atol=1e-5)
+    assert backend.frame_count == 1
 
 
 def test_a_copy_of_a_compiled_model_uses_its_own_weights():
