@@ -123,9 +123,10 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str
     tops = {key.split("/")[0]: key.split("/")[0].lower() for key in keys if "/" in key}
     train = next((top for top, name in tops.items() if name in TRAIN), None)
     held_out = [top for each in HELD_OUT for top, name in tops.items() if name == each]
-    val = held_out[0] if train and held_out else None
+    val = held_out[0] if held_out and (train or is_beside_classes(held_out[0], keys)) else None
     prefix = f"{train}/" if train else ""
-    images = [key for key in keys if key.startswith(prefix)]
+    apart = tuple(f"{name}/" for name in held_out) if val and not train else ()  # beside the class folders
+    images = [key for key in keys if key.startswith(prefix) and not key.startswith(apart)]
     classes = sorted({key.removeprefix(prefix).split("/")[0] for key in images if "/" in key.removeprefix(prefix)})
     loose = [key for key in images if "/" not in key.removeprefix(prefix)]
     are_parts = {re.sub(r"\W*\d+$", "", name.lower()) for name in classes} <= {*TRAIN, *HELD_OUT}
@@ -143,7 +144,7 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str
     label = {name: index for index, name in enumerate(classes)}
     entries = [(key, label[key.removeprefix(prefix).split("/")[0]]) for key in images]
     folders = {path.name for path in (root / prefix).iterdir() if path.is_dir() and not is_hidden(path.name)}
-    empty = sorted(folders - set(classes))
+    empty = sorted(folders - set(classes) - {name.rstrip("/") for name in apart})
     beside = sorted(top for top, name in tops.items() if train and top != train and name not in HELD_OUT)
     found = FoundImages(root, Split(entries), tuple(classes), has_val=bool(val), empty=empty, beside=beside)
     found.classes_inside = folder_of_classes(images, prefix)
@@ -152,9 +153,15 @@ def find_classes(root: Path, keys: Sequence[str], val_share: float, convert: str
         return found
     held = [(key, key.split("/")[1]) for key in keys if key.startswith(f"{val}/")]
     if unknown := sorted({name for _, name in held} - set(classes)):
-        raise ValueError(f"{root / val}: {unknown_class(unknown[0], classes, root / train)}")
+        raise ValueError(f"{root / val}: {unknown_class(unknown[0], classes, root / prefix)}")
     found.split.val = [(key, label[name]) for key, name in held]
     return found
+
+
+def is_beside_classes(held_out: str, keys: Sequence[str]) -> bool:
+    """Return whether a folder such as ``val``, beside class folders, has folders of their names."""
+    names = {key.split("/")[1] for key in keys if key.startswith(f"{held_out}/") and key.count("/") > 1}
+    return not names.isdisjoint(key.split("/")[0] for key in keys)
 
 
 def one_class_remedy(root: Path, inside: str, convert: str) -> str:
@@ -289,8 +296,9 @@ def find_pairs(root: Path, pairs: Sequence[tuple[str, str]], val_share: float) -
     parts = {pair: {part.lower() for part in Path(pair[0]).parent.parts} for pair in pairs}
     train = [pair for pair in pairs if parts[pair] & set(TRAIN)]
     val = next((found for name in HELD_OUT if (found := [pair for pair in pairs if name in parts[pair]])), [])
-    others = (image for (image, _), names in parts.items() if not names & {*TRAIN, *HELD_OUT})
-    beside = sorted({str(Path(image).parent) for image in others}) if train else []
+    others = [pair for pair, names in parts.items() if not names & {*TRAIN, *HELD_OUT}]
+    beside = sorted({str(Path(image).parent) for image, _ in others}) if train else []
+    train = train or (others if val else [])
     listed, note = listed_split(root, pairs)
     if train and val:
         note = note and "train.txt and val.txt are not used: the folders have a split"

@@ -19,14 +19,14 @@ class TokenLabelVisualizationHook(Hook):
     without a trained patch classifier are not drawn.
 
     Args:
-        interval: epochs between figures; they come with the validation of those epochs, and with the last one.
+        interval: epochs between figures; they come with the validation of those epochs, with the first and the last.
         num_images: number of images, evenly spaced in the validation set.
     """
 
     priority = "HIGH"  # before EMAHook swaps its averaged weights out
 
     def __init__(self, interval: int = 10, num_images: int = 8) -> None:
-        self.interval, self.num_images = interval, num_images
+        self.interval, self.num_images, self.has_drawn = interval, num_images, False
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -34,8 +34,9 @@ class TokenLabelVisualizationHook(Hook):
         model, head = unwrap_model(runner.model), head_of(runner.model)
         if not isinstance(head, TokenLabelHead) or not head.beta:
             return
-        if runner.epoch % self.interval and runner.epoch != runner.max_epochs:
+        if self.has_drawn and runner.epoch % self.interval and runner.epoch != runner.max_epochs:
             return
+        self.has_drawn = True
         dataset = runner.val_loop.dataloader.dataset
         names = dataset.metainfo.get("classes")
         indices = np.linspace(0, len(dataset) - 1, min(self.num_images, len(dataset))).round().astype(int)

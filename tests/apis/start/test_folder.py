@@ -71,6 +71,26 @@ def test_a_val_folder_is_the_split_and_its_classes_have_the_indices_of_training(
         find_images(tmp_path, 0.2)
 
 
+@pytest.mark.parametrize("held_out", ["val", "Test"])
+def test_a_val_folder_beside_the_class_folders_is_the_split_and_no_class(tmp_path, held_out):
+    """Guards: it was a third class, whose images were those of the others."""
+    write(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(3)), f"{held_out}/b/9.png")
+    found = find_images(tmp_path, 0.2)
+    assert found.classes == ("a", "b") and found.has_val and len(found.split.train) == 6 and not found.empty
+    assert found.split.val == [(f"{held_out}/b/9.png", 1)]
+    write(tmp_path, f"{held_out}/c/9.png")  # now not of the same names: a class
+    assert find_images(tmp_path, 0.2).classes == tuple(sorted(["a", "b", held_out]))
+
+
+def test_a_val_folder_beside_images_and_masks_is_the_split(tmp_path):
+    write(tmp_path, *(f"{kind}/{i}.png" for kind in ("images", "masks") for i in range(4)))
+    write(tmp_path, "val/images/9.png", "val/masks/9.png")
+    found = find_images(tmp_path, 0.2)
+    assert (
+        found.has_val and len(found.split.train) == 4 and found.split.val == [("val/images/9.png", "val/masks/9.png")]
+    )
+
+
 def test_parts_that_are_too_small_for_training_are_named(tmp_path):
     write(tmp_path, *(f"{name}/{i}.png" for name, count in (("a", 2), ("b", 9)) for i in range(count)))
     assert "WARNING: classes with one training image: a" in describe(find_images(tmp_path, 0.2))
