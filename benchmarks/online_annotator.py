@@ -10,10 +10,12 @@ and what the peak of a step is higher.
 
 With ``--images``: random resized crops and flips of all images below a folder. Stored maps are of full images; an
 online map is of the crop, resized to the annotator's input. The total variation distance of two labels is half the sum
-of the absolute differences of their probabilities: 0 if they are equal, 1 if they share no class.
+of the absolute differences of their probabilities: 0 if they are equal, 1 if they share no class. If folders are named
+after classes, the number of crops whose mean label has the class of the folder follows.
 """
 
 import argparse
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,8 +32,9 @@ from mmtl.annotators.online import OnlineAnnotator
 from mmtl.datasets.transforms.geometry import flip_affine
 from mmtl.models.lvvit.arch import ARCHS
 from mmtl.models.token_labels import TokenTargets, token_targets
+from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.augment_draws import Operation, make_draw
-from mmtl.utils.image_files import list_images
+from mmtl.utils.image_files import class_folders, list_images
 
 GRID, SIZE = (14, 14), 224
 NANO = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=288, stem_channels=32, residual_divisor=2)
@@ -125,15 +128,18 @@ def measure_labels(args: argparse.Namespace) -> None:
     """Print the distribution of the distance of stored and online labels, and draw it with examples."""
     load = TRANSFORMS.build(dict(type="mmtl.LoadImageFromFile"))
     crop = TRANSFORMS.build(dict(type="mmtl.RandomResizedCrop", scale=SIZE, backend="torch", interpolation="bicubic"))
-    options = dict(model=args.annotator, checkpoint=args.checkpoint, dtype="float32")
+    options = dict(model=args.annotator, checkpoint=args.checkpoint, dtype="float32", classes=args.classes)
     annotators = {size: OnlineAnnotator(**options, input_size=size) for size in args.sizes}
     distances: dict[str, list[Tensor]] = {}
     agreement: dict[str, list[float]] = {}
-    examples = []
+    examples, right = [], defaultdict(list)
+    keys, first = list_images(args.images), annotators[args.sizes[0]].annotator.description
+    folders = class_folders(keys)
+    known = ClassTable.of(first, annotators[args.sizes[0]].found_classes, folders).of_folders(folders)
     np.random.seed(0)
     torch.manual_seed(0)
-    for path in [args.images / key for key in list_images(args.images)]:
-        image = load(dict(img_path=str(path)))
+    for key in keys:
+        image = load(dict(img_path=str(args.images / key)))
         full = {size: each(to_batch(image["img"][None])) for size, each in annotators.items()}
         sample = crop(image)
         view = sample["view_affine"]
@@ -148,6 +154,10 @@ def measure_labels(args: argparse.Namespace) -> None:
         for name, (one, other) in pairs.items():
             distances.setdefault(name, []).append((one - other).abs().sum(-1) / 2)
             agreement.setdefault(name, []).append((one.argmax(-1) == other.argmax(-1)).float().mean().item())
+        if (label := known.get(key.split("/")[0])) is not None:
+            for name, labels in (("stored", stored), ("online", online)):
+                for size, probability in labels.items():
+                    right[f"{name} {size}"].append(int(probability.mean(0).argmax()) == label)
         examples.append((sample["img"][..., ::-1], stored[first], online[first]))
     print("| labels of a token | mean | 10 % | 50 % | 90 % | same top-1 class |\n|---|---|---|---|---|---|")
     for name, values in distances.items():
@@ -156,6 +166,8 @@ def measure_labels(args: argparse.Namespace) -> None:
             f"{value:.3f}" for value in (values.mean(), *values.quantile(torch.tensor([0.1, 0.5, 0.9])))
         )
         print(f"| {name} | {marks} | {100 * np.mean(agreement[name]):.1f} % |")
+    for name, values in right.items():
+        print(f"{name}: the mean label of {sum(values)} of {len(values)} crops has the class of the folder")
     if args.figure:
         chosen = np.linspace(0, len(examples) - 1, min(args.examples, len(examples))).round().astype(int)
         draw(distances, [examples[index] for index in chosen], args.figure)
@@ -196,6 +208,7 @@ def main() -> None:
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--images", type=Path)
     parser.add_argument("--checkpoint", help="of the annotator, with --images")
+    parser.add_argument("--classes", help="file of the annotator's classes to keep, with --images")
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 448], help="of its input, with --images")
     parser.add_argument("--figure", type=Path, help="with --images")
     parser.add_argument("--examples", type=int, default=4, help="crops in the figure")
