@@ -13,8 +13,8 @@ from mmtl.apis.polygon_masks import BACKGROUND, from_coco, from_labelme, is_labe
 from mmtl.apis.start.folder import pair_masks
 from mmtl.apis.start.masks import FoundMasks, check_different, find_masks, parse_pairs, value_of
 from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, read_mask, text_of
-from mmtl.datasets.annotation_rules import CLASSES_FILE
 from mmtl.utils.class_colors import class_palette
+from mmtl.utils.classes_file import CLASSES_FILE
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.out_folder import check_out_folder
 from mmtl.utils.text import shorten

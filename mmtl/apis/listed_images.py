@@ -6,9 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from mmtl.datasets.annotation_rules import size_problem
 from mmtl.utils.image_files import files_under
-from mmtl.utils.read_image import image_size
+from mmtl.utils.read_image import image_size, size_difference
 from mmtl.utils.text import shorten
 
 DRIVE = re.compile(r"[a-zA-Z]:(?=/)|//[^/]+/[^/]+(?=/)")  # of Windows, or a folder of a server
@@ -72,9 +71,9 @@ def check_sizes(images: Sequence[Mapping], found: Sequence[tuple[Path, str] | No
     problems = []
     for image, file in zip(images, found, strict=True):
         size, listed = file and image_size(file[0] / file[1]), (int(image["height"]), int(image["width"]))
-        if size and (problem := size_problem(listed, size[::-1], str(file[0] / file[1]))):
+        if size and (problem := size_difference(listed, size[::-1], str(file[0] / file[1]))):
             swapped = "; height and width may be exchanged" * (listed == size)
-            problems.append(f"{path}: image {file[0] / file[1]}: {problem.text}{swapped}")
+            problems.append(f"{path}: image {file[0] / file[1]}: {problem}{swapped}")
     if problems:
         more = f" {len(problems) - 1} other images have the same fault." * (len(problems) > 1)
         raise ValueError(f"{problems[0]}. Correct the file, or use the images that were annotated.{more}")

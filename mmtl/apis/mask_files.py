@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from mmtl.apis.start.read_masks import IGNORED, read_mask
-from mmtl.datasets.annotation_rules import CLASSES_FILE
 from mmtl.utils.atomic_file import TEMPORARY_SUFFIX, atomic_file
+from mmtl.utils.classes_file import CLASSES_FILE
 from mmtl.utils.text import quote_name
 
 UNFINISHED = f".masks{TEMPORARY_SUFFIX}"  # hidden folder of masks that are not complete yet

@@ -3,9 +3,7 @@
 Each rule returns a :class:`Problem` without the path of the file, or None.
 """
 
-import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from mmtl.utils.read_image import UPRIGHT, orientation_of, turn_upright
+from mmtl.utils.classes_file import known_classes
+from mmtl.utils.read_image import UPRIGHT, orientation_of, size_difference, turn_upright
 from mmtl.utils.text import join_names
 
 NUM_LABELS = 256  # MMSegmentation reads annotations as 8 bit
@@ -25,7 +24,6 @@ UNCLEAR_NOTE = (
     "have no EXIF orientation, and their images have one that keeps the size (180 degrees, mirrored, square): nothing "
     "shows whether they are upright. Compare some with their images, and rewrite those that are not"
 )
-CLASSES_FILE = "classes.json"  # {"classes": [...], "palette": [[r, g, b], ...]}, beside masks
 NAMES_REMEDY = "Run `mmtl start FOLDER --force` for configs of these masks, or correct the classes"
 RENAMED = "classes renamed"  # kind of a problem that is only a warning
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16B")  # Pillow's names for one channel of integers
@@ -63,14 +61,9 @@ def file_problem(path: str | Path, decode: bool = True) -> Problem | None:
 
 
 def size_problem(shape: tuple[int, ...], image_hw: tuple[int, int], img_path: str | None = None) -> Problem | None:
-    """Check that the shape of the labels is that of the image, which may be turned upright by its EXIF orientation."""
-    if tuple(shape) == tuple(image_hw):
-        return None
-    sizes = (" x ".join(map(str, size)) for size in (image_hw, shape))
-    text = "size must be {} (H x W) as of the image, got {}".format(*sizes)
-    if img_path and (orientation := orientation_of(img_path)) != UPRIGHT:
-        text += f"; the image has EXIF orientation {orientation} and is read upright, as viewers show it"
-    return Problem("sizes differ", text)
+    """Check that the shape of the labels is that of the image."""
+    text = size_difference(shape, image_hw, img_path)
+    return Problem("sizes differ", text) if text else None
 
 
 def is_unclear(image: int, mask: int, image_hw: tuple[int, int]) -> bool:
@@ -81,26 +74,6 @@ def is_unclear(image: int, mask: int, image_hw: tuple[int, int]) -> bool:
 def turn_mask(labels: np.ndarray, path: str | Path | None) -> np.ndarray:
     """Turn the labels of a file upright by its EXIF orientation, which MMSegmentation's loading ignores."""
     return turn_upright(labels, orientation_of(path)) if path else labels
-
-
-def known_classes(folder: str | Path) -> tuple[Path, dict] | None:
-    """Return the classes.json of a folder of masks, in it or up to two folders above, and its content.
-
-    Raises:
-        ValueError: The file is not JSON. One without names is of another kind.
-    """
-    folder = Path(os.path.abspath(folder))
-    for path in (parent / CLASSES_FILE for parent in (folder, *folder.parents[:2])):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError:
-            continue
-        except ValueError as error:
-            raise ValueError(f"{path} is not a JSON file: {error}. Correct or remove it.") from error
-        names = content.get("classes") if isinstance(content, dict) else None
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            return path, content
-    return None
 
 
 def names_problem(classes: Sequence[str], folder: str | Path, reduce_zero_label: bool = False) -> Problem | None:

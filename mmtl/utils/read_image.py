@@ -9,7 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image
@@ -62,6 +61,8 @@ def decode_image(data: bytes, flag: str = "color", backend: str | None = None) -
     """
     if is_truncated(data):
         raise ValueError("the file is truncated")
+    import mmcv  # here, as it imports torch, and most callers only read headers
+
     is_opencv = (backend or mmcv.image.io.imread_backend) == "cv2"
     if is_opencv and flag == "color" and (image := _decode_plain_jpeg(data)) is not None:
         return image
@@ -163,6 +164,17 @@ def image_size(path: object) -> tuple[int, int] | None:
             return image.size[::-1] if _orientation_tag(image) >= SWAPPED else image.size
     except Exception:  # decoders raise all kinds of errors on corrupt files
         return None
+
+
+def size_difference(shape: tuple[int, ...], image_hw: tuple[int, int], img_path: str | None = None) -> str | None:
+    """Describe how the shape of labels differs from that of their image, which is read upright by its EXIF data."""
+    if tuple(shape) == tuple(image_hw):
+        return None
+    sizes = (" x ".join(map(str, size)) for size in (image_hw, shape))
+    text = "size must be {} (H x W) as of the image, got {}".format(*sizes)
+    if img_path and (orientation := orientation_of(img_path)) != UPRIGHT:
+        text += f"; the image has EXIF orientation {orientation} and is read upright, as viewers show it"
+    return text
 
 
 def _orientation(file: object) -> int:

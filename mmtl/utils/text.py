@@ -1,4 +1,4 @@
-"""Strings of users and of foreign files as data, such as class names and keys, and lists of numbers in words."""
+"""Strings of users and of foreign files as data, such as class names and keys, and numbers in words."""
 
 import csv
 import logging
@@ -66,3 +66,8 @@ def runs_of(numbers: Sequence[int], shown: int = 5) -> str:
     texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs[:shown]]
     rest = sum(map(len, runs[shown:]))
     return ", ".join(texts) + f" and {rest} more" * bool(rest)
+
+
+def percent(share: float) -> str:
+    """Format a share so that it is not zero unless nothing is there."""
+    return f"{share:.1%}" if share >= 0.0005 or not share else "< 0.1%"

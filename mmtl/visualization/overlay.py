@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from mmtl.utils.text import percent
+
 MIN_SIDE = 320  # pixels; smaller images are enlarged, or they would show nothing
 MIN_FONT = 13  # pixels
 MIN_LINES = 8  # lines of the legend that fit beside the flattest image
@@ -119,8 +121,3 @@ def draw_legend(
 def font_of(size: int) -> ImageFont.FreeTypeFont:
     """Return matplotlib's own font: it is always installed, and not only Latin."""
     return ImageFont.truetype(findfont("DejaVu Sans"), size)
-
-
-def percent(share: float) -> str:
-    """Format a share so that it is not zero unless nothing is there."""
-    return f"{share:.1%}" if share >= 0.0005 or not share else "< 0.1%"

@@ -55,13 +55,13 @@ def test_every_command_has_its_own_help(monkeypatch, capsys, name):
     assert text.startswith(f"usage: mmtl {name} ") and "--traceback" in text and f"mmtl {name}" in text[20:]
 
 
-def test_help_and_store_commands_import_neither_torch_nor_openmmlab_models():
+def test_help_store_and_mask_commands_import_neither_torch_nor_openmmlab_models():
     code = (
         "import sys; from mmtl.cli import main as m; m.help_text()\n"
         "for name in m.NAMES: m.import_module(f'mmtl.cli.{name}')\n"
-        "import mmtl.apis.score_maps\n"
+        "import mmtl.apis.convert_masks, mmtl.apis.score_maps\n"
         "slow = {'torch', "
-        "'torchvision', 'mmcv', 'mmpretrain', 'mmseg', 'matplotlib', 'timm'} & set(sys.modules)\n"
+        "'torchvision', 'mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'matplotlib', 'timm'} & set(sys.modules)\n"
         "sys.exit(' '.join(slow) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -11,9 +11,10 @@ from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from PIL import Image
 
 from mmtl.apis.check_segmentation import check_pair
-from mmtl.datasets.annotation_rules import RENAMED, known_classes, names_problem
+from mmtl.datasets.annotation_rules import RENAMED, names_problem
 from mmtl.engine.hooks import CheckAnnotationsHook
 from mmtl.engine.hooks.check_annotations import CheckedLoading
+from mmtl.utils.classes_file import known_classes
 
 HW = (6, 9)
 RAMP = (np.arange(54, dtype=np.uint8) % 3).reshape(HW)

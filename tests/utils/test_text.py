@@ -2,7 +2,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 import mmtl  # noqa: F401 - installs the escaping of log messages
-from mmtl.utils.text import csv_cell, in_line, printable, runs_of, shorten
+from mmtl.utils.text import csv_cell, in_line, percent, printable, runs_of, shorten
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "a", "", "ü", "1"])
@@ -36,3 +36,7 @@ def test_a_long_list_is_shortened_and_names_in_it_stay_in_the_line():
     assert [shorten(names, 2) for names in ([], "a", "ab", ["a\n", "b", "c", "d"])] == [
         "", "a", "a, b", "a\\n, b and 2 more"
     ]  # fmt: skip
+
+
+def test_share_of_a_class_that_occurs_is_not_shown_as_zero():
+    assert [percent(share) for share in (1, 0.5, 0.0012, 0.0004)] == ["100.0%", "50.0%", "0.1%", "< 0.1%"]

@@ -3,7 +3,7 @@ from helpers import tiny_segmentation as tiny
 from PIL import Image
 
 from mmtl.visualization import overlay
-from mmtl.visualization.overlay import draw_comparison, draw_overlay, percent
+from mmtl.visualization.overlay import draw_comparison, draw_overlay
 
 EMPTY = Image.new("RGB", (9, 9))
 
@@ -37,7 +37,3 @@ def test_a_comparison_has_the_shares_of_the_annotation_and_unlabeled_pixels_in_i
     assert drawn == [({0: 1200, 2: 0, 3: 400}, ["a", "b", "c", "unlabeled"])]
     draw_comparison(np.zeros((40, 40, 3), np.uint8), None, prediction, ["a", "b", "c"], palette)
     assert drawn[1] == ({2: 1600}, ["a", "b", "c"])
-
-
-def test_share_of_a_class_that_occurs_is_not_shown_as_zero():
-    assert [percent(share) for share in (1, 0.5, 0.0012, 0.0004)] == ["100.0%", "50.0%", "0.1%", "< 0.1%"]

@@ -23,10 +23,8 @@ from mmtl.apis.start.read_masks import (
     rgb_of,
     text_of,
 )
-from mmtl.datasets.annotation_rules import size_problem
-from mmtl.utils.read_image import image_size
-from mmtl.utils.text import join_names, runs_of, shorten
-from mmtl.visualization.overlay import percent
+from mmtl.utils.read_image import image_size, size_difference
+from mmtl.utils.text import join_names, percent, runs_of, shorten
 
 MAX_MASKS = 500  # masks that are read
 MAX_INDEX = 150  # of ADE20K, the most classes of usual masks
@@ -237,8 +235,8 @@ def check_sizes(root: Path, pairs: Sequence[tuple[str, str]]) -> None:
     problems = []
     for image, mask in pairs:
         sizes = image_size(root / image), image_size(root / mask)
-        if all(sizes) and (problem := size_problem(sizes[1][::-1], sizes[0][::-1], str(root / image))):
-            problems.append(f"{root / mask}: {problem.text}")
+        if all(sizes) and (problem := size_difference(sizes[1][::-1], sizes[0][::-1], str(root / image))):
+            problems.append(f"{root / mask}: {problem}")
     if problems:
         more = f" {len(problems) - 1} other masks have the same fault." * (len(problems) > 1)
         raise ValueError(f"{problems[0]}. Correct the mask, or remove it.{more}")

@@ -10,9 +10,10 @@ from mmtl.apis.start.folder import FoundImages
 from mmtl.apis.start.masks import IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
-from mmtl.datasets.annotation_rules import RENAMED, known_classes, names_problem
+from mmtl.datasets.annotation_rules import RENAMED, names_problem
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.class_colors import class_palette
+from mmtl.utils.classes_file import known_classes
 from mmtl.utils.processes import usable_cpus
 from mmtl.utils.text import join_names, quote_name, shorten
 
