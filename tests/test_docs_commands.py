@@ -69,7 +69,7 @@ def test_tools_options_configs_and_keys_of_a_command_exist(command):
         "mmtl test CONFIG CHECKPOINT --ttaa",
         "mim train mmpretrain CONFIG --launcher slrm",
         "mim test mmsegmentation CONFIG --checkpoint CHECKPOINT --show_dirs A",
-        "srun python tools/make_score_maps.py CONFIG CHECKPOINT IMAGES OUT --launchr slurm",
+        "srun mmtl make_score_maps CONFIG CHECKPOINT IMAGES OUT --launchr slurm",
         "docker run --rm mmtl mmtl trian CONFIG",
         "torchrun --nproc-per-nod 8 $TRAIN CONFIG --launcher pytorch --auto-scal-lr",
         "make demos",

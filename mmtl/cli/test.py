@@ -11,11 +11,13 @@ labels) or the smallest IoU (masks) to worst_images in the folder of the log, dr
 
 from argparse import ArgumentParser
 
+from mmtl.utils.cli import print_upstream_help
+
 
 def main(parser: ArgumentParser, arguments: list[str]) -> int:
     """Test one checkpoint."""
     if {"-h", "--help"} & set(arguments):
-        parser.print_help()
+        print_upstream_help(parser)
         return 0
     from mmtl.apis.hand_over import hand_over
 

@@ -19,11 +19,13 @@ be checked before the next one.
 from argparse import ArgumentParser
 from pathlib import Path
 
+from mmtl.utils.cli import print_upstream_help
+
 
 def main(parser: ArgumentParser, arguments: list[str]) -> int:
     """Train a config, or run the steps of a folder."""
     if {"-h", "--help"} & set(arguments):
-        parser.print_help()
+        print_upstream_help(parser)
         return 0
     folders = [word for word in arguments if Path(word).is_dir()]
     pairs = zip(["", *arguments], arguments, strict=False)

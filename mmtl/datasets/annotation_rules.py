@@ -1,4 +1,4 @@
-"""Rules that segmentation annotations must satisfy, shared by the hook, its loading wrapper and the check tool.
+"""Rules that segmentation annotations must satisfy, shared by the hook, its loading wrapper and the data check.
 
 Each rule returns a :class:`Problem` without the path of the file, or None.
 """

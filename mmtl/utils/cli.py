@@ -126,6 +126,16 @@ def tool_parser(doc: str | None, program: str | None = None) -> argparse.Argumen
     return ToolParser(program, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def print_upstream_help(parser: argparse.ArgumentParser) -> None:
+    """Print the help of a command that starts an upstream script.
+
+    Only that of ``mmtl`` names ``--gpus``: mim searches the help for it, and adds options that the scripts refuse.
+    """
+    if parser.prog.startswith("mmtl "):
+        parser.epilog = "`--gpus N` is the same as `--processes N`; `--gpus 0` runs on the CPU."
+    parser.print_help()
+
+
 def add_config_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     """Add ``config``, whose help text is ``kind`` ("a segmentation config"), and ``--cfg-options``."""
     from mmengine.config import DictAction

@@ -55,6 +55,12 @@ def shorten(names: Iterable[object], limit: int = 6) -> str:
     return ", ".join(names[:limit]) + f" and {len(names) - limit} more" * (len(names) > limit)
 
 
+def cut(text: object, length: int) -> str:
+    """Return a text of at most ``length`` characters; one that is longer ends with an ellipsis."""
+    text = str(text)
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
 def runs_of(numbers: Sequence[int], shown: int = 5) -> str:
     """Return ascending numbers in words, such as "3, 11 to 36"."""
     runs: list[list[int]] = []

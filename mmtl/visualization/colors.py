@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmtl.utils.class_colors import FIXED, Color, color_of
+from mmtl.utils.text import cut
 
 
 def figure_colors(labels: np.ndarray, num_classes: int) -> dict[int, Color]:
@@ -21,5 +22,5 @@ def figure_colors(labels: np.ndarray, num_classes: int) -> dict[int, Color]:
 
 
 def class_name(label: int, names: Sequence[str] | None, length: int = 24) -> str:
-    """Return the start of a class's name, or its index if the name is unknown."""
-    return str(names[label])[:length] if names and label < len(names) else f"class {label}"
+    """Return a class's name, cut to a length in characters, or its index if the name is unknown."""
+    return cut(names[label], length) if names and label < len(names) else f"class {label}"

@@ -9,6 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from mmtl.evaluation.confusion_matrix import row_shares
+from mmtl.visualization.colors import class_name
 from mmtl.visualization.figures import POINTS, render
 
 NUMBERS_UP_TO = 30  # classes; with more, percentages would not be readable in the cells
@@ -46,7 +47,7 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> np.ndarra
 
 def label_axes(axes: Axes, names: Sequence[str], fontsize: int) -> None:
     """Label rows and columns with class names."""
-    ticks, labels = np.arange(len(names)), [name[:24] for name in names]
+    ticks, labels = np.arange(len(names)), [class_name(index, names) for index in range(len(names))]
     axes.set_xticks(ticks, labels, rotation=90, fontsize=fontsize)
     axes.set_yticks(ticks, labels, fontsize=fontsize)
     axes.tick_params(length=2)

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from mmtl.utils.text import percent
+from mmtl.utils.text import cut, percent
 
 MIN_SIDE = 320  # pixels; smaller images are enlarged, or they would show nothing
 MIN_FONT = 13  # pixels
+MAX_NAME = 32  # characters of a class name in the legend
 MIN_LINES = 8  # lines of the legend that fit beside the flattest image
 
 
@@ -101,7 +102,7 @@ def draw_legend(
     room = height // line
     shown = len(classes) if len(classes) <= room else room - 1
     lines = [
-        (f"{names[k]:.32}  {percent(p)}", tuple(palette[k].tolist()))
+        (f"{cut(names[k], MAX_NAME)}  {percent(p)}", tuple(palette[k].tolist()))
         for k, p in zip(classes[:shown], shares, strict=False)
     ]
     if shown < len(classes):

@@ -55,6 +55,17 @@ def test_every_command_has_its_own_help(monkeypatch, capsys, name):
     assert text.startswith(f"usage: mmtl {name} ") and "--traceback" in text and f"mmtl {name}" in text[20:]
 
 
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_only_the_help_that_mim_does_not_read_names_the_number_of_gpus(monkeypatch, capsys, name):
+    """Guards: mim adds options that the upstream scripts refuse if it finds --gpus in the help."""
+    run(monkeypatch, name, "-h")
+    assert "--gpus 0` runs on the CPU" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [f"tools/{name}.py", "-h"])
+    with pytest.raises(SystemExit):
+        cli.run_command(name)
+    assert "--gpus" not in capsys.readouterr().out
+
+
 def test_help_store_and_mask_commands_import_neither_torch_nor_openmmlab_models():
     code = (
         "import sys; from mmtl.cli import main as m; m.help_text()\n"

@@ -101,13 +101,11 @@ def tool_words(command: Command) -> tuple[str, ...]:
     """Return tool and arguments of a command that runs a tool of mmtl by any of its names, else nothing."""
     words = command.words
     if words[0] == "srun":
-        words = words[words.index("python") :]
+        words = words[words.index("mmtl") :]
     if words[0] == "docker" and "mmtl" in words[2:]:
         words = words[words.index("mmtl", 2) + 1 :] if words[1] == "run" else ()
     if words[:3] == ("mim", "run", "mmtl"):
         return words[3:]
-    if words[:1] == ("python",) and words[1].startswith("tools/"):
-        return (Path(words[1]).stem, *words[2:])
     return words[1:] if words[:1] == ("mmtl",) else ()
 
 

@@ -2,7 +2,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 import mmtl  # noqa: F401 - installs the escaping of log messages
-from mmtl.utils.text import csv_cell, in_line, percent, printable, runs_of, shorten
+from mmtl.utils.text import csv_cell, cut, in_line, percent, printable, runs_of, shorten
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "a", "", "ü", "1"])
@@ -40,3 +40,10 @@ def test_a_long_list_is_shortened_and_names_in_it_stay_in_the_line():
 
 def test_share_of_a_class_that_occurs_is_not_shown_as_zero():
     assert [percent(share) for share in (1, 0.5, 0.0012, 0.0004)] == ["100.0%", "50.0%", "0.1%", "< 0.1%"]
+
+
+def test_a_text_that_was_cut_has_the_length_and_ends_with_an_ellipsis():
+    """Guards: names that were cut in figures looked complete."""
+    assert [cut("road sign", length) for length in (10, 9, 8, 6, 5)] == [
+        "road sign", "road sign", "road si…", "road…", "road…"
+    ]  # fmt: skip

@@ -46,5 +46,5 @@ def test_colors_of_few_classes_differ_for_people_without_red_or_green_receptors(
 
 def test_a_class_is_shown_by_its_name_or_by_its_index_if_unknown():
     names = ["tench", "a very long name of a class"]
-    assert class_name(0, names) == "tench" and class_name(1, names, 6) == "a very"
+    assert class_name(0, names) == "tench" and class_name(1, names, 7) == "a very…"
     assert class_name(2, names) == class_name(2, None) == "class 2"

@@ -1,8 +1,10 @@
 import numpy as np
 from helpers import tiny_segmentation as tiny
-from PIL import Image
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
 from mmtl.visualization import overlay
+from mmtl.visualization.confusion_matrix import label_axes
 from mmtl.visualization.overlay import draw_comparison, draw_overlay
 
 EMPTY = Image.new("RGB", (9, 9))
@@ -37,3 +39,13 @@ def test_a_comparison_has_the_shares_of_the_annotation_and_unlabeled_pixels_in_i
     assert drawn == [({0: 1200, 2: 0, 3: 400}, ["a", "b", "c", "unlabeled"])]
     draw_comparison(np.zeros((40, 40, 3), np.uint8), None, prediction, ["a", "b", "c"], palette)
     assert drawn[1] == ({2: 1600}, ["a", "b", "c"])
+
+
+def test_long_class_names_are_cut_with_an_ellipsis_in_legends_and_confusion_matrices(monkeypatch):
+    name, palette, drawn = "a" * 40, np.zeros((1, 3), np.uint8), []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, place, text, **__: drawn.append(text))
+    draw_overlay(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), [name], palette)
+    assert f"{'a' * 31}…  100.0%" in drawn
+    axes = Figure().subplots()
+    label_axes(axes, [name, "b"], fontsize=7)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a" * 23 + "…", "b"]
