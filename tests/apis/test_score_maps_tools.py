@@ -14,6 +14,8 @@ import pytest
 import torch
 from helpers.paths import ROOT
 
+from mmtl.datasets.transforms import LoadScoreMap
+from mmtl.engine.hooks.check_classes import check_class_order
 from mmtl.visualization.score_maps import draw_over
 
 TOOLS = ROOT / "tools"
@@ -104,6 +106,10 @@ def test_a_part_of_the_classes_is_made_and_selected_alike(place, run):
     against = ("--against", place / "two.py", "random", "--images", place / "images")
     code, out, _ = run("score_maps", "verify", place / "part", *against)
     assert code == 0 and "differ 0.00 %" in out
+    table = LoadScoreMap(str(place / "part"), num_classes=2).class_table()
+    check_class_order("part", table, ["bee", "ant"])  # a dataset of these classes trains, in another order not
+    with pytest.raises(ValueError, match="part"):
+        check_class_order("part", table, ["ant", "bee"])
     assert run("make_score_maps", *make(place))[0] == 0
     code, out, _ = run("score_maps", "select", place / "store", place / "selected", *option)
     assert code == 0 and "12 maps of 2 of 2 classes" in out and "are equal there: 0.00 %" in out
