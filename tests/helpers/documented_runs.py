@@ -112,8 +112,14 @@ LONG = (
     Row(r"^mmtl score_maps import \S+ data/", fresh="data/imagenet_score_maps"),
     Row(r"^mmtl export_onnx ", values={"small.pth": VALUES["CHECKPOINT"]}),
     Row(r"^mmtl make_demo_data"),
-    Row(r"^python benchmarks/proof/run\.py", "--epochs 1 --seeds 1 --batch 4", "one epoch, one seed", NANO),
+    Row(
+        r"^python benchmarks/proof/run\.py",
+        "--epochs 1 --seeds 1 --batch 4 --jobs 1 --device cpu",
+        "one epoch, one seed, CPU",
+        NANO,
+    ),
     Row(r"^python benchmarks/proof/corruptions\.py"),
+    Row(r"^python benchmarks/online_annotator\.py --images"),
 )
 NOT_RUN = {
     r"^(git|cd|source|conda|python3) ": "prepares clone and shell",
