@@ -97,7 +97,7 @@ def main(root: Path, task: str) -> None:
         if not workers:
             truncate(root / name / "iter_6.pth")
         runs[f"{name}_resumed"] = train(task, root, name, workers, resume=True)
-    print(json.dumps(runs), file=printed)
+    print(json.dumps(runs), file=printed, flush=True)  # at the end, Python flushes sys.stdout only
 
 
 if __name__ == "__main__":
