@@ -13,9 +13,10 @@ On a CPU, as a check:
 Without --arms, two more arms run: "self-emerging, soft" and "self-emerging, hard", with one labeler per seed.
 
 The images stay on the device; crops, flips, score maps and the model are MMPretrain's and mmtl's, in a bare loop. The
-annotator is trained first, on the same images, unless --annotator and --checkpoint name one. All arms share model,
-steps, learning rate and seeds, and differ only in what arms.py lists. Self-emerging labels are those of a labeler that
-is trained before for as many epochs, with the same seed. corruptions.py tests the models that this script keeps.
+annotator is trained first, on the same images, unless --annotator and --checkpoint name one or no arm needs it. All
+arms share model, steps, learning rate and seeds, and differ only in what arms.py lists. Self-emerging labels are those
+of a labeler that is trained before for as many epochs, with the same seed. corruptions.py tests the models that this
+script keeps.
 """
 
 import argparse
@@ -62,16 +63,11 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/proof"))
     args = parser.parse_args()
     train, val = (read_folder(args.data / part) for part in ("train", "val"))
-    source = dict(model=args.annotator, checkpoint=args.checkpoint)
-    if args.annotator is None:
-        source = train_annotator(train, args)
-    annotator = load_annotator(source["model"], source["checkpoint"], args.device, Inference())
-    maps = score_maps(annotator, train)
-    pooled = float((pooled_classes(maps, len(train.class_names)) == train.labels).float().mean())
-    print(f"annotator: {accuracy_of(annotator, val):.2f} % top-1; pooled maps of the training images: {pooled:.2%}")
+    needed = {ARMS[arm].source for arm in args.arms}
+    source, maps = annotate(train, val, args) if needed & {"store", "online"} else (None, None)
     with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
         labelers = [None] * args.seeds
-        if any(ARMS[arm].source == "labeler" for arm in args.arms):
+        if "labeler" in needed:
             labelers = pool.starmap(train_labeler, [(train, seed, args) for seed in range(args.seeds)], chunksize=1)
         sources = {"store": maps, "online": source, "labeler": labelers, None: None}
         tasks = [(arm, seed, train, val, sources, args) for seed in range(args.seeds) for arm in args.arms]
@@ -80,6 +76,18 @@ def main() -> None:
             print(f"{arm}, seed {seed}: {accuracy:.2f} %, {seconds:.0f} s", flush=True)
             results[arm, seed] = accuracy, seconds
     print_table(results, args)
+
+
+def annotate(train: Images, val: Images, args: argparse.Namespace) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the annotator, which is trained here unless it is given, and its score maps of the training images."""
+    source = dict(model=args.annotator, checkpoint=args.checkpoint)
+    if args.annotator is None:
+        source = train_annotator(train, args)
+    annotator = load_annotator(source["model"], source["checkpoint"], args.device, Inference())
+    maps = score_maps(annotator, train)
+    pooled = float((pooled_classes(maps, len(train.class_names)) == train.labels).float().mean())
+    print(f"annotator: {accuracy_of(annotator, val):.2f} % top-1; pooled maps of the training images: {pooled:.2%}")
+    return source, maps
 
 
 def train_annotator(train: Images, args: argparse.Namespace) -> dict[str, str]:
