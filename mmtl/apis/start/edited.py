@@ -27,12 +27,13 @@ def check_project(configs: Sequence[Path], made: Sequence[Path]) -> list[str]:
         ValueError: A value cannot work by itself or with those of the other configs.
     """
     warnings = [text for config in configs for text in check_edits(config)]
-    known: dict[str, Any] = {}
+    first = None  # config with classes, and these
     for config in configs:
         found = literals(text_of_start(config))
         classes, store = found.get("classes"), found.get("score_maps")
-        if classes and list(classes) != list(known.setdefault("classes", classes)):
-            raise ValueError(f"{config}: classes must be those of {configs[0]}, got {classes}. Correct one of them.")
+        first = first or (classes and (config, classes))
+        if classes and list(classes) != list(first[1]):
+            raise ValueError(f"{config}: classes must be those of {first[0]}, got {classes}. Correct one of them.")
         if store and Path(store) not in made and not Path(store).exists():
             raise ValueError(f"{config}: score_maps must be a store that exists or that a step makes, got {store!r}.")
     return warnings
