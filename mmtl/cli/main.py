@@ -5,7 +5,6 @@ commands that need no torch start at once.
 """
 
 import ast
-import difflib
 import os
 import sys
 from argparse import SUPPRESS
@@ -16,6 +15,7 @@ from typing import NoReturn
 import mmtl
 from mmtl.utils.cli import CONTINUE, end_with, run_tool, tool_parser
 from mmtl.utils.processes import IS_STEP
+from mmtl.utils.text import did_you_mean
 
 # Group -> commands, in the order of the help.
 COMMANDS = {
@@ -40,10 +40,7 @@ def main() -> NoReturn:
         print(f"mmtl {mmtl.__version__}")
         sys.exit()
     if name not in NAMES:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        end_with(
-            f"{name!r} is not a command. " + (f"Did you mean {close[0]}?" if close else "See mmtl -h."), 2, "mmtl"
-        )
+        end_with(f"{name!r} is not a command. {did_you_mean(name, NAMES) or 'See mmtl -h.'}", 2, "mmtl")
     arguments.remove(name)
     run_command(name, arguments, program=f"mmtl {name}")
 

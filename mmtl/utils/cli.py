@@ -7,7 +7,6 @@ take seconds, then is reported as at any other time.
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import itertools
 import os
@@ -20,7 +19,7 @@ from typing import NoReturn
 
 from mmtl.utils.image_files import IMAGE_SUFFIXES
 from mmtl.utils.processes import end_with_parent, is_rank_of_tool, raise_on_sigterm, stopped_by, usable_cpus
-from mmtl.utils.text import printable
+from mmtl.utils.text import did_you_mean, printable
 
 # RuntimeError: a device that is missing or full. AssertionError: torch without CUDA, and MMEngine's checks.
 USER_ERRORS = (OSError, ValueError, ImportError, RuntimeError, AssertionError, MemoryError)
@@ -117,8 +116,8 @@ class ToolParser(argparse.ArgumentParser):
         options = [option for option in actions if option.startswith("--")]
         names = [word.partition("=")[0] for word in self.given if word.startswith("--")]
         unknown = (name for name in names if not any(option.startswith(name) for option in options))
-        close = (difflib.get_close_matches(name, options, n=1) for name in unknown)
-        super().error(message + "".join(f". Did you mean {found[0]}?" for found in close if found))
+        questions = filter(None, (did_you_mean(name, options) for name in unknown))
+        super().error(message + "".join(f". {question}" for question in questions))
 
 
 def tool_parser(doc: str | None, program: str | None = None) -> argparse.ArgumentParser:

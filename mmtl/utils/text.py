@@ -1,6 +1,7 @@
 """Strings of users and of foreign files as data, such as class names and keys, and numbers in words."""
 
 import csv
+import difflib
 import logging
 from collections.abc import Iterable, Sequence
 from types import ModuleType
@@ -53,6 +54,12 @@ def shorten(names: Iterable[object], limit: int = 6) -> str:
     """Return names as a list in words: the first ``limit`` of them and the number of the others."""
     names = list(map(in_line, names))
     return ", ".join(names[:limit]) + f" and {len(names) - limit} more" * (len(names) > limit)
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the question for a name that is close to a known one, empty if none is."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"Did you mean {close[0]}?" if close else ""
 
 
 def cut(text: object, length: int) -> str:

@@ -1,7 +1,6 @@
 """Values in the first block of a config of `mmtl start` that its user has edited, checked before anything runs."""
 
 import ast
-import difflib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 from mmtl.utils.config_file import KEYS_READ
 from mmtl.utils.shipped_files import find_config
+from mmtl.utils.text import did_you_mean
 
 MADE = re.compile(r"^# Made by: +mmtl start, from configs/own_data/(\S+)$", re.MULTILINE)
 
@@ -61,7 +61,8 @@ def check_edits(config: Path) -> list[str]:
     nodes = ast.walk(ast.parse(text))
     read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     idle = sorted(found.keys() - known.keys() - read - KEYS_READ)
-    return [f"{config}: {name}={found[name]!r} changes nothing.{meant(name, [*known])}" for name in idle]
+    texts = ((f"{config}: {name}={found[name]!r} changes nothing.", did_you_mean(name, known, 0.5)) for name in idle)
+    return [" ".join(filter(None, parts)) for parts in texts]
 
 
 def text_of_start(config: Path) -> str:
@@ -106,9 +107,3 @@ def unmet(name: str, value: Any, usual: Any) -> str | None:
             is_met = len(values) == len(usual) and not any(map(partial(unmet, name), values, usual))
             return None if is_met else f"{len(usual)} whole numbers of at least 1"
     return None
-
-
-def meant(name: str, known: list[str]) -> str:
-    """Return the question for a name that is close to a known one."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" Did you mean {close[0]}?" if close else ""

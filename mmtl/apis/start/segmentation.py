@@ -46,10 +46,10 @@ def names_and_colors(masks: FoundMasks, folder: Path, names: Sequence[str]) -> N
 
 
 def check_names(classes: Sequence[str], folders: Iterable[Path]) -> list[str]:
-    """Return warnings of names that may be translations of those in the classes.json of folders of masks.
+    """Return warnings of classes that are renamed in comparison with the classes.json of folders of masks.
 
     Raises:
-        ValueError: A folder's classes.json has the classes in another order, other ones or another number.
+        ValueError: A folder's classes.json has the classes in another order or another number of them.
     """
     problems = list(filter(None, (names_problem(classes, folder) for folder in folders)))
     if problem := next((each for each in problems if each.kind != RENAMED), None):

@@ -80,7 +80,7 @@ def raise_problem(path: str | None, problem: rules.Problem | None) -> None:
 
 
 def check_names(dataset: Dataset) -> None:
-    """Compare the class names of an unwrapped dataset with those of its masks; names in translation are a warning."""
+    """Compare the class names of an unwrapped dataset with those of its masks; renamed ones are a warning."""
     if getattr(dataset, "label_map", None) or not len(dataset):  # a map: some of the classes, or in another order
         return
     paths = {info["seg_map_path"] for info in sampled_entries(dataset) if info.get("seg_map_path")}
