@@ -13,6 +13,7 @@ from logging import FileHandler
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 
 from mmtl.apis.run_steps import Progress
 from mmtl.apis.start.edited import check_edits
@@ -34,22 +35,21 @@ UNREADABLE = re.compile(
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 
 
-def upstream_script(config: Path, tool: str, options: Sequence[str] = ()) -> Path:
+def upstream_script(cfg: Config, tool: str, options: Sequence[str] = ()) -> Path:
     """Return the script ``tool``, "train" or "test", of the package that a config's ``default_scope`` names.
 
     The config must have a model, unless command line options set it.
     """
-    cfg = read_config(config, warn=False)  # the run warns
     scope = cfg.get("default_scope")
     if scope not in PACKAGES:
         raise ValueError(
-            f"{config}: default_scope must be one of {', '.join(PACKAGES)}, got {scope!r}. Set it, or inherit "
+            f"{cfg.filename}: default_scope must be one of {', '.join(PACKAGES)}, got {scope!r}. Set it, or inherit "
             "_base_/pretrain_runtime.py or _base_/segment_runtime.py."
         )
     if not cfg.get("model") and not any(word.startswith(("model=", "model.")) for word in options):
         raise ValueError(
-            f"{config}: model must be the config of a model, got {cfg.get('model')!r}. Set it, or inherit a file of "
-            "_base_/models."
+            f"{cfg.filename}: model must be the config of a model, got {cfg.get('model')!r}. Set it, or inherit a "
+            "file of _base_/models."
         )
     return Path(find_spec(scope).origin).parent / ".mim" / "tools" / f"{tool}.py"
 
@@ -77,10 +77,11 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
     if getattr(known, "worst", None) is not None:
         hook = dict(type="mmtl.WorstImagesHook", count=known.worst)
         rest += ["--cfg-options", *(f"default_hooks.worst_images.{name}={value}" for name, value in hook.items())]
-    script = upstream_script(config, tool, rest)
+    cfg = read_config(config, warn=False)  # the run warns
+    script = upstream_script(cfg, tool, rest)
     has_own = any(word.startswith(("--work-dir", "work_dir=")) for word in rest)
     if tool == "train" and not has_own and not os.environ.get(IS_STEP):
-        _lock = lock_step(config, "--resume" in rest)  # released at the end of this function
+        _lock = lock_step(cfg, "--resume" in rest)  # released at the end of this function
     if known.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if (known.gpus or 1) > 1 and "--launcher" not in rest:
@@ -103,37 +104,37 @@ def hand_over(tool: str, arguments: list[str], keep_traceback: bool = False) -> 
             traceback.print_exc()
             return 1
         _log_traceback()
-        if text := unreadable_image(message_of(error), config):
+        if text := unreadable_image(message_of(error), cfg):
             raise ValueError(text) from error
         raise
     return 0
 
 
-def lock_step(config: Path, resumes: bool) -> FolderLock | None:
+def lock_step(cfg: Config, resumes: bool) -> FolderLock | None:
     """Lock the work of `mmtl train FOLDER` if a config trains in the work directory of one of its steps.
 
     Raises:
         ValueError: The step is of another config, or has finished and the training does not resume.
         FileExistsError: Another run writes there.
     """
-    run = Path(read_config(config, warn=False).get("work_dir") or "")
+    run = Path(cfg.get("work_dir") or "")
     record = Progress(run.parent / "steps.json").steps.get(run.name, {})
     words = shlex.split(record.get("command", ""))
     if words[:2] != ["mmtl", "train"] or not Path(words[2]).exists():
         return None
-    if not Path(words[2]).samefile(config) or (record.get("finished") and not resumes):
+    if not Path(words[2]).samefile(cfg.filename) or (record.get("finished") and not resumes):
         raise ValueError(
-            f"{config}: work_dir must not be {run}, which has the results of {words[2]}. Change it, or add "
+            f"{cfg.filename}: work_dir must not be {run}, which has the results of {words[2]}. Change it, or add "
             "--work-dir DIR."
         )
     return FolderLock(run.parent) if os.environ.get("RANK", "0") == "0" else None
 
 
-def unreadable_image(message: str, config: Path) -> str | None:
+def unreadable_image(message: str, cfg: Config) -> str | None:
     """Return what to do about an image that could not be read, if it is in a list of images of a config."""
     if not (found := UNREADABLE.match(message)):
         return None
-    path, cfg = found["path"] or found["failed"] or found["absent"], read_config(config, warn=False)
+    path = found["path"] or found["failed"] or found["absent"]
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if folder := missing_folder(cfg.get(name) or {}):
             return f"{folder} {NO_DATA}"

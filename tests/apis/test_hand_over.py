@@ -17,6 +17,7 @@ from mmtl.apis.run_steps import Progress
 from mmtl.apis.start.written import MARKER
 from mmtl.score_maps.folder_lock import FolderLock
 from mmtl.utils.cli import message_of
+from mmtl.utils.config_file import read_config
 
 PRETRAIN = ROOT / "configs/demo/resnet-nano_1xb32-9e_demo.py"
 SEGMENT = ROOT / "configs/demo/lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x80.py"
@@ -25,11 +26,11 @@ SEGMENT = ROOT / "configs/demo/lvvit-nano_upernet_1xb16-tokenlabel-300i_demo-64x
 @pytest.mark.parametrize("tool", ["train", "test"])
 def test_the_scope_of_a_config_selects_the_package(tmp_path, tool):
     for config, package in ((PRETRAIN, "mmpretrain"), (SEGMENT, "mmseg")):
-        script = upstream_script(config, tool)
+        script = upstream_script(read_config(config), tool)
         assert script.is_file() and script.parts[-4:] == (package, ".mim", "tools", f"{tool}.py")
     (tmp_path / "other.py").write_text("default_scope = 'mmdet'")
     with pytest.raises(ValueError, match="other.py: default_scope must be one of mmpretrain, mmseg, got 'mmdet'"):
-        upstream_script(tmp_path / "other.py", tool)
+        upstream_script(read_config(tmp_path / "other.py"), tool)
 
 
 def test_a_config_without_a_model_is_refused_by_file(tmp_path):
@@ -38,7 +39,7 @@ def test_a_config_without_a_model_is_refused_by_file(tmp_path):
         (tmp_path / "bare.py").write_text(f"default_scope = 'mmpretrain'\n{text}")
         with pytest.raises(ValueError, match="bare.py: model must be the config of a model, got None"):
             hand_over("train", [str(tmp_path / "bare.py")])
-    assert upstream_script(tmp_path / "bare.py", "train", ["--cfg-options", "model.type=A"]).is_file()
+    assert upstream_script(read_config(tmp_path / "bare.py"), "train", ["--cfg-options", "model.type=A"]).is_file()
 
 
 def run(tool, *arguments):
@@ -170,16 +171,15 @@ def test_an_image_that_cannot_be_read_is_one_line_that_names_its_list(tmp_path, 
     message = message_of(raised.value)
     assert message == "photos/a b/1.jpg: cannot read the image: it is empty. Restore it, or else."
     absent = str(FileNotFoundError(2, "No such file or directory", "photos/a b/1.jpg"))
+    cfg = read_config(tmp_path / "config.py")
     for text in (message, "failed to load image: photos/a b/1.jpg", absent):
-        text = unreadable_image(text, tmp_path / "config.py")
-        assert (
-            text.startswith("photos/a b/1.jpg: cannot read the image: it ")
-            and f"line 2 of {tmp_path}/val.txt." in text
-        )
+        text = unreadable_image(text, cfg)
+        assert text.startswith("photos/a b/1.jpg: cannot read the image: it ")
+        assert f"line 2 of {tmp_path}/val.txt." in text
     (tmp_path / MARKER).touch()
-    assert "or run `mmtl start` again." in unreadable_image(message, tmp_path / "config.py")
-    assert unreadable_image(message.replace("1.jpg", "2.jpg"), tmp_path / "config.py") is None
-    assert unreadable_image("another error", tmp_path / "config.py") is None
+    assert "or run `mmtl start` again." in unreadable_image(message, cfg)
+    assert unreadable_image(message.replace("1.jpg", "2.jpg"), cfg) is None
+    assert unreadable_image("another error", cfg) is None
 
 
 def test_images_in_a_folder_that_does_not_exist_are_one_line_that_names_the_folder(tmp_path):
@@ -188,4 +188,5 @@ def test_images_in_a_folder_that_does_not_exist_are_one_line_that_names_the_fold
     dataset = dict(data_prefix=str(tmp_path / "photos"), ann_file=str(tmp_path / "val.txt"))
     (tmp_path / "config.py").write_text(f"val_dataloader = dict(dataset={dataset})")
     absent = str(FileNotFoundError(2, "No such file or directory", str(tmp_path / "photos/b/1.jpg")))
-    assert unreadable_image(absent, tmp_path / "config.py").startswith(f"{tmp_path}/photos does not exist, the folder")
+    text = unreadable_image(absent, read_config(tmp_path / "config.py"))
+    assert text.startswith(f"{tmp_path}/photos does not exist, the folder")

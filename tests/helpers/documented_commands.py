@@ -28,6 +28,7 @@ import mmtl.registry
 from mmtl.apis.hand_over import upstream_script
 from mmtl.cli.main import NAMES
 from mmtl.models import TokenLabelDataPreprocessor
+from mmtl.utils.config_file import read_config
 from mmtl.utils.shipped_files import find_config
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -196,8 +197,8 @@ def check_script(tool: str, arguments: Sequence[str], config: str) -> None:
     for name in CONFIGS if PLACEHOLDER.fullmatch(config) else (config,):
         path = find_config(ROOT / name if name.endswith(".py") else name)
         try:
-            options = parse_script(upstream_script(path, tool), [str(path), *arguments[1:]]).cfg_options or {}
-            check_options(path, options)
+            script = upstream_script(read_config(path), tool)
+            check_options(path, parse_script(script, [str(path), *arguments[1:]]).cfg_options or {})
             return
         except (ValueError, KeyError) as error:
             faults.append(f"{path.name}: {error}")
