@@ -83,7 +83,8 @@ def corruption_error(
     with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     save_figure(draw_corruption_errors(errors, clean, is_imagenet), out.with_suffix(".png"))
-    for line in [*undecodable_lines(undecodable), *missing_lines(errors, severities or SEVERITIES)]:
+    notes = [*undecodable_lines(undecodable), *missing_lines(errors, severities or SEVERITIES)]
+    for line in [*notes, *baseline_lines(rows, clean)]:
         print(in_line(line))
     return rows
 
@@ -173,6 +174,13 @@ def missing_lines(errors: Errors, severities: Sequence[int]) -> list[str]:
         for missing, each in names.items()
         if missing
     ]
+
+
+def baseline_lines(rows: Sequence[Sequence[str]], clean: float | None) -> list[str]:
+    """Return a line about AlexNet's errors if a table with CE is not about the files of ImageNet-C."""
+    if clean is None or not any(ce for *_, ce in rows[1:]):
+        return []
+    return ["CE: AlexNet's errors are for ImageNet-C's files, from which the corruptions made here differ a little."]
 
 
 def table_rows(errors: Errors, clean: float | None, is_imagenet: bool) -> list[list[str]]:

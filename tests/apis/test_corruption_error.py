@@ -11,7 +11,7 @@ from helpers.classifier_config import config_text
 from mmengine.registry import DefaultScope
 from mmpretrain import get_model
 
-from mmtl.apis.corruption_error import corruption_error, find_corruptions, table_rows
+from mmtl.apis.corruption_error import baseline_lines, corruption_error, find_corruptions, table_rows
 from mmtl.apis.predict import predict
 from mmtl.datasets.transforms import Corrupt
 from mmtl.datasets.transforms.corrupt import CORRUPTIONS
@@ -158,6 +158,16 @@ def test_wrong_options_images_and_a_missing_package_are_errors(library, monkeypa
     monkeypatch.setitem(sys.modules, "imagecorruptions", None)
     with pytest.raises(ImportError, match="pip install imagecorruptions-imaug"):
         Corrupt("fog", 1)
+
+
+@pytest.mark.parametrize(
+    ("clean", "is_imagenet", "severities", "printed"),
+    [(0.4, True, 5, True), (None, True, 5, False), (0.4, False, 5, False), (0.4, True, 4, False)],
+)
+def test_units_of_alexnet_for_corruptions_made_here_are_noted(clean, is_imagenet, severities, printed):
+    errors = {"fog": dict.fromkeys(range(1, severities + 1), 0.5)}
+    lines = baseline_lines(table_rows(errors, clean, is_imagenet), clean)
+    assert len(lines) == printed and all("ImageNet-C's files" in line for line in lines)
 
 
 def test_alexnets_own_corruption_error_is_one():
