@@ -10,7 +10,7 @@ import numpy as np
 
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask, write_masks
 from mmtl.apis.polygon_masks import BACKGROUND, from_coco, from_labelme, is_labelme
-from mmtl.apis.start.folder import pair_masks
+from mmtl.apis.start.image_masks import match_masks
 from mmtl.apis.start.masks import FoundMasks, check_different, find_masks, parse_pairs, value_of
 from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, read_mask, text_of
 from mmtl.utils.class_colors import class_palette
@@ -71,7 +71,7 @@ def read_source(source: Path, out: Path, classes: Sequence[str], ignore: str | N
 def next_step(out: Path) -> str:
     """Return how training goes on from a folder of index masks that were written."""
     folder = out.parent
-    pairs = pair_masks([key for key in files_under(folder) if key.lower().endswith(IMAGE_SUFFIXES)])
+    pairs, *_ = match_masks([key for key in files_under(folder) if key.lower().endswith(IMAGE_SUFFIXES)])
     if pairs and all((folder / mask).is_relative_to(out) for _, mask in pairs):
         return f"mmtl start {shlex.quote(str(folder))}"
     return (

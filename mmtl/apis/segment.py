@@ -19,7 +19,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from rich.progress import track
 
-from mmtl.apis.start.folder import match_masks
+from mmtl.apis.start.image_masks import match_masks
 from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.class_colors import class_palette

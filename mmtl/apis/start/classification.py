@@ -8,7 +8,7 @@ from typing import Any
 
 from mmtl.apis.project import NOTE, train_step, write_steps
 from mmtl.apis.run_steps import Step
-from mmtl.apis.start.folder import FoundImages
+from mmtl.apis.start.found_images import FoundImages
 from mmtl.apis.start.teacher import Teacher
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student

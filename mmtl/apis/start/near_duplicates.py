@@ -42,6 +42,15 @@ def find_near_duplicates(
     return [group for group in groups.values() if len(group) > 1], [(entries[i][0], entries[j][0]) for i, j in pairs]
 
 
+def equal_images(root: Path, train: Sequence[str], val: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the second images that have the same content as one of the first, each after the first of these."""
+    keys, pairs = [*train, *val], []
+    for copies in byte_identical([root / key for key in keys]):
+        if copies[0] < len(train):  # indices are in ascending order
+            pairs += [(keys[copies[0]], keys[index]) for index in copies if index >= len(train)]
+    return pairs
+
+
 def thumbnail(path: Path) -> np.ndarray:
     """Return a thumbnail as a vector of length 1 whose products are correlations; zeros of blank or corrupt images."""
     try:
@@ -59,12 +68,11 @@ def byte_identical(paths: Sequence[Path]) -> list[list[int]]:
     """Return the indices of files with the same content; only files of one size and end are read."""
     groups = [list(range(len(paths)))]
     for key in (lambda path: path.stat().st_size, last_bytes, lambda path: hashlib.sha256(path.read_bytes()).digest()):
-        parts: list[dict[object, list[int]]] = []
-        for group in groups:
-            parts.append(defaultdict(list))
+        parts = defaultdict(list)
+        for number, group in enumerate(groups):
             for index in group:
-                parts[-1][key(paths[index])].append(index)
-        groups = [group for part in parts for group in part.values() if len(group) > 1]
+                parts[number, key(paths[index])].append(index)
+        groups = [group for group in parts.values() if len(group) > 1]
     return groups
 
 

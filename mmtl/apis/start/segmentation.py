@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmtl.apis.project import NOTE, train_step, write_steps
-from mmtl.apis.start.folder import FoundImages
+from mmtl.apis.start.found_images import FoundImages
 from mmtl.apis.start.masks import IGNORED, FoundMasks
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
@@ -116,7 +116,7 @@ def write_segmentation(
         values |= dict(weights=student.weights)
         write_config("lvvit-small_upernet_1xb8-20k_owndata-512x512", config, values)
     title = f"Train UperNet on {student.title}"
-    images = found.root / common_folder([image for image, _ in found.split.train + found.split.val])
+    images = found.root / common_folder([image for image, _ in found.split.entries])
     command = ["mmtl", "segment", config, run / f"iter_{max_iters}.pth", images, "-o", work / "segmented"]
     test = ["mmtl", "test", config, run / f"iter_{max_iters}.pth", "--worst", min(20, len(found.split.val))]
     notes = ("masks and overlays of all images", "mIoU of the validation images, and the worst of them")

@@ -1,10 +1,13 @@
-"""Training and validation part of images that have no split of their own."""
+"""Training and validation part of images, split here unless they have a split of their own."""
 
 import itertools
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+TRAIN = ("train", "training")
+HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first that has images is used
 
 
 @dataclass
@@ -14,20 +17,29 @@ class Split:
     train: list[tuple[str, object]] = field(default_factory=list)
     val: list[tuple[str, object]] = field(default_factory=list)
 
+    @property
+    def entries(self) -> list[tuple[str, object]]:
+        """Both parts."""
+        return self.train + self.val
+
 
 def stratified_split(
-    entries: Iterable[tuple[str, object]], val_share: float, seed: int = 0, groups: Sequence[Sequence[str]] = ()
+    entries: Iterable[tuple[str, object]],
+    val_share: float,
+    groups: Sequence[Sequence[str]] = (),
+    by_label: bool = True,
 ) -> Split:
     """Split entries so that each class has about the same share of validation images, and at least one of two.
 
-    The images of a group are in one part, unless this would leave the class without a usable split.
+    The images of a group are in one part, unless this would leave the class without a usable split. Without
+    ``by_label``, all are of one class.
     """
-    by_label: dict[object, list] = defaultdict(list)
+    classes: dict[object, list] = defaultdict(list)
     for entry in entries:
-        by_label[entry[1]].append(entry)
-    split, rng = Split(), random.Random(seed)
+        classes[by_label and entry[1]].append(entry)
+    split, rng = Split(), random.Random(0)
     group_of = {key: number for number, group in enumerate(groups) for key in group}
-    for members in by_label.values():
+    for members in classes.values():
         rng.shuffle(members)
         together: dict[object, list] = defaultdict(list)
         for entry in members:

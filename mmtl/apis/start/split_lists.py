@@ -25,9 +25,8 @@ def listed_split(root: Path, pairs: Sequence[Pair]) -> tuple[Split | None, str]:
     files = [file for file in files if not (root / file).with_name(MARKER).exists()]  # not those of `mmtl start`
     if not files:
         return None, ""
-    folders = [
-        folder for folder in {file.parent: None for file in files} if all((folder / name) in files for name in LISTS)
-    ]
+    folders = dict.fromkeys(file.parent for file in files)
+    folders = [folder for folder in folders if all(folder / name in files for name in LISTS)]
     if not folders:
         return None, f"{files[0]} is not used for the split: {' and '.join(LISTS)} must be in one folder"
     names = by_ending(pairs)

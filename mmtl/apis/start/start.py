@@ -1,6 +1,5 @@
 """`mmtl start`: from a folder of images to ready configs."""
 
-import itertools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from mmtl.apis.mask_files import Labels, Table, write_masks
 from mmtl.apis.project import default_out
 from mmtl.apis.start.arguments import check_arguments
 from mmtl.apis.start.classification import SMALL, write_classification
-from mmtl.apis.start.folder import FoundImages, find_images
+from mmtl.apis.start.folder import find_images
+from mmtl.apis.start.found_images import FoundImages, describe
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
-from mmtl.apis.start.same_files import leak_warning
 from mmtl.apis.start.segmentation import (
     NamesAndColors,
     check_names,
@@ -63,7 +62,7 @@ def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
     found = find_images(folder, VAL_SHARE if wishes.val is None else wishes.val)
     device = wishes.device or ("cuda" if torch.cuda.is_available() else "cpu")
     work = Path("work_dirs") / folder.resolve().name
-    lines = describe(found) + leak_warning(found.root, found.split)
+    lines = describe(found)
     if found.has_val and wishes.val is not None:
         raise ValueError(f"{folder}: --val needs images that are not split, got a validation folder. Omit it.")
     if found.classes and (wishes.classes or wishes.convert or wishes.ignore is not None):
@@ -91,9 +90,8 @@ def class_masks(
     found: FoundImages, folder: Path, out: Path, wishes: Wishes
 ) -> tuple[list[str], FoundMasks, NamesAndColors]:
     """Make sure that masks have class indices, and return lines about them, the masks, and names and colors."""
-    pairs = found.split.train + found.split.val
-    check_sizes(found.root, pairs)
-    masks, named = find_masks([found.root / str(mask) for _, mask in pairs]), parse_pairs(wishes.classes)
+    check_sizes(found.root, found.split.entries)
+    masks, named = find_masks([found.root / str(mask) for _, mask in found.split.entries]), parse_pairs(wishes.classes)
     if masks.kind != "index" or (wishes.convert and set(named) != set(range(len(named)))):
         if not wishes.convert:
             raise ValueError(refusal(folder, masks, out, common_folder(mask_names(found))))
@@ -105,7 +103,7 @@ def class_masks(
         return lines, masks, names_and_colors(masks, out / "masks", table.classes)
     if wishes.ignore is not None:
         raise ValueError(f"{folder}: --ignore needs masks to convert, these have class indices. Save 255 instead.")
-    folders = sorted({(found.root / str(mask)).parent for _, mask in pairs})
+    folders = sorted({(found.root / name).parent for name in mask_names(found)})
     table = names_and_colors(masks, folders[0], names_of_indices(wishes.classes))
     warnings = check_names(table[0], folders)
     prepare(out)
@@ -139,7 +137,7 @@ def black_class(masks: FoundMasks, ignore: str | None) -> list[str]:
 
 def mask_names(found: FoundImages) -> list[str]:
     """Return the masks of a folder, as paths below it."""
-    return sorted(str(mask) for _, mask in found.split.train + found.split.val)
+    return sorted(str(mask) for _, mask in found.split.entries)
 
 
 def convert(found: FoundImages, out: Path, table: Table, labels: Labels) -> FoundMasks:
@@ -147,66 +145,4 @@ def convert(found: FoundImages, out: Path, table: Table, labels: Labels) -> Foun
     write_masks(out, table, labels)
     for part in (found.split.train, found.split.val):
         part[:] = [(image, (out / str(mask)).with_suffix(".png").resolve()) for image, mask in part]
-    return find_masks([Path(str(mask)) for _, mask in found.split.train + found.split.val])
-
-
-def describe(found: FoundImages) -> list[str]:
-    """Return what was found, as lines for the user."""
-    widths, heights = zip(*found.sizes, strict=True)
-    spans = (f"{min(each)} to {max(each)}" if min(each) < max(each) else f"{each[0]}" for each in (widths, heights))
-    sizes = f"{' x '.join(spans)} pixels"
-    kind = f"in {len(found.classes)} classes ({shorten(found.classes)})" if found.classes else "with masks"
-    origin = "its own split" if found.has_val else "split here, nothing was moved"
-    lines = [
-        f"{len(found.split.train) + len(found.split.val)} images {kind}, {sizes}",
-        f"{len(found.split.train)} for training, {len(found.split.val)} for validation ({origin})",
-    ]
-    if found.similar:
-        count, example = sum(map(len, found.similar)), " and ".join(found.similar[0][:2])
-        others = "others of their class" if found.classes else "others"
-        lines.append(f"{count} images resemble {others} (such as {example}): each group is in one part")
-    if found.may_leak:
-        lines.append(
-            "near-duplicates, such as frames of one video, may be in both parts, which makes results look too good: "
-            "put validation images of their own into val/ then, and the others into train/"
-        )
-    for files, kind, other in ((found.without_mask, "image", "mask"), (found.without_image, "mask", "image")):
-        if files:
-            many = f"{len(files)} {kind}s have no {other} of the same name and are"
-            start = many if len(files) > 1 else f"1 {kind} has no {other} of the same name and is"
-            lines.append(f"{start} left out: {shorten(files, 3)}")
-    return lines + warnings_about(found)
-
-
-def warnings_about(found: FoundImages) -> list[str]:
-    """Return what a folder lacks, with names, as lines for the user."""
-    count = len(found.unreadable)
-    files = "1 file is truncated or not an image" if count == 1 else f"{count} files are truncated or not images"
-    only_one = "" if found.has_val else ", with a single image each"
-    without_val, single = found.classes_with("val", 0), found.classes_with("train", 1)
-    problems = {
-        f"{files}, and left out": found.unreadable,
-        "folders without an image are left out": found.empty,
-        "folders beside those for training and validation are left out": found.beside,
-        "classes without a training image": found.classes_with("train", 0),
-        f"classes without a validation image{only_one}": without_val,
-        "classes with one training image": [name for name in single if found.has_val or name not in without_val],
-    }
-    lines = [f"WARNING: {problem}: {shorten(names, 10)}" for problem, names in problems.items() if names]
-    if found.unread:
-        are = "is" if found.unread.endswith("file") else "are"
-        reason = "since these formats are not read: convert them to .jpg or .png"
-        lines.append(f"WARNING: {found.unread} {are} left out, {reason}")
-    if found.classes_inside:
-        inside = found.root / found.classes_inside
-        command = shlex.join(["mmtl", "start", str(inside)])
-        lines.append(
-            f"WARNING: all class folders have their images in subfolders: if {inside} has the classes, run {command}"
-        )
-    val, train = len(found.split.val), len(found.split.train)
-    if val > train:
-        lines.append(f"WARNING: more images are for validation ({val}) than for training ({train})")
-    if found.in_two:
-        count, example = len(set(itertools.chain(*found.in_two))), " and ".join(found.in_two[0])
-        lines.append(f"WARNING: {count} images are in two classes, such as {example}")
-    return lines
+    return find_masks([Path(str(mask)) for _, mask in found.split.entries])

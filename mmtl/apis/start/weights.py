@@ -13,10 +13,7 @@ from mmtl.utils.shipped_files import shipped_folder
 SCRATCH = "scratch"
 CHANNELS = dict(tiny=240, small=384, medium=512)
 DEFAULTS = {"cpu": "tiny", "cuda": "small"}
-MANY = {
-    "cpu": 10**9,
-    "cuda": 10_000,
-}  # images from which a small LV-ViT is trained from scratch in place of a nano one
+MANY = {"cpu": 10**9, "cuda": 10_000}  # images from which on a small LV-ViT, not a nano one, starts from scratch
 
 
 @dataclass

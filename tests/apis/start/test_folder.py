@@ -6,9 +6,11 @@ import zlib
 import pytest
 from PIL import Image
 
-from mmtl.apis.start.folder import find_images, pair_masks
+from mmtl.apis.start.folder import find_images
+from mmtl.apis.start.found_images import describe
+from mmtl.apis.start.image_masks import match_masks
 from mmtl.apis.start.split import stratified_split
-from mmtl.apis.start.start import Wishes, describe, start
+from mmtl.apis.start.start import Wishes, start
 from mmtl.utils.read_image import is_complete
 
 
@@ -139,6 +141,7 @@ def test_images_of_as_many_pixels_as_opencv_decodes_are_accepted(tmp_path):
     [
         (["a/1.png", "b/1.png", "2.png"], "2.png is in no class folder"),
         (["a/1.png", "a/2.png"], "the only class folder is 'a'"),
+        (["val/val/1.png"], "the only class folder is 'val'"),
         (
             ["images/1.png", "images/2.png"],
             "masks are missing: images/1.png must have .* got no mask",
@@ -213,13 +216,13 @@ def test_sizes_are_those_of_upright_images(tmp_path):
     ],
 )
 def test_images_and_masks_are_paired_by_name(image, mask):
-    assert pair_masks([image, mask, "images/alone.jpg", "readme/x.png"]) == [(image, mask)]
+    assert match_masks([image, mask, "images/alone.jpg", "readme/x.png"])[0] == [(image, mask)]
 
 
 def test_train_ids_of_cityscapes_are_preferred():
     image, mask = "leftImg8bit/val/a/x_leftImg8bit.png", "gtFine/val/a/x_gtFine_{}.png"
     kinds = ("color", "instanceIds", "labelIds", "labelTrainIds")
-    assert pair_masks([image, *map(mask.format, kinds)]) == [(image, mask.format("labelTrainIds"))]
+    assert match_masks([image, *map(mask.format, kinds)])[0] == [(image, mask.format("labelTrainIds"))]
 
 
 LABELME = dict(shapes=[])
@@ -341,7 +344,7 @@ def test_lists_that_cannot_be_the_split_are_named(tmp_path, train, val, reason):
 )
 def test_usual_names_of_mask_folders_are_recognized(images, masks):
     keys = [name.format(i) for name in (images, masks) for i in range(2)]
-    assert pair_masks(keys) == [(images.format(i), masks.format(i)) for i in range(2)]
+    assert match_masks(keys)[0] == [(images.format(i), masks.format(i)) for i in range(2)]
 
 
 def write_noise(path):

@@ -8,9 +8,9 @@ from PIL import Image
 
 from mmtl.apis.start import folder as folders
 from mmtl.apis.start.folder import find_images
+from mmtl.apis.start.found_images import describe
 from mmtl.apis.start.near_duplicates import find_near_duplicates
 from mmtl.apis.start.split import stratified_split, take_groups
-from mmtl.apis.start.start import describe
 
 LEAK = "near-duplicates, such as frames of one video, may be in both parts"
 
