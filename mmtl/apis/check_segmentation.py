@@ -22,16 +22,15 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from mmtl.datasets.annotation_rules import (
-    NAMES_REMEDY,
     NUM_LABELS,
     ORIENTATION_NOTE,
     RENAMED,
     UNCLEAR_NOTE,
     Problem,
+    dataset_names_problems,
     file_problem,
     is_unclear,
     label_problem,
-    names_problem,
     restore_sides,
     size_problem,
     turn_mask,
@@ -201,11 +200,8 @@ def read_split(name: str, cfg: Mapping, head: Mapping) -> Split:
     if ignore_index != head.get("ignore_index", 255):
         text = f"the dataset ignores {ignore_index}, the head {head.get('ignore_index', 255)}"
         report("ignored labels differ", text)
-    folders = {Path(pair["seg_map_path"]).parent for pair in pairs if pair.get("seg_map_path")}
-    for folder in sorted(folders if not dataset.label_map else ()):
-        if problem := names_problem(classes, folder, dataset.reduce_zero_label):
-            text = f"{folder}: classes of the dataset {problem.text}. {NAMES_REMEDY}"
-            split.warnings.append(text) if problem.kind == RENAMED else report(problem.kind, text)
+    for problem in dataset_names_problems(dataset, pairs):
+        split.warnings.append(problem.text) if problem.kind == RENAMED else report(problem.kind, problem.text)
     if not pairs:
         report("empty split", f"no image in {image_source(dataset)}")
     if not dataset.ann_file and load_labels is not None:  # a list may leave files out on purpose

@@ -4,7 +4,7 @@ Each rule returns a :class:`Problem` without the path of the file, or None.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +90,16 @@ def names_problem(classes: Sequence[str], folder: str | Path, reduce_zero_label:
     is_renamed = len(classes) == len(names) and not changed & set(names)
     text = f"must be the classes of the masks, in the order of {path} ({join_names(names)}), got {join_names(classes)}"
     return Problem(RENAMED if is_renamed else "class names differ", text)
+
+
+def dataset_names_problems(dataset: object, pairs: Iterable[Mapping]) -> Iterator[Problem]:
+    """Yield problems, with the folder, of the class names of a dataset whose pairs have their masks in folders."""
+    classes, reduced = dataset.metainfo.get("classes") or (), getattr(dataset, "reduce_zero_label", False)
+    folders = {Path(pair["seg_map_path"]).parent for pair in pairs if pair.get("seg_map_path")}
+    is_mapped = getattr(dataset, "label_map", None)  # some of the classes, or in another order
+    for folder in () if is_mapped else sorted(folders):
+        if problem := names_problem(classes, folder, reduced):
+            yield Problem(problem.kind, f"{folder}: classes of the dataset {problem.text}. {NAMES_REMEDY}")
 
 
 def unused_class_problem(

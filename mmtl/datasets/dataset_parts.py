@@ -24,7 +24,7 @@ def leaf_datasets(dataset: Dataset) -> Iterator[Dataset]:
 
 def sampled_entries(dataset: Dataset) -> Iterator[dict]:
     """Yield at most MAX_LOOKUPS entries of an unwrapped dataset's list, spread evenly over it."""
-    for index in range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS)):
+    for index in range(0, len(dataset), -(-len(dataset) // MAX_LOOKUPS) or 1):
         yield dataset.get_data_info(index)
 
 

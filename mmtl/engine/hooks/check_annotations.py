@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from mmtl.datasets import annotation_rules as rules
 from mmtl.datasets.dataset_parts import leaf_datasets, sampled_entries, transforms_of
-from mmtl.engine.hooks.check_classes import check_head, check_segmentation_classes, classes_of, heads_of
+from mmtl.engine.hooks.check_classes import check_head, check_segmentation_classes, heads_of
 from mmtl.registry import HOOKS
 from mmtl.utils.model_parts import decode_head_of, unwrap_model
 from mmtl.utils.read_image import UPRIGHT, orientation_of
@@ -81,17 +81,11 @@ def raise_problem(path: str | None, problem: rules.Problem | None) -> None:
 
 def check_names(dataset: Dataset) -> None:
     """Compare the class names of an unwrapped dataset with those of its masks; renamed ones are a warning."""
-    if getattr(dataset, "label_map", None) or not len(dataset):  # a map: some of the classes, or in another order
-        return
-    paths = {info["seg_map_path"] for info in sampled_entries(dataset) if info.get("seg_map_path")}
-    for folder in sorted({os.path.dirname(path) for path in paths}):
-        reduced = getattr(dataset, "reduce_zero_label", False)
-        problem = rules.names_problem(classes_of(dataset), folder, reduced)
-        text = problem and f"{in_line(folder)}: classes of the dataset {problem.text}. {rules.NAMES_REMEDY}."
-        if problem and problem.kind != rules.RENAMED:
+    for problem in rules.dataset_names_problems(dataset, sampled_entries(dataset)):
+        text = in_line(f"{problem.text}.")
+        if problem.kind != rules.RENAMED:
             raise ValueError(text)
-        if problem:
-            print_log(text, "current", logging.WARNING)
+        print_log(text, "current", logging.WARNING)
 
 
 def warn_of_masks(dataset: Dataset, head: nn.Module) -> None:
