@@ -47,7 +47,7 @@ def prepare_job(annotator: Annotator, root: Path, folder: Path, options: Options
         FileNotFoundError: The image root or a class folder contains no image.
         ValueError: Annotator and options do not fit together.
     """
-    listed = read_list(options.list_file, root) if options.list_file else {}
+    listed = dict(read_list(options.list_file, root) if options.list_file else ())
     keys = sorted(listed) or list_images(root, excluded=folder)
     size_hw = options.input_hw or annotator.size_hw or common_size(root, keys, annotator.description["name"])
     grid_hw, num_classes = annotator.output_shape(size_hw)

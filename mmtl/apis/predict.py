@@ -62,7 +62,8 @@ def predict(
         OSError: A file cannot be read or written.
         ValueError: The checkpoint does not fit, no image can be decoded, or ``wrong_only`` without known classes.
     """
-    labels = {} if list_file is None else read_list(list_file, images)
+    entries = [] if list_file is None else read_list(list_file, images)
+    labels = dict(entries)
     keys = list(labels) or list_images(images, allow_empty=True)
     if not labels and (empty := empty_folders(images, keys)):
         warn(f"folders without an image are left out: {shorten(empty)}")
@@ -73,8 +74,7 @@ def predict(
     topk = min(DEFAULT_TOPK, num_classes) if topk is None else topk
     if topk > num_classes:
         raise ValueError(f"--topk must be at most {num_classes}, the number of classes, got {topk}.")
-    if list_file is not None:
-        check_list_labels(list_file, num_classes)
+    check_list_labels(list_file, entries, num_classes)
     truth = labels or folder_labels(images, keys, names, num_classes)
     if wrong_only and all(label is None for label in truth.values()):
         raise ValueError(

@@ -47,10 +47,10 @@ def check_image_folder(root: Path) -> None:
         raise FileNotFoundError(f"{root}: no such image folder.")
 
 
-def read_list(path: Path, images: Path) -> dict[str, int]:
-    """Return the class index of each image of a list: lines of a path and an index, as MMPretrain reads them."""
+def read_list(path: Path, images: Path) -> list[tuple[str, int]]:
+    """Return path and class index of each line of a list of images, as MMPretrain reads them."""
     check_image_folder(images)
-    labels = {}
+    entries = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         key, _, label = line.strip().rpartition(" ")
         if not key or not label.isdecimal():
@@ -58,16 +58,16 @@ def read_list(path: Path, images: Path) -> dict[str, int]:
         if not (images / key).is_file():
             raise FileNotFoundError(f"{path}, line {number}: {key} is not in {images}. Give the folder of the list.")
         check_key(key)
-        labels[key] = int(label)
-    if not labels:
+        entries.append((key, int(label)))
+    if not entries:
         raise ValueError(f"{path} must list images, got an empty file.")
-    return labels
+    return entries
 
 
-def check_list_labels(path: Path, num_classes: int) -> None:
-    """Raise a ValueError with the first line of a list, as `read_list` reads it, whose class index is not below K."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if (label := int(line.split()[-1])) >= num_classes:
+def check_list_labels(path: Path, entries: Sequence[tuple[str, int]], num_classes: int) -> None:
+    """Raise a ValueError with the first line of a list, of which `read_list` has read entries, of an unknown class."""
+    for number, (_, label) in enumerate(entries, 1):
+        if label >= num_classes:
             raise ValueError(
                 f"{path}, line {number}: class index must be below {num_classes}, got {label}. Give a list of the "
                 "model's classes."
