@@ -1,6 +1,5 @@
 """Make masks of class indices from masks of colors or of 0 and 255, and from polygons of labelme and COCO."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,8 +9,9 @@ import numpy as np
 
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask, write_masks
 from mmtl.apis.polygon_masks import BACKGROUND, from_coco, from_labelme, is_labelme
+from mmtl.apis.start.class_values import as_gray, check_different, parse_pairs, parse_value
 from mmtl.apis.start.image_masks import match_masks
-from mmtl.apis.start.masks import FoundMasks, check_different, find_masks, parse_pairs, value_of
+from mmtl.apis.start.masks import FoundMasks, find_masks
 from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, read_mask, text_of
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.classes_file import CLASSES_FILE
@@ -19,7 +19,6 @@ from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
 from mmtl.utils.out_folder import check_out_folder
 from mmtl.utils.text import shorten
 
-VALUE = re.compile(r"#[0-9a-fA-F]{6}|\d+")
 FOREGROUND = "foreground"
 
 
@@ -170,23 +169,6 @@ def ignored_notes(found: FoundMasks, values: Sequence[Value]) -> list[str]:
         f"{text_of(value)} ({found.share(value)} of the pixels)" for value in found.values if value not in values
     ]
     return [f"ignored: {', '.join(ignored)}"] if ignored else []
-
-
-def as_gray(value: Value) -> Value:
-    """Return the gray level of a gray color; other values as they are."""
-    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
-
-
-def parse_value(text: str | None, found: FoundMasks) -> Value | None:
-    """Return the value of ``--ignore``, if it is given; of masks without colors as a gray level."""
-    if text is None:
-        return None
-    if not VALUE.fullmatch(text):
-        raise ValueError(
-            f"--ignore must be a gray level such as 255 or a color such as #ff0000, got {text}. The masks have "
-            f"{found.listed}."
-        )
-    return value_of(text) if found.kind == "color" else as_gray(value_of(text))
 
 
 def encode(value: int | Sequence[int]) -> int:

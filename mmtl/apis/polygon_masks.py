@@ -25,7 +25,7 @@ from mmtl.apis.json_entries import (
 )
 from mmtl.apis.listed_images import mask_names
 from mmtl.apis.mask_files import Labels, MakeLabels, Table, add_mask
-from mmtl.apis.start.masks import check_different
+from mmtl.apis.start.class_values import check_different
 from mmtl.apis.start.read_masks import IGNORED
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.image_files import IMAGE_SUFFIXES

@@ -342,6 +342,8 @@ def test_named_values_that_no_mask_has_and_values_of_one_file_are_warned_of(tmp_
     [
         (["#0a0000=a", "30=b"], None, r"must name colors such as .* \(#0a0000, #140000\), got 30\."),
         (["#0a0000=a", "#140000=b"], "#0a0000", "must not name the value of --ignore, got #0a0000=a"),
+        (["#0a0000=a", "#0A0000=b"], None, "must name each value once, got #0a0000=a and #0A0000=b. Omit all"),
+        (["255=a", "0=b", "#ffffff=a"], None, "must name each value once, got 255=a and #ffffff=a. Omit"),
         (["#0a0000=a", "#140000=NAME"], None, "got #140000=NAME. Replace NAME"),
         (["70 130 180=sky"], None, r"must have VALUE=NAME .* got '70 130 180=sky'\. Write #4682b4=sky\."),
         (["(70, 130, 180)=sky"], None, r"Write #4682b4=sky\."),

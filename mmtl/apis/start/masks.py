@@ -1,10 +1,8 @@
 """What the masks of a folder contain, and which of them training can read as they are."""
 
 import math
-import re
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,17 +22,13 @@ from mmtl.apis.start.read_masks import (
     text_of,
 )
 from mmtl.utils.read_image import image_size, size_difference
-from mmtl.utils.text import join_names, percent, runs_of, shorten
+from mmtl.utils.text import percent, runs_of, shorten
 
 MAX_MASKS = 500  # masks that are read
 MAX_INDEX = 150  # of ADE20K, the most classes of usual masks
 MAX_ROWS = 20  # values that are printed
 MIN_GAP = 16  # between values of a lossy format; smaller ones can be noise
 MAX_COLORS = 64  # more are a photograph, or a mask with smoothed borders
-PAIR = re.compile(r"(#[0-9a-fA-F]{6}|\d{1,3})\s*=\s*(.+)")
-LIKE_PAIR = re.compile(r"\W*((#|0x)[0-9a-f]{3,6}|[0-9a-f]{6}|\d{1,3}([\s,;/]+\d{1,3})*)\W*[=:].*", re.IGNORECASE)
-RGB = re.compile(r"(\d{1,3})[\s,;/]+(\d{1,3})[\s,;/]+(\d{1,3})\W*[=:]\s*([^,=:]+)")
-HEX = re.compile(r"(?:#|0x)?([0-9a-f]{6})\s*[=:]\s*([^,=:]+)", re.IGNORECASE)
 
 
 @dataclass
@@ -240,60 +234,3 @@ def check_sizes(root: Path, pairs: Sequence[tuple[str, str]]) -> None:
     if problems:
         more = f" {len(problems) - 1} other masks have the same fault." * (len(problems) > 1)
         raise ValueError(f"{problems[0]}. Correct the mask, or remove it.{more}")
-
-
-def parse_pairs(names: Sequence[str]) -> dict[Value, str]:
-    """Return the class names of values that are given as "#804080=road" or "255=road"; empty for plain names."""
-    found = [PAIR.fullmatch(name) for name in names]
-    wrong = [name for name, match in zip(names, found, strict=True) if not match]
-    if unlike := [name for name in wrong if "=" in name or LIKE_PAIR.fullmatch(name)]:
-        raise ValueError(
-            "--classes must have VALUE=NAME with a gray level such as 255 or a hex color such as #4682b4, got "
-            f"{unlike[0]!r}. {advice_on(names, unlike[0])}"
-        )
-    if not any(found):
-        return {}
-    if wrong:
-        raise ValueError(
-            f"--classes must have VALUE=NAME everywhere or nowhere, got {wrong[0]!r} without a value. "
-            + advice_on(names, wrong[0])
-        )
-    if unnamed := [match[0] for match in found if match[2] == "NAME"]:
-        raise ValueError(f"--classes must have names of your classes, got {unnamed[0]}. Replace NAME.")
-    return {value_of(match[1]): match[2] for match in found}
-
-
-def advice_on(names: Sequence[str], wrong: str) -> str:
-    """Return how to write the first of the names that is not in VALUE=NAME form."""
-    match = RGB.search(",".join(names))  # the numbers of a color may have been separated by commas
-    if match and max(color := tuple(map(int, match.groups()[:3]))) <= 255:
-        return f"Write {text_of(color)}={match[4]}."
-    if match := HEX.fullmatch(wrong):
-        return f"Write #{match[1].lower()}={match[2]}."
-    return "Write #4682b4=NAME for the color 70 130 180, or 70=NAME for a gray level."
-
-
-def value_of(text: str) -> Value:
-    """Return a gray level or a color as masks have it: 255, or (255, 0, 0) for "#ff0000"."""
-    return tuple(bytes.fromhex(text[1:])) if text.startswith("#") else int(text)
-
-
-def check_different(names: Iterable[str]) -> None:
-    """Raise a ValueError if two names of ``--classes`` are the same."""
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"--classes must have different names, got {join_names(twice)} more than once. Correct them.")
-
-
-def names_of_indices(names: Sequence[str]) -> list[str]:
-    """Return the names of class indices, which may be given as "0=road,1=car"."""
-    pairs: Mapping[Value, str] = parse_pairs(names)
-    check_different(pairs.values() or names)
-    if not pairs:
-        return list(names)
-    if set(pairs) != set(range(len(pairs))):
-        given = ", ".join(map(text_of, pairs))
-        raise ValueError(
-            f"--classes must name the values 0, 1, ... of masks of class indices, got {given}. Add --convert to "
-            "change other values to indices."
-        )
-    return [pairs[index] for index in range(len(pairs))]

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import torch
 
-from mmtl.apis.convert_masks import from_values, parse_value
+from mmtl.apis.convert_masks import from_values
 from mmtl.apis.mask_files import Labels, Table, write_masks
 from mmtl.apis.project import default_out
 from mmtl.apis.start.arguments import check_arguments
+from mmtl.apis.start.class_values import names_of_indices, parse_pairs, parse_value
 from mmtl.apis.start.classification import SMALL, write_classification
 from mmtl.apis.start.folder import find_images
 from mmtl.apis.start.found_images import FoundImages, describe
-from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks, names_of_indices, parse_pairs, text_of
+from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks
+from mmtl.apis.start.read_masks import text_of
 from mmtl.apis.start.segmentation import (
     NamesAndColors,
     check_names,
