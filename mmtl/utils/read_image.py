@@ -22,8 +22,9 @@ SWAPPED = 5  # the first of those that are stored with rows and columns exchange
 UPRIGHT_FLAGS = ("color", "grayscale")  # of mmcv; its others leave an image as it is stored
 MARKED = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # first bytes of the formats that `is_truncated` knows
 APP1, XMP = b"\xe1", b"http://ns.adobe.com/"  # a JPEG segment's marker, and the start of those that hold no Exif data
-# Exif's entry "orientation: upright" (tag, type SHORT, one value, 1) by its tag, of little and of big endian.
-UPRIGHT_ENTRIES = {b"\x12\x01": b"\x12\x01\x03\0\x01\0\0\0\x01\0", b"\x01\x12": b"\x01\x12\0\x03\0\0\0\x01\0\x01"}
+BYTE_ORDERS = {b"II": "little", b"MM": "big"}  # of Exif data, by their first bytes
+# Exif's entry "orientation: upright" (tag, type SHORT, one value, 1) by byte order.
+UPRIGHT_ENTRIES = {"little": b"\x12\x01\x03\0\x01\0\0\0\x01\0", "big": b"\x01\x12\0\x03\0\0\0\x01\0\x01"}
 IGNORE_EXIF = ("turbojpeg", "tifffile")  # backends of mmcv that leave an image as it is stored
 
 
@@ -130,14 +131,29 @@ def is_complete(path: Path) -> bool:
 
 
 def _may_be_turned(data: bytes) -> bool:
-    """Return whether a JPEG has bytes that a reader of Exif could take for an orientation other than upright.
+    """Return whether OpenCV could find an Exif orientation other than upright in a JPEG.
 
-    They are in segments APP1, which XMP shares with Exif. Readers differ in how they follow malformed Exif data.
+    It would be in a segment APP1, which XMP shares with Exif.
     """
     starts = _jpeg_segments(data)
     segments = (data[start:end] for start, end in itertools.pairwise(starts) if data[start + 1 : start + 2] == APP1)
-    exif = (segment for segment in segments if not segment.startswith(XMP, 4))
-    return any(segment.count(tag) > segment.count(entry) for segment in exif for tag, entry in UPRIGHT_ENTRIES.items())
+    return any(_has_other_orientation(segment) for segment in segments if not segment.startswith(XMP, 4))
+
+
+def _has_other_orientation(segment: bytes) -> bool:
+    """Return whether the first directory of Exif data has an orientation other than upright, or is not found.
+
+    OpenCV reads the 12 bytes of each entry of that directory, whatever their type; thumbnails have a second one.
+    """
+    exif = segment[10:]  # after marker, length and "Exif"
+    order = BYTE_ORDERS.get(exif[:2])
+    if order is None:
+        return True
+    start = int.from_bytes(exif[4:8], order) + 2
+    end = start + 12 * int.from_bytes(exif[start - 2 : start], order)
+    entries = (exif[entry : entry + 10] for entry in range(start, min(end, len(exif)), 12))
+    upright = UPRIGHT_ENTRIES[order]
+    return any(entry[:2] == upright[:2] and entry != upright for entry in entries)
 
 
 def _jpeg_segments(data: bytes) -> list[int]:

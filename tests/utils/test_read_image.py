@@ -263,6 +263,7 @@ JPEGS = dict(
     turned_after_xmp=with_segment(oriented("JPEG", 6), 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"),
     upright_little_endian=oriented("JPEG", 1, ODD),
     upright_big_endian=with_segment(encoded("JPEG", ODD), 0xE1, exif_data(">", 1)),
+    upright_tag_in_thumbnail=with_segment(encoded("JPEG", ODD), 0xE1, exif_data("<", 1) + b"\x12\x01\x06\0" * 9),
     xmp=with_segment(encoded("JPEG", ODD), 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>Exif</x:xmpmeta>"),
     photoshop=with_segment(encoded("JPEG", ODD), 0xED, b"Photoshop 3.0\0Exif"),
 )
@@ -288,7 +289,7 @@ def test_a_jpeg_with_any_exif_data_is_turned_as_opencv_turns_it(order, orientati
     assert np.array_equal(decode_image(data), expected)
 
 
-UPRIGHT = ("upright_little_endian", "upright_big_endian")
+UPRIGHT = ("upright_little_endian", "upright_big_endian", "upright_tag_in_thumbnail")
 
 
 @pytest.mark.parametrize("kind", ["subsampling_4:2:0", "progressive", "gray", "xmp", "photoshop", *UPRIGHT])
