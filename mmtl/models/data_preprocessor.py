@@ -150,11 +150,12 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
 
     def _images(self, batch: dict[str, Tensor]) -> Tensor:
         """Copy the images to the device, augment and normalize them, all at once."""
-        images, draws, erasing = to_device(batch["inputs"], self.device), batch.get("augment"), None
+        images, erasing = to_device(batch["inputs"], self.device), None
         normalizes_only = self._enable_normalize and self.pad_size_divisor <= 1
-        if draws is not None and normalizes_only:  # released: noise is added after normalization
-            draws, erasing = split_erasing(draws)
-        if draws is not None:
+        if "augment" in batch:
+            draws = batch["augment"].numpy()
+            if normalizes_only:  # released: noise is added after normalization
+                draws, erasing = split_erasing(draws)
             images = augment_images(images, draws)
         if not normalizes_only:
             return super().forward({"inputs": images}, training=False)["inputs"]

@@ -70,7 +70,11 @@ def make_draw(operation: Operation, **fields: Any) -> np.ndarray:
 
 
 def unpack_draws(packed: np.ndarray) -> np.ndarray:
-    """Return packed draws [..., D] as an array of :data:`DRAW` [...], whose fields are read by name."""
+    """Return packed draws as an array of :data:`DRAW` [...], whose fields are read by name.
+
+    Args:
+        packed: float32 [..., D], an array or a tensor on the CPU.
+    """
     if packed.shape[-1] != DRAW_SIZE:
         raise ValueError(f"draws must have {DRAW_SIZE} values a row, got an array of shape {packed.shape}.")
     return np.ascontiguousarray(packed, np.float32).view(DRAW)[..., 0]

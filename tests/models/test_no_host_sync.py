@@ -108,18 +108,21 @@ def test_the_check_itself_finds_what_waits():
         assert any(waits(name, args) for name, args in operators.calls)
 
 
-def test_a_batch_of_the_recipe_is_prepared_by_at_most_eighty_operators():
-    found = without_draws(samples(batch=4))
-    for sample in found:
+@pytest.mark.parametrize("without_map", [(), (1,)])
+def test_a_batch_of_the_recipe_without_colors_and_erasing_is_prepared_by_at_most_eighty_operators(without_map):
+    found = samples(batch=4, without_map=without_map)
+    for index, sample in enumerate(found):
         del sample["data_samples"].erased_boxes_xyxy
+        flip = make_draw(Operation.FLIP_HORIZONTAL if index % 2 else Operation.IDENTITY)
+        sample["data_samples"].set_field(torch.from_numpy(flip)[None], "augment")
     preprocessor = MODELS.build(
         dict(
             type="mmtl.TokenLabelDataPreprocessor",
             num_classes=60,
             token_stride=4,
             smoothing=0.1,
-            mean=[1, 2, 3],
-            std=[4, 5, 6],
+            mean=[1.0, 2.0, 3.0],
+            std=[4.0, 5.0, 6.0],
             to_rgb=True,
             batch_augments=dict(augments=[dict(type="mmtl.MixToken")]),
         )

@@ -43,7 +43,16 @@ class _MovesByMagnitude:
 
 @TRANSFORMS.register_module()
 class Rotate(_MovesByMagnitude, auto_augment.Rotate):
-    """mmpretrain's Rotate that updates the view."""
+    """mmpretrain's Rotate that updates the view, and fills all channels with a single ``pad_val`` as the others do."""
+
+    @property
+    def pad_val(self) -> tuple[float, ...]:
+        """Fill color, one value per channel."""
+        return self._pad_val
+
+    @pad_val.setter
+    def pad_val(self, value: float | tuple[float, ...]) -> None:
+        self._pad_val = value if isinstance(value, tuple) else (value,) * 3  # OpenCV adds zeros to a single value
 
     def local_affine(self, magnitude: float, input_hw: tuple[int, int]) -> np.ndarray:
         """See the parent."""

@@ -13,6 +13,7 @@ from mmtl.models.batch_augments.device_warp import warp
 from mmtl.utils.augment_draws import Operation, unpack_draws
 from mmtl.utils.to_device import to_device
 
+Draws = Tensor | np.ndarray  # float32 [B, L, D] on the CPU, see mmtl.utils.augment_draws
 Apply = Callable[[Tensor, np.ndarray], Tensor]
 
 
@@ -56,7 +57,7 @@ GEOMETRIC = [kind for kind in Operation if kind.name.startswith(("FLIP", "WARP")
 
 
 @torch.no_grad()
-def augment_images(images: Tensor, draws: Tensor) -> Tensor:
+def augment_images(images: Tensor, draws: Draws) -> Tensor:
     """Apply the drawn operations of every image, in the drawn order.
 
     Which images an operation concerns is known on the host, so nothing waits for the device.
@@ -64,7 +65,7 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
     Args:
         images: uint8 [B, 3, H, W] on any device, channels in OpenCV's order (BGR). Images of other channels or of
             float32 [B, C, H, W] take only operations that move pixels.
-        draws: float32 [B, L, D] on the CPU, see :mod:`mmtl.utils.augment_draws`.
+        draws: float32 [B, L, D] on the CPU, a tensor or an array, see :mod:`mmtl.utils.augment_draws`.
 
     Returns:
         Tensor: like the images; the argument is left as it was.
@@ -72,7 +73,7 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
     Raises:
         ValueError: An operation changes colors, and the images are not BGR of 8 bit.
     """
-    rows = unpack_draws(draws.numpy())
+    rows = unpack_draws(draws)
     others = [kind.name for kind in Operation if kind and kind not in GEOMETRIC and kind in rows["operation"]]
     if others and (images.dtype != torch.uint8 or images.shape[1] != 3):
         raise ValueError(
@@ -84,20 +85,20 @@ def augment_images(images: Tensor, draws: Tensor) -> Tensor:
 
 def geometric_draws(draws: Tensor) -> Tensor:
     """Return draws [B, L, D] with the identity in place of everything that changes colors or erases."""
-    moves = np.isin(unpack_draws(draws.numpy())["operation"], GEOMETRIC)
+    moves = np.isin(unpack_draws(draws)["operation"], GEOMETRIC)
     return draws * torch.from_numpy(moves).unsqueeze(-1)
 
 
-def split_erasing(draws: Tensor) -> tuple[Tensor, Tensor]:
+def split_erasing(draws: Draws) -> tuple[Draws, Draws]:
     """Split draws [B, L, D] before the erasing at their end, which :func:`erase_last` applies after normalization."""
-    erasing = np.isin(unpack_draws(draws.numpy())["operation"], (0, *(kind for kinds, _ in ERASING for kind in kinds)))
+    erasing = np.isin(unpack_draws(draws)["operation"], (0, *(kind for kinds, _ in ERASING for kind in kinds)))
     others = np.flatnonzero(~erasing.all(axis=0))
     first = others[-1] + 1 if others.size else 0
     return draws[:, :first], draws[:, first:]
 
 
 @torch.no_grad()
-def erase_last(images: Tensor, draws: Tensor, normalization: Normalization) -> Tensor:
+def erase_last(images: Tensor, draws: Draws, normalization: Normalization) -> Tensor:
     """Erase boxes of normalized images, float32 [B, C, H, W], in place.
 
     Args:
@@ -106,7 +107,7 @@ def erase_last(images: Tensor, draws: Tensor, normalization: Normalization) -> T
         normalization: of the images.
     """
     groups = [(kinds, partial(apply, normalization=normalization)) for kinds, apply in ERASING]
-    return _apply(images, _schedule(unpack_draws(draws.numpy()), groups))
+    return _apply(images, _schedule(unpack_draws(draws), groups))
 
 
 def _apply(images: Tensor, schedule: Iterator[tuple[Apply, np.ndarray, np.ndarray]]) -> Tensor:

@@ -3,9 +3,12 @@
 import math
 import sys
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+ORDER = 1 if sys.byteorder == "little" else -1  # of the halves of a number of 64 bits in memory, the lower one first
 
 
 def sum_by_class(values: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,15 +35,20 @@ def sum_by_class(values: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sort_by_class(classes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Sort along the last axis, class and value joined in one number of 64 bits with the class in its upper half."""
+    if classes.is_cpu and not torch.compiler.is_compiling():
+        return _sort_on_host(classes.numpy(), values.numpy())
     halves = [values.view(torch.int32), classes.int()]  # as integers, the bits of the value only break ties
-    order = 1 if sys.byteorder == "little" else -1
-    entries = torch.stack(halves[::order], dim=-1).view(torch.int64)  # [..., M, 1]
-    if entries.is_cpu and not torch.compiler.is_compiling():
-        entries.numpy().sort(axis=-2)  # in place, and more than ten times as fast as torch.sort on short rows
-    else:
-        entries = entries.sort(dim=-2).values
-    value_bits, classes = entries.view(torch.int32).unbind(-1)[::order]
+    entries = torch.stack(halves[::ORDER], dim=-1).view(torch.int64).sort(dim=-2).values  # [..., M, 1]
+    value_bits, classes = entries.view(torch.int32).unbind(-1)[::ORDER]
     return classes.long(), value_bits.view(torch.float32)
+
+
+def _sort_on_host(classes: np.ndarray, values: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Do the same by NumPy, more than ten times as fast as torch.sort on short rows."""
+    entries = np.stack([values.view(np.int32), classes][::ORDER], axis=-1, dtype=np.int32, casting="unsafe")
+    entries.view(np.int64).sort(axis=-2)
+    value_bits, classes = np.moveaxis(entries, -1, 0)[::ORDER]
+    return torch.from_numpy(classes.astype(np.int64)), torch.from_numpy(value_bits.view(np.float32))
 
 
 def sparse_softmax(logits: Tensor, classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:

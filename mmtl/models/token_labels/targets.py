@@ -62,9 +62,10 @@ class TokenTargets:
         checks.check_smoothing(smoothing)
         if check_values:
             checks.check_classes(labels, num_classes, "label")
-        ones = torch.ones(len(labels), 1, device=labels.device)
-        entries = labels.long().view(-1, 1, 1), ones.unsqueeze(-1) * (1 - smoothing)
-        return cls(*entries, ones * (smoothing / num_classes), ones, num_classes, (1, 1))
+        classes, shape, device = labels.long().view(-1, 1, 1), (len(labels), 1), labels.device
+        weights = torch.full((*shape, 1), 1.0 - smoothing, device=device)
+        tail = torch.full(shape, smoothing / num_classes, device=device)
+        return cls(classes, weights, tail, torch.ones(shape, device=device), num_classes, (1, 1))
 
     @classmethod
     def from_dense(cls, probabilities: Tensor, row_weights: Tensor, grid_hw: tuple[int, int]) -> TokenTargets:

@@ -125,6 +125,16 @@ def test_warps_differ_from_those_of_the_worker_by_rounding_only(name, options, m
     assert difference.mean() < (0.5 if interpolation == "nearest" else 0.05)  # gray levels; ties of nearest
 
 
+@pytest.mark.parametrize("pad_val", [128, (20, 120, 220)], ids=str)
+@pytest.mark.parametrize(("name", "magnitude"), [("Rotate", 40), ("Shear", 0.5), ("Translate", 0.5)])
+def test_warps_fill_all_channels_as_in_the_worker(name, magnitude, pad_val):
+    step = single_policy(name, magnitude, pad_val=pad_val, interpolation="bilinear")
+    image = natural_image(0)
+    warped = in_worker(step, image, 0)
+    assert any((warped[row, column] == pad_val).all() for row in (0, -1) for column in (0, -1))
+    assert np.abs(on_device([step], [image], [0])[0].astype(int) - warped).mean() < 0.05
+
+
 @pytest.mark.parametrize("direction", ["horizontal", "vertical", "diagonal"])
 def test_flips_equal_those_of_the_worker(direction):
     step = dict(type="mmtl.RandomFlip", prob=1.0, direction=direction)
