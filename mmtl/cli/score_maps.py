@@ -32,10 +32,12 @@ def add_commands(parser: ArgumentParser) -> None:
     """Add the commands; each command's options are the arguments of its function."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[..., bool | None]) -> ArgumentParser:
+    def command(name: str, run: Callable[..., bool | None], *paths: str) -> ArgumentParser:
         text = run.__doc__.splitlines()[0]
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
+        for path in paths:
+            sub.add_argument(path, type=Path)
         return sub
 
     sub = command("info", score_maps.print_info)
@@ -48,15 +50,30 @@ def add_commands(parser: ArgumentParser) -> None:
     sub.add_argument("--sample", type=int, default=64, help="number of maps to recompute (default: %(default)s)")
     add_device_argument(sub)
 
-    sub = command("show", score_maps.show)
-    sub.add_argument("store", type=Path)
+    sub = command("show", score_maps.show, "store")
     sub.add_argument("keys", nargs="+", metavar="KEY")
     sub.add_argument("--images", type=Path, help="image root")
     sub.add_argument("--classes", type=Path, help="class names, one per line (default: those of the annotator)")
     add_out_argument(sub, "image file (default: %(default)s)", "score_maps.png")
     add_force_argument(sub)
 
-    sub = command("stats", score_map_stats.print_stats)
+    add_stats_arguments(command("stats", score_map_stats.print_stats))
+    add_import_arguments(command("import", score_maps.import_store))
+    command("export", score_maps.export_store, "store", "folder")
+
+    sub = command("select", score_maps.select, "store", "out")
+    sub.add_argument("--classes", type=Path, required=True, metavar="FILE", help="classes, one a line: name or index")
+
+    sub = command("merge", score_maps.merge)
+    sub.add_argument("stores", type=Path, nargs="+")
+    sub.add_argument("out", type=Path)
+
+    sub = command("split", score_maps.split, "store", "out")
+    sub.add_argument("--parts", type=int, required=True)
+
+
+def add_stats_arguments(sub: ArgumentParser) -> None:
+    """Add the arguments of ``mmtl score_maps stats``."""
     sub.add_argument("store", type=Path, nargs="+")
     default = score_map_stats.STATS_SAMPLE
     sub.add_argument("--sample", type=int, default=default, help="number of maps (default: %(default)s)")
@@ -69,7 +86,9 @@ def add_commands(parser: ArgumentParser) -> None:
     add_device_argument(sub)
     add_force_argument(sub)
 
-    sub = command("import", score_maps.import_store)
+
+def add_import_arguments(sub: ArgumentParser) -> None:
+    """Add the arguments of ``mmtl score_maps import``."""
     sub.add_argument("archive", type=Path, help="folder or tar(.gz) of <class>/<stem>.pt")
     sub.add_argument("store", type=Path)
     sub.add_argument(
@@ -89,24 +108,6 @@ def add_commands(parser: ArgumentParser) -> None:
     sub.add_argument("--transposed", action="store_true", help="the maps' last two axes are (w, h)")
     sub.add_argument("--jobs", type=int, default=1, help="number of processes that decode")
     sub.add_argument("--score-bits", type=int, default=16, choices=(8, 16), help="8: compact format")
-
-    sub = command("export", score_maps.export_store)
-    sub.add_argument("store", type=Path)
-    sub.add_argument("folder", type=Path)
-
-    sub = command("select", score_maps.select)
-    sub.add_argument("store", type=Path)
-    sub.add_argument("out", type=Path)
-    sub.add_argument("--classes", type=Path, required=True, metavar="FILE", help="classes, one a line: name or index")
-
-    sub = command("merge", score_maps.merge)
-    sub.add_argument("stores", type=Path, nargs="+")
-    sub.add_argument("out", type=Path)
-
-    sub = command("split", score_maps.split)
-    sub.add_argument("store", type=Path)
-    sub.add_argument("out", type=Path)
-    sub.add_argument("--parts", type=int, required=True)
 
 
 def main(parser: ArgumentParser, arguments: list[str]) -> int:

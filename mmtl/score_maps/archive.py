@@ -225,13 +225,18 @@ def import_archive(
         entries = _refuse_repeated(chain([first], entries))
         while chunk := list(islice(entries, ENTRIES_PER_CHUNK)):
             new = [entry for entry in chunk if key_of(entry[0].removesuffix(SUFFIX)) not in writer]
-            for stem, score_map in run(decode, new):
-                try:
-                    writer.add(key_of(stem), score_map)
-                except ValueError as error:
-                    raise ValueError(f"{stem}{SUFFIX}: {error}") from None
+            _add_maps(writer, run(decode, new), key_of)
             on_batch(len(chunk))
     return num_before
+
+
+def _add_maps(writer: ScoreMapWriter, maps: Iterable[tuple[str, ScoreMap]], key_of: ImageKeys) -> None:
+    """Add maps, each with its path without suffix, to a store."""
+    for stem, score_map in maps:
+        try:
+            writer.add(key_of(stem), score_map)
+        except ValueError as error:
+            raise ValueError(f"{stem}{SUFFIX}: {error}") from None
 
 
 def _source_sha256(source: Path) -> str:
