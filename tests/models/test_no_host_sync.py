@@ -74,6 +74,7 @@ def test_a_training_iteration_reads_nothing_on_the_host(recipe, device, augment)
     operators = iteration(fields, options, augment, device)
     assert len(operators.calls) > 100
     assert not [name for name, args in operators.calls if waits(name, args)]
+    assert not operators.mixing_devices()
 
 
 @pytest.mark.parametrize("topk", [None, 2])
@@ -106,6 +107,9 @@ def test_the_check_itself_finds_what_waits():
         with Operators() as operators:
             wait()
         assert any(waits(name, args) for name, args in operators.calls)
+    with Operators() as operators:
+        torch.ones(2, device="meta")[torch.tensor([0])]
+    assert operators.mixing_devices() == ["index.Tensor"]
 
 
 @pytest.mark.parametrize("without_map", [(), (1,)])

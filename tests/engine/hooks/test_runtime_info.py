@@ -6,13 +6,13 @@ import pickle
 
 import pytest
 import torch
+from helpers.dispatch import Operators
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtl.engine.hooks.runtime_info import LazyScalars
 
@@ -105,18 +105,6 @@ def test_a_run_resumed_from_mmengines_checkpoint_continues_its_history(tmp_path)
     assert histories(tmp_path / "run/iter_9.pth") == histories(tmp_path / "uninterrupted/iter_9.pth")
 
 
-class Operators(TorchDispatchMode):
-    """Record the names of the operators that are dispatched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(func.overloadpacket.__name__)
-        return func(*args, **kwargs or {})
-
-
 def test_iterations_between_logs_read_no_value_and_a_log_reads_all_at_once(tmp_path, monkeypatch):
     runner = runner_of(tmp_path, "mmtl", LOOPS["iterations"])
     hook = next(hook for hook in runner.hooks if type(hook).__name__ == "RuntimeInfoHook")
@@ -128,7 +116,8 @@ def test_iterations_between_logs_read_no_value_and_a_log_reads_all_at_once(tmp_p
         for step in range(INTERVAL):
             outputs["loss"].fill_(float(step))  # as a compiled step reuses its memory
             hook.after_train_iter(runner, step, outputs=outputs)
-    assert "_local_scalar_dense" not in operators.names and operators.names.count("stack") == INTERVAL
+    names = [name.split(".")[0] for name, _ in operators.calls]
+    assert "_local_scalar_dense" not in names and names.count("stack") == INTERVAL
     assert not transfers
     hub = runner.message_hub
     assert hub.get_scalar("train/loss").mean(3) == 2 and hub.get_scalar("train/accuracy").current() == 2

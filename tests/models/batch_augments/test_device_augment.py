@@ -1,14 +1,12 @@
 """What the device does by the draws of a sample is what the worker would have done."""
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.dispatch import Operators
 from helpers.ramp_samples import ramp_sample
 from mmpretrain.registry import TRANSFORMS
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtl.models import TokenLabelDataPreprocessor, collate_training_batch
 from mmtl.models.batch_augments.device_augment import augment_images, erase_last, split_erasing
@@ -221,18 +219,6 @@ def test_boxes_of_many_channels_are_filled_by_the_mean_or_by_noise_of_its_std(st
     assert box.mean((0, 2, 3)).abs().max() < 0.1 and (box.std((0, 2, 3)) - float(std > 0)).abs().max() < 0.1
 
 
-class CountedOperators(TorchDispatchMode):
-    """Counts the operators that PyTorch dispatches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_a_batch_of_the_recipe_takes_few_operators_and_never_waits_for_the_device(device):
     """A tensor on the device 'meta' has no values: reading one on the host would fail."""
@@ -241,9 +227,9 @@ def test_a_batch_of_the_recipe_takes_few_operators_and_never_waits_for_the_devic
     draws = torch.stack([sample["data_samples"].augment for sample in samples])
     drawn = {Operation(int(code)) for code in draws[..., 0].unique()}
     assert len(drawn) == 10 + 4  # ten color operations; warp, flip, erase, identity
-    with CountedOperators() as operators:
+    with Operators() as operators:
         assert augment_images(images, draws).shape == images.shape
-    assert operators.count <= 300
+    assert len(operators.calls) <= 300 and not operators.mixing_devices()
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -266,9 +252,9 @@ def test_training_batch_of_the_recipe_has_few_tensors_and_takes_few_operators_to
     )
     assert len(batch) <= 10 and {"augment", "frame_affines"} < set(batch)
     preprocessor.to(device)(batch, training=True)
-    with CountedOperators() as operators:
+    with Operators() as operators:
         preprocessor(batch, training=True)
-    assert operators.count <= 400
+    assert len(operators.calls) <= 400 and not operators.mixing_devices()
 
 
 def erased(seed: int, operation: Operation = Operation.ERASE_NORMAL, box=(0, 0, 200, 150), **fields) -> np.ndarray:
