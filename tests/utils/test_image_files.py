@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from helpers.score_map_makers import write_images
 
 from mmtl.utils.image_files import check_key, empty_folders, files_under, list_images, read_list
 
@@ -52,3 +53,36 @@ def test_names_that_the_locale_decodes_otherwise_are_refused(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1", "surrogateescape"))
     with pytest.raises(ValueError, match="must be valid UTF-8"):
         check_key(name)
+
+
+def test_image_folders_without_images_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such image folder"):
+        list_images(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="contains no image"):
+        list_images(tmp_path)
+    write_images(tmp_path, 1)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"Class folder .*dog contains no image"):
+        list_images(tmp_path)
+
+
+def test_image_names_that_are_not_utf8_are_named(tmp_path):
+    write_images(tmp_path, 1)
+    with open(os.fsencode(tmp_path) + b"/ant/caf\xe9.png", "wb") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"'ant/caf\\udce9.png': the file name must be valid UTF-8"):
+        list_images(tmp_path)
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    write_images(tmp_path, 1)
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("bee"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match=r"The folder .*bee cannot be read: Permission denied"):
+        list_images(tmp_path)
