@@ -1,24 +1,21 @@
 """What `mmtl start` finds in folders as people have them."""
 
 import json
-import zlib
 
 import pytest
+from helpers.start_folders import write
 from PIL import Image
 
 from mmtl.apis.start.folder import find_images
 from mmtl.apis.start.found_images import describe
-from mmtl.apis.start.image_masks import match_masks
 from mmtl.apis.start.split import stratified_split
 from mmtl.apis.start.start import Wishes, start
 from mmtl.utils.read_image import is_complete
 
-
-def write(root, *keys, size=(8, 8)):
-    """Write blank images, each of another color."""
-    for key in keys:
-        (root / key).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size, tuple(zlib.crc32(key.encode()).to_bytes(4)[:3])).save(root / key, format="PNG")
+LABELME = dict(shapes=[])
+COCO = dict(images=[], annotations=[], categories=[])
+PANOPTIC = COCO | dict(annotations=[dict(segments_info=[dict(id=1)])])
+MOVE = "mkdir images masks && mv *.png masks/ && mv *.jpg images/"
 
 
 def test_class_folders_are_split_with_the_same_share_of_every_class(tmp_path):
@@ -59,39 +56,6 @@ def test_every_class_of_two_images_has_one_on_each_side():
     assert [label for _, label in split.val] == [1, 2] and {label for _, label in split.train} == {0, 1, 2}
 
 
-def test_a_val_folder_is_the_split_and_its_classes_have_the_indices_of_training(tmp_path):
-    write(tmp_path, "train/a/1.png", "train/b/1.png", "train/c/1.png", "Validation/c/2.png")
-    found = find_images(tmp_path, 0.2)
-    assert found.has_val and found.split.val == [("Validation/c/2.png", 2)] and len(found.split.train) == 3
-    write(tmp_path, "Validation/d/2.png")
-    with pytest.raises(
-        ValueError, match=r"'d' is not a class folder of .*/train, which has a, b, c. Rename it to one"
-    ):
-        find_images(tmp_path, 0.2)
-    write(tmp_path, "Validation/C/2.png")
-    with pytest.raises(ValueError, match=r"'C' is .* Rename it to 'c', if .* or add training images in .*/train/C\."):
-        find_images(tmp_path, 0.2)
-
-
-@pytest.mark.parametrize("held_out", ["val", "Test"])
-def test_a_val_folder_beside_the_class_folders_is_the_split_and_no_class(tmp_path, held_out):
-    """Guards: it was a third class, whose images were those of the others."""
-    write(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(3)), f"{held_out}/b/9.png")
-    found = find_images(tmp_path, 0.2)
-    assert found.classes == ("a", "b") and found.has_val and len(found.split.train) == 6 and not found.empty
-    assert found.split.val == [(f"{held_out}/b/9.png", 1)]
-    write(tmp_path, f"{held_out}/c/9.png")
-    with pytest.raises(ValueError, match="'c' is not a class folder of .*, which has a, b. Rename it"):
-        find_images(tmp_path, 0.2)
-
-
-def test_a_val_folder_beside_images_and_masks_is_the_split(tmp_path):
-    write(tmp_path, *(f"{kind}/{i}.png" for kind in ("images", "masks") for i in range(4)))
-    write(tmp_path, "val/images/9.png", "val/masks/9.png")
-    split = find_images(tmp_path, 0.2).split
-    assert len(split.train) == 4 and split.val == [("val/images/9.png", "val/masks/9.png")]
-
-
 def test_parts_that_are_too_small_for_training_are_named(tmp_path):
     write(tmp_path, *(f"{name}/{i}.png" for name, count in (("a", 2), ("b", 9)) for i in range(count)))
     assert "WARNING: classes with one training image: a" in describe(find_images(tmp_path, 0.2))
@@ -114,18 +78,6 @@ def test_files_of_formats_that_are_not_read_are_counted(tmp_path):
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r"contains no image .* Convert its 2 .heic, 1 .gif, 1 .mp4 files to"):
         find_images(tmp_path, 0.2)
-
-
-def test_a_folder_above_that_of_the_classes_is_named(tmp_path):
-    write(tmp_path, *(f"my photos/{name}/{i}.png" for name in ("dog", "cat") for i in range(4)))
-    command = f"mmtl start '{tmp_path}/my photos'"
-    with pytest.raises(ValueError, match=f"If this has the classes, run {command}."):
-        find_images(tmp_path, 0.2)
-    write(tmp_path, "work_dirs/photos/1.png")
-    warning = "WARNING: all class folders have their images in subfolders: if"
-    assert f"{warning} {tmp_path}/my photos has the classes, run {command}" in describe(find_images(tmp_path, 0.2))
-    write(tmp_path, "work_dirs/1.png")  # classes may have images in folders
-    assert command not in str(describe(find_images(tmp_path, 0.2)))
 
 
 def test_images_of_as_many_pixels_as_opencv_decodes_are_accepted(tmp_path):
@@ -180,55 +132,12 @@ def test_truncated_images_are_left_out(tmp_path):
     assert [line for line in describe(found) if "7 files are truncated or not images, and left out: a/x." in line]
 
 
-@pytest.mark.parametrize("prefix", ["", "train/"])
-def test_folders_and_classes_that_lack_images_are_named(tmp_path, prefix):
-    write(tmp_path, *(f"{prefix}{name}/{i}.png" for name, n in (("a", 4), ("b", 1), ("c", 1)) for i in range(n)))
-    for name in ("none", "no images", ".hidden"):
-        (tmp_path / prefix / name).mkdir()
-    (tmp_path / prefix / "none/x.txt").touch()
-    if prefix:
-        write(tmp_path, "val/a/0.png")
-    lines = [line for line in describe(find_images(tmp_path, 0.25)) if "WARNING" in line]
-    assert lines[0] == "WARNING: folders without an image are left out: no images, none"
-    assert lines[1].startswith("WARNING: classes without a validation image") and lines[1].endswith(": b, c")
-    assert ("a single image" in lines[1]) == (not prefix)
-    assert lines[2:] == ["WARNING: classes with one training image: b, c"] * bool(prefix)
-
-
 def test_sizes_are_those_of_upright_images(tmp_path):
     write(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(2)), size=(20, 10))
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (20, 10)).save(tmp_path / "a/0.png", exif=exif)
     assert sorted(find_images(tmp_path, 0.5).sizes) == [(10, 20), (20, 10), (20, 10), (20, 10)]
-
-
-@pytest.mark.parametrize(
-    ("image", "mask"),
-    [
-        ("images/x.jpg", "masks/x.png"),
-        ("images/train/x.jpg", "annotations/train/x.png"),
-        ("train/images/x.JPG", "train/labels/x_mask.png"),
-        ("JPEGImages/x.jpg", "SegmentationClass/x.png"),
-        ("img/x.png", "GT/x_gtFine_labelIds.png"),
-        ("leftImg8bit/train/a/x_leftImg8bit.png", "gtFine/train/a/x_gtFine_labelIds.png"),
-        ("leftImg8bit/train/a/x_leftImg8bit.png", "gtFine/train/a/x_gtFine_labelTrainIds.png"),
-    ],
-)
-def test_images_and_masks_are_paired_by_name(image, mask):
-    assert match_masks([image, mask, "images/alone.jpg", "readme/x.png"])[0] == [(image, mask)]
-
-
-def test_train_ids_of_cityscapes_are_preferred():
-    image, mask = "leftImg8bit/val/a/x_leftImg8bit.png", "gtFine/val/a/x_gtFine_{}.png"
-    kinds = ("color", "instanceIds", "labelIds", "labelTrainIds")
-    assert match_masks([image, *map(mask.format, kinds)])[0] == [(image, mask.format("labelTrainIds"))]
-
-
-LABELME = dict(shapes=[])
-COCO = dict(images=[], annotations=[], categories=[])
-PANOPTIC = COCO | dict(annotations=[dict(segments_info=[dict(id=1)])])
-MOVE = "mkdir images masks && mv *.png masks/ && mv *.jpg images/"
 
 
 @pytest.mark.parametrize(
@@ -274,97 +183,3 @@ def test_a_refused_layout_that_is_known_has_the_command_to_go_on(tmp_path, files
         find_images(tmp_path, 0.2)
     assert hint.replace("ROOT", str(tmp_path)) in str(error.value)
     assert not ("images/{}.jpg" in files and "Move" in str(error.value))
-
-
-def test_images_without_mask_and_masks_without_image_are_named(tmp_path):
-    write(tmp_path, *(f"images/{i}.png" for i in range(8)), *(f"masks/{i}.png" for i in range(4)), "masks/z.png")
-    found = find_images(tmp_path, 0.2)
-    assert len(found.split.train + found.split.val) == 4
-    assert found.without_mask == [f"images/{i}.png" for i in range(4, 8)] and found.without_image == ["masks/z.png"]
-    lines = describe(found)
-    assert (
-        "4 images have no mask of the same name and are left out: images/4.png, images/5.png, images/6.png and 1 more"
-        in lines
-    )
-    assert "1 mask has no image of the same name and is left out: masks/z.png" in lines
-
-
-def test_masks_in_split_folders_keep_the_split(tmp_path):
-    keys = [f"{split}/{i}" for split, n in (("train", 4), ("val", 2)) for i in range(n)]
-    write(tmp_path, *(f"images/{key}.png" for key in keys), *(f"masks/{key}.png" for key in keys))
-    found = find_images(tmp_path, 0.2)
-    assert not found.classes and found.has_val and len(found.split.train) == 4
-    assert found.split.val == [(f"images/val/{i}.png", f"masks/val/{i}.png") for i in range(2)]
-
-
-def write_voc(root, train, val, folder="ImageSets/Segmentation"):
-    write(root, *(f"{kind}/{i}.png" for kind in ("JPEGImages", "SegmentationClass") for i in range(6)))
-    (root / folder).mkdir(parents=True, exist_ok=True)
-    for name, lines in (("train", train), ("val", val)):
-        (root / folder / f"{name}.txt").write_text("\n".join([*lines, ""]))
-    return find_images(root, 0.2)
-
-
-@pytest.mark.parametrize("line", ["{}", "{}.png", "JPEGImages/{}.png SegmentationClass/{}.png", "./JPEGImages/{}.png"])
-def test_lists_of_voc_are_the_split(tmp_path, line):
-    """Guards: the split was random."""
-    names = [line.replace("{}", str(i)) for i in (3, 0, 4, 5, 7)]
-    write_voc(tmp_path, ["x"], ["y"], "ImageSets/Main")
-    found = write_voc(tmp_path, names[:2], names[2:])
-    assert [image for image, _ in found.split.train] == ["JPEGImages/0.png", "JPEGImages/3.png"]
-    assert [mask for _, mask in found.split.val] == ["SegmentationClass/4.png", "SegmentationClass/5.png"]
-    lists = "ImageSets/Segmentation/train.txt and ImageSets/Segmentation/val.txt"
-    assert found.has_val and found.lists == f"the split is that of {lists}, without 2 images that they do not name"
-
-
-@pytest.mark.parametrize(
-    ("train", "val", "reason"),
-    [
-        (["a", "b", "0"], ["1"], "most of their names are not those of pairs"),
-        (["0", "1"], [], "most of their names are not those of pairs"),
-        (["0", "1"], ["1"], "both name the same image"),
-    ],
-)
-def test_lists_that_cannot_be_the_split_are_named(tmp_path, train, val, reason):
-    found = write_voc(tmp_path, train, val)
-    assert not found.has_val and "val.txt are not used for the split: " + reason in found.lists
-    (tmp_path / "ImageSets/Segmentation/val.txt").unlink()
-    assert find_images(tmp_path, 0.2).lists.startswith("ImageSets/Segmentation/train.txt is not used for the split: ")
-
-
-@pytest.mark.parametrize(
-    ("images", "masks"),
-    [
-        ("img/{}.png", "lbl/{}_L.png"),
-        ("Photo/{}.png", "Ground_Truth/{}.png"),
-        ("train/IMG/{}.png", "train/Labels/{}-label.png"),
-        ("frames/{}_l.png", "ann/{}_l.png"),
-        ("raw images/{}.png", "seg masks/{}_color_mask.png"),
-    ],
-)
-def test_usual_names_of_mask_folders_are_recognized(images, masks):
-    keys = [name.format(i) for name in (images, masks) for i in range(2)]
-    assert match_masks(keys)[0] == [(images.format(i), masks.format(i)) for i in range(2)]
-
-
-def write_noise(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.effect_noise((40, 40), 90).save(path)
-
-
-@pytest.mark.parametrize("prefix", ["", "train/"])
-def test_two_folders_of_which_one_looks_like_masks_are_not_taken_for_classes(tmp_path, prefix):
-    for i in range(4):
-        write_noise(tmp_path / f"{prefix}street/000{i}.jpg")
-        write(tmp_path, f"{prefix}truth/000{i}_L.png", size=(40, 40))
-    with pytest.raises(ValueError, match=f"those of {prefix}truth/ look like masks, .*0000_L.png. .* rename"):
-        find_images(tmp_path, 0.25)
-
-
-def test_class_folders_of_photos_with_the_same_names_are_accepted(tmp_path):
-    for name in ("cat", "masked"):
-        for i in range(4):
-            write_noise(tmp_path / f"{name}/000{i}.png")
-    found = find_images(tmp_path, 0.25)
-    assert found.classes == ("cat", "masked")
-    assert describe(found)[0].startswith("8 images in 2 classes (cat, masked), ")
