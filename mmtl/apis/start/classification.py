@@ -9,14 +9,13 @@ from typing import Any
 from mmtl.apis.project import NOTE, train_step, write_steps
 from mmtl.apis.run_steps import Step
 from mmtl.apis.start.found_images import FoundImages
+from mmtl.apis.start.split_lists import write_lists
 from mmtl.apis.start.teacher import Teacher
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
-from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, read_checkpoint
 from mmtl.utils.processes import usable_cpus
 
-SMALL = 96  # pixels; images with shorter sides are not photographs
 PRETRAINED_SIZE = 128  # pixels, at least: models of photographs have strides of 32, too large for small images
 # Images that training sees in total, which sets its length: of teacher and student, on a CPU and on a GPU.
 SEEN_PHOTOS = {"cpu": (1_000, 6_000), "cuda": (60_000, 300_000)}
@@ -40,7 +39,7 @@ class Plan:
 
 def make_plan(found: FoundImages, device: str, teacher: Teacher, student: Student) -> Plan:
     """Choose image size, batch and lengths."""
-    is_small, count = found.short_side <= SMALL, len(found.split.train)
+    is_small, count = found.is_small, len(found.split.train)
     patch_size = 16 if not is_small else 4 if found.short_side <= 64 else 8
     img_size = patch_size * max(4, round(found.short_side / patch_size)) if is_small else 224
     for_teacher, for_student = (SEEN_SMALL if is_small else SEEN_PHOTOS)[device]
@@ -52,19 +51,6 @@ def make_plan(found: FoundImages, device: str, teacher: Teacher, student: Studen
 
     batch_size = min(128 if is_small else 64 if device == "cuda" else 32, count)
     return Plan(img_size, patch_size, batch_size, epochs(for_teacher), epochs(for_student))
-
-
-def write_lists(found: FoundImages, folder: Path) -> dict[str, str]:
-    """Write train.txt and val.txt, and return the values of a template that name them."""
-    for name in ("train", "val"):
-        with atomic_file(folder / f"{name}.txt") as part:
-            part.write_text("".join(f"{key} {label}\n" for key, label in getattr(found.split, name)), encoding="utf-8")
-    return dict(
-        train_images=str(found.root),
-        val_images=str(found.root),
-        train_list=str(folder / "train.txt"),
-        val_list=str(folder / "val.txt"),
-    )
 
 
 def check_existing(teacher: Teacher, classes: Sequence[str]) -> None:
@@ -84,7 +70,9 @@ def write_classification(
     """Write configs, lists and steps, and return what was chosen, as lines for the user."""
     plan = make_plan(found, device, teacher, student)
     common = dict(
-        **write_lists(found, folder),
+        **write_lists(folder, found.split, "{} {}".format),
+        train_images=str(found.root),
+        val_images=str(found.root),
         classes=found.classes,
         batch_size=plan.batch_size,
         base_batch_size=plan.batch_size,

@@ -10,6 +10,8 @@ from statistics import median
 from mmtl.apis.start.split import Split
 from mmtl.utils.text import shorten
 
+SMALL = 96  # pixels; images with shorter sides are not photographs
+
 
 @dataclass
 class FoundImages:
@@ -37,6 +39,11 @@ class FoundImages:
     def short_side(self) -> int:
         """Median of the images' short sides in pixels."""
         return round(median(min(size) for size in self.sizes))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the images are too small for photographs."""
+        return self.short_side <= SMALL
 
     def classes_with(self, part: str, count: int) -> list[str]:
         """Return the classes of which a part of the split, "train" or "val", has this number of images."""

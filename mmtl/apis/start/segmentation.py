@@ -8,10 +8,10 @@ from pathlib import Path
 from mmtl.apis.project import NOTE, train_step, write_steps
 from mmtl.apis.start.found_images import FoundImages
 from mmtl.apis.start.masks import IGNORED, FoundMasks
+from mmtl.apis.start.split_lists import write_lists
 from mmtl.apis.start.templates import write_config
 from mmtl.apis.start.weights import Student
 from mmtl.datasets.annotation_rules import RENAMED, names_problem
-from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.classes_file import known_classes
 from mmtl.utils.processes import usable_cpus
@@ -84,10 +84,6 @@ def write_segmentation(
 ) -> list[str]:
     """Write the config, lists and steps, and return what was chosen, as lines for the user."""
     classes, palette = table
-    for name in ("train", "val"):
-        with atomic_file(folder / f"{name}.txt") as part:
-            lines = (f"{found.root / image}\t{found.root / mask}\n" for image, mask in getattr(found.split, name))
-            part.write_text("".join(lines), encoding="utf-8")
     count, batch_size = len(found.split.train), BATCH[device]
     fewest, most = ITERATIONS[device]
     max_iters = min(most, max(fewest, PASSES[device] * count // batch_size))
@@ -98,8 +94,7 @@ def write_segmentation(
         data_root="",
         train_prefix=nowhere,
         val_prefix=nowhere,
-        train_list=str(folder / "train.txt"),
-        val_list=str(folder / "val.txt"),
+        **write_lists(folder, found.split, lambda image, mask: f"{found.root / image}\t{found.root / mask}"),
         classes=classes,
         palette=palette,
         work_dir=str(run),

@@ -1,11 +1,12 @@
-"""The split of train.txt and val.txt, as PASCAL VOC has them in ImageSets/Segmentation/."""
+"""The lists train.txt and val.txt: those of PASCAL VOC in ImageSets/Segmentation/, and those of `mmtl start`."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from mmtl.apis.start.split import Split
 from mmtl.apis.start.written import MARKER
+from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.image_files import files_under, is_hidden
 
 LISTS = ("train.txt", "val.txt")
@@ -41,6 +42,14 @@ def listed_split(root: Path, pairs: Sequence[Pair]) -> tuple[Split | None, str]:
     return Split(train, val), f"the split is that of {lists}" + f", without {count} images that they do not name" * (
         count > 0
     )
+
+
+def write_lists(folder: Path, split: Split, line_of: Callable[..., str]) -> dict[str, str]:
+    """Write train.txt and val.txt, with a line of each entry, and return the values of a template that name them."""
+    for name, part in zip(LISTS, (split.train, split.val), strict=True):
+        with atomic_file(folder / name) as file:
+            file.write_text("".join(f"{line_of(*entry)}\n" for entry in part), encoding="utf-8")
+    return {f"{Path(name).stem}_list": str(folder / name) for name in LISTS}
 
 
 def by_ending(pairs: Sequence[Pair]) -> Mapping[str, Pair]:

@@ -12,7 +12,7 @@ from mmtl.apis.mask_files import Labels, Table, write_masks
 from mmtl.apis.project import default_out
 from mmtl.apis.start.arguments import check_arguments
 from mmtl.apis.start.class_values import names_of_indices, parse_pairs, parse_value
-from mmtl.apis.start.classification import SMALL, write_classification
+from mmtl.apis.start.classification import write_classification
 from mmtl.apis.start.folder import find_images
 from mmtl.apis.start.found_images import FoundImages, describe
 from mmtl.apis.start.masks import FoundMasks, check_sizes, find_masks
@@ -82,7 +82,7 @@ def write_project(folder: Path, out: Path, wishes: Wishes) -> list[str]:
             student, notes = choose_student(wishes.student, device, 10**9, False, out)
         return lines + notes + write_segmentation(found, masks, table, out, work, device, student)
     prepare(out)
-    is_small, count = found.short_side <= SMALL, len(found.split.train)
+    is_small, count = found.is_small, len(found.split.train)
     teacher, notes = choose_teacher(wishes.teacher, device, is_small, len(found.classes), out)
     student, more = choose_student(wishes.student, device, count, is_small, out)
     return lines + notes + more + write_classification(found, out, work, device, teacher, student)
