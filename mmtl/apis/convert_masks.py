@@ -12,7 +12,7 @@ from mmtl.apis.polygon_masks import BACKGROUND, from_coco, from_labelme, is_labe
 from mmtl.apis.start.class_values import as_gray, check_different, parse_pairs, parse_value
 from mmtl.apis.start.image_masks import match_masks
 from mmtl.apis.start.masks import FoundMasks, find_masks
-from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, read_mask, text_of
+from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, code_of, read_mask, text_of
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.classes_file import CLASSES_FILE
 from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
@@ -106,13 +106,13 @@ def from_values(
         raise ValueError(f"--classes must name the {len(values)} values {shown} in this order, got {given}.")
     table, indices = value_table(found, values, classes)
     table.notes = [*found.warnings(values=table.sources), *ignored_notes(found, values)]
-    codes = np.array([encode(value) for value in values])
+    codes = code_of(np.array(values)) if found.kind == "color" else np.array(values)
     order = np.argsort(codes)
 
     def labels_of(path: Path) -> np.ndarray:
-        pixels = read_mask(path)[0].astype(np.int64)
+        pixels = read_mask(path)[0]
         if pixels.ndim == 3:
-            pixels = pixels @ (1 << 16, 1 << 8, 1) if found.kind == "color" else pixels[..., 0]
+            pixels = code_of(pixels) if found.kind == "color" else pixels[..., 0]
         if found.smoothed:
             pixels = np.where(pixels > MIDDLE, IGNORED, 0)
         index = order[np.searchsorted(codes[order], pixels).clip(max=len(codes) - 1)]
@@ -169,8 +169,3 @@ def ignored_notes(found: FoundMasks, values: Sequence[Value]) -> list[str]:
         f"{text_of(value)} ({found.share(value)} of the pixels)" for value in found.values if value not in values
     ]
     return [f"ignored: {', '.join(ignored)}"] if ignored else []
-
-
-def encode(value: int | Sequence[int]) -> int:
-    """Return a color as one number; a gray level as it is."""
-    return value if isinstance(value, int) else value[0] << 16 | value[1] << 8 | value[2]

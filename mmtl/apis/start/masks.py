@@ -16,6 +16,7 @@ from mmtl.apis.start.read_masks import (
     Palettes,
     Tally,
     Value,
+    code_of,
     is_lossy,
     read_mask,
     rgb_of,
@@ -29,6 +30,7 @@ MAX_INDEX = 150  # of ADE20K, the most classes of usual masks
 MAX_ROWS = 20  # values that are printed
 MIN_GAP = 16  # between values of a lossy format; smaller ones can be noise
 MAX_COLORS = 64  # more are a photograph, or a mask with smoothed borders
+ADVICE = "Save all of them as PNG (not JPEG) with one value or color for each class."
 
 
 @dataclass
@@ -189,7 +191,7 @@ def count_values(paths: Sequence[Path]) -> tuple[Tally, Tally, Palettes, Path | 
         if pixels.ndim == 2:
             palettes.add(palette or [], grays.add(pixels, path), path)
             continue
-        colors.add(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1), path)
+        colors.add(code_of(pixels), path)
         if len(colors.pixels) > MAX_COLORS and any(code % GRAY for code in colors.pixels):
             text = f"masks must have at most {MAX_COLORS} colors, got {len(colors.pixels)}"
             raise ValueError(f"{path}: {text}. {ADVICE} If the folders are swapped, exchange their names.")
@@ -206,9 +208,6 @@ def check_lossy(masks: FoundMasks) -> None:
             f"{masks.lossy}: masks must not have a lossy format such as JPEG, which changes values, got "
             f"{len(masks.values)} values: {some}. {ADVICE}"
         )
-
-
-ADVICE = "Save all of them as PNG (not JPEG) with one value or color for each class."
 
 
 def kind_of(values: Sequence[int], is_color: bool, has_palette: bool) -> str:

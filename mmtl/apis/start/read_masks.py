@@ -77,6 +77,11 @@ def check_alpha(image: Image.Image, path: Path) -> None:
         )
 
 
+def code_of(colors: np.ndarray) -> np.ndarray:
+    """Return colors [..., 3] as one number each."""
+    return colors.astype(np.int64) @ (1 << 16, 1 << 8, 1)
+
+
 def rgb_of(code: int) -> tuple[int, int, int]:
     """Return a color that is given as one number."""
     return code >> 16, code >> 8 & 255, code & 255
