@@ -89,7 +89,8 @@ class OnlineAnnotator:
         """Return the score maps of views, which cover exactly these views, in a store's precision.
 
         Args:
-            images: uint8 BGR [B, 3, H, W].
+            images: uint8 BGR [B, 3, H, W], or of other channels as the annotator takes them; gray ones [B, 1, H, W]
+                get its channels.
 
         Returns:
             dict: ``scores`` float16 [B, h, w, k], ``classes`` int64 [B, h, w, k], ``log_norm`` float16 [B, h, w] and
@@ -98,6 +99,12 @@ class OnlineAnnotator:
         size_hw = self.input_hw or tuple(images.shape[-2:])
         if not self.is_ready:
             self._prepare(size_hw)
+        if (channels := images.shape[1]) not in (1, self.annotator.channels):
+            raise ValueError(
+                f"model.annotator ({self.model}) must take the student's images of {channels} channels, got one for "
+                f"{self.annotator.channels}. Choose an annotator trained on such images, or use a store."
+            )
+        images = images.expand(-1, self.annotator.channels, -1, -1)
         with self._explained(len(images), size_hw):
             logits = self.annotator.training_logits(resize(images, self.annotator, size_hw))
         if self.topk is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from mmtl.datasets.transforms.corrupt import CORRUPTIONS, SEVERITIES, Corrupt
 from mmtl.evaluation.corruption_error import Errors, mean_corruption_error, mean_error, relative_error
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.utils.atomic_file import atomic_file
-from mmtl.utils.image_files import check_image_folder, class_folders, list_images
+from mmtl.utils.image_files import check_image_folder, class_folders, files_under, is_image, list_images
 from mmtl.utils.processes import silence_worker
 from mmtl.utils.read_image import loading_options
-from mmtl.utils.text import in_line
+from mmtl.utils.text import in_line, shorten
 from mmtl.visualization.corruption_error import draw_corruption_errors
 from mmtl.visualization.figures import save_figure
 
@@ -66,6 +66,8 @@ def corruption_error(
     """
     inferencer = load_inferencer(config, checkpoint, device)
     runs = plan_runs(images, inferencer.pipeline, corruptions, severities or SEVERITIES)
+    roots = dict.fromkeys(root for root, _ in runs.values())
+    counts = {root: len(labelled_images(inferencer, root)[0]) for root in roots}  # also reports errors before hours
     measure = partial(top1_error, inferencer, batch_size=batch_size, workers=workers)
     errors: dict[str, dict[int, float]] = {}
     undecodable: set[Path] = set()
@@ -83,7 +85,9 @@ def corruption_error(
     with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     save_figure(draw_corruption_errors(errors, clean, is_imagenet), out.with_suffix(".png"))
-    notes = [*undecodable_lines(undecodable), *missing_lines(errors, severities or SEVERITIES)]
+    expected = dict.fromkeys(CORRUPTIONS if is_imagenet and not corruptions else (), {})
+    notes = [*undecodable_lines(undecodable), *missing_lines(expected | errors, severities or SEVERITIES)]
+    notes += uneven_lines({kind: counts[root] for kind, (root, _) in runs.items()})
     for line in [*notes, *baseline_lines(rows, clean)]:
         print(in_line(line))
     return rows
@@ -115,7 +119,7 @@ def find_corruptions(root: Path) -> dict[tuple[str, int], Path]:
     found = {}
     for pattern in ("*/[1-5]", "*/*/[1-5]"):
         for folder in sorted(root.glob(pattern)):
-            if folder.is_dir() and any(child.is_dir() for child in folder.iterdir()):
+            if any("/" in path and is_image(path) for path in files_under(folder)):
                 found.setdefault((folder.parent.name, int(folder.name)), folder)
     order = {name: index for index, name in enumerate(CORRUPTIONS)}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])))
@@ -127,6 +131,19 @@ def corrupted_pipeline(pipeline: Compose, corruption: str, severity: int) -> Com
     return Compose([*steps, Corrupt(corruption, severity), pack])
 
 
+def labelled_images(inferencer: ImageClassificationInferencer, root: Path) -> tuple[list[str], dict[str, int]]:
+    """Return the images of a root, and the class index of each of its class folders."""
+    keys = list_images(root)
+    folders, num_classes = class_folders(keys), num_classes_of(inferencer.model)
+    labels = ClassTable.of(dict(class_names=inferencer.classes), num_classes, folders).of_folders(folders)
+    if not folders or len(labels) < len(folders):
+        raise ValueError(
+            f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or be "
+            f"{num_classes}, one for each class, if no class names are known."
+        )
+    return keys, labels
+
+
 def top1_error(
     inferencer: ImageClassificationInferencer,
     root: Path,
@@ -136,14 +153,7 @@ def top1_error(
     workers: int,
 ) -> tuple[float, list[Path]]:
     """Return the share of a root's images whose top-1 class is not their folder's, and those that are undecodable."""
-    keys, model = list_images(root), inferencer.model
-    folders, num_classes = class_folders(keys), num_classes_of(model)
-    labels = ClassTable.of(dict(class_names=inferencer.classes), num_classes, folders).of_folders(folders)
-    if not folders or len(labels) < len(folders):
-        raise ValueError(
-            f"{root}: class folders must have the names of classes of the checkpoint or of ImageNet, or be "
-            f"{num_classes}, one for each class, if no class names are known."
-        )
+    keys, labels = labelled_images(inferencer, root)
     collate = partial(load_batch, root, pipeline, loading_options(test_pipeline(inferencer.config)))
     options = dict(num_workers=workers, collate_fn=collate, worker_init_fn=silence_worker)
     wrong, count, undecodable = 0, 0, []
@@ -174,6 +184,13 @@ def missing_lines(errors: Errors, severities: Sequence[int]) -> list[str]:
         for missing, each in names.items()
         if missing
     ]
+
+
+def uneven_lines(counts: Mapping[tuple[str, int], int]) -> list[str]:
+    """Return a line about corruptions and severities with fewer images than others, if there are any."""
+    most = max(counts.values())
+    fewer = [f"{name} {severity} ({count})" for (name, severity), count in counts.items() if count < most]
+    return [f"Fewer than {most} images: {shorten(fewer)}."] if fewer else []
 
 
 def baseline_lines(rows: Sequence[Sequence[str]], clean: float | None) -> list[str]:

@@ -176,9 +176,13 @@ def select(store: Path, out: Path, classes: Path) -> None:
     opened = ScoreMapStore(store)
     subset = read_classes(classes, ClassTable.of(opened.annotator, opened.num_classes, class_folders(list(opened))))
     lost = select_store(store, out, subset)
-    print(f"{len(ScoreMapStore(out))} maps of {len(subset.indices)} of {opened.num_classes} classes in {out}")
+    selected = ScoreMapStore(out)
+    print(f"{len(selected)} maps of {len(subset.indices)} of {opened.num_classes} classes in {out}")
     print(f"cells that list none of these in their top {opened.topk}, so that all are equal there: {100 * lost:.2f} %")
-    print("The maps have no log_norm: train with tail='zero_logit', or make them with `make_score_maps --classes`.")
+    if not selected.has_log_norm:
+        print(
+            "The maps have no log_norm: train with tail='zero_logit', or make them with `make_score_maps --classes`."
+        )
 
 
 def merge(stores: Sequence[Path], out: Path) -> None:

@@ -1,6 +1,7 @@
 """Station 3: one batch on the device, with token targets read from the score maps and mixed with the images."""
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from mmtl.models.token_labels.label_form import gumbel_noise, label_form
 from mmtl.models.token_labels.score_map_batch import ScoreMapBatch
 from mmtl.models.token_labels.targets import TokenTargets, token_targets
 from mmtl.registry import ANNOTATORS, MODELS
+from mmtl.utils.text import did_you_mean
 from mmtl.utils.to_device import to_device
 
 Annotate = Callable[[Tensor], dict[str, Tensor]]  # views, uint8 BGR [B, 3, H, W], to the fields of their score maps
@@ -130,6 +132,12 @@ class TokenLabelDataPreprocessor(ClsDataPreprocessor):
         if self._annotator is None:
             cfg = {"type": "OnlineAnnotator", **self.annotator_cfg}
             kind = ANNOTATORS.get(cfg.pop("type"))
+            known = [name for name in inspect.signature(kind).parameters if name not in ("num_classes", "device")]
+            if unknown := [name for name in cfg if name not in known]:
+                raise ValueError(
+                    f"model.annotator must have options of {', '.join(known)}, got {', '.join(unknown)}. "
+                    f"{did_you_mean(unknown[0], known)}".rstrip()
+                )
             self._annotator = kind(**cfg, num_classes=self.num_classes, device=self.device)
         return self._annotator
 

@@ -43,12 +43,12 @@ class ClassSubset:
         Args:
             score_map: maps of the annotator, whose arrays can have further axes in front.
 
-        Logits of listed classes that become one are combined by log-sum-exp. The result has no log_norm, as the
-        logits of classes that are not listed are unknown; they fill the cells with logit 0, which is theirs in
-        training without log_norm.
+        Logits of listed classes that become one are combined by log-sum-exp. Maps with log_norm that list all classes
+        get that of the subset. Otherwise the result has none, as the logits of classes that are not listed are
+        unknown; they fill the cells with logit 0, which is theirs in training without log_norm.
         """
-        *shape, topk = score_map.classes.shape
-        topk = min(topk, len(self.indices))
+        *shape, listed = score_map.classes.shape
+        topk = min(listed, len(self.indices))
         new_class = np.full(self.num_classes, len(self.indices))  # the last number is that of all others
         for number, indices in enumerate(self.indices):
             new_class[indices] = number
@@ -58,7 +58,10 @@ class ClassSubset:
         starts = range(0, len(targets), step)
         parts = [self._top(targets[start:][:step], scores[start:][:step], topk) for start in starts]
         scores, classes = (np.concatenate(part).reshape(*shape, topk) for part in zip(*parts, strict=True))
-        return ScoreMap(scores.astype(np.float16), classes), (targets < len(self.indices)).any(-1).reshape(shape)
+        is_complete = score_map.log_norm is not None and listed == self.num_classes
+        log_norm = np.logaddexp.reduce(scores, -1).astype(np.float16) if is_complete else None
+        selected = ScoreMap(scores.astype(np.float16), classes, log_norm)
+        return selected, (targets < len(self.indices)).any(-1).reshape(shape)
 
     def _top(self, targets: np.ndarray, scores: np.ndarray, topk: int) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and classes [n, topk] of cells whose classes [n, k] are renumbered."""

@@ -21,7 +21,7 @@ MAPS_PER_CHUNK = 256
 def select_store(path: Path, target: Path, subset: ClassSubset) -> float:
     """Write a store whose maps list only classes of a subset; a killed call is repeated by the same one.
 
-    Maps have no log_norm; see `ClassSubset.select`.
+    Maps have a log_norm if those of the source do and list all classes; see `ClassSubset.select`.
 
     Returns:
         Share of cells in which none of the listed classes is in the subset.
@@ -33,7 +33,8 @@ def select_store(path: Path, target: Path, subset: ClassSubset) -> float:
     shards, manifest = all_shards(path), read_manifest(path)
     source = layout_of(manifest.settings)
     num_classes = len(subset.indices)
-    layout = RecordLayout(num_classes, source.grid_hw, min(source.topk, num_classes), False, source.score_bits)
+    log_norm = source.log_norm and source.topk == source.num_classes
+    layout = RecordLayout(num_classes, source.grid_hw, min(source.topk, num_classes), log_norm, source.score_bits)
     settings = make_settings(
         layout,
         subset.describe(manifest.settings["annotator"]),

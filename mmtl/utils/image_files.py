@@ -21,8 +21,7 @@ def list_images(root: Path, excluded: Path | None = None, allow_empty: bool = Fa
         ValueError: An image's name is not UTF-8.
     """
     check_image_folder(root)
-    found = (path for path in files_under(root, excluded) if path.lower().endswith(IMAGE_SUFFIXES))
-    keys = sorted(path for path in found if not is_hidden(path))
+    keys = sorted(filter(is_image, files_under(root, excluded)))
     if not keys:
         raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).")
     if not allow_empty and (empty := empty_folders(root, keys, excluded)):
@@ -72,6 +71,11 @@ def check_list_labels(path: Path, entries: Sequence[tuple[str, int]], num_classe
                 f"{path}, line {number}: class index must be below {num_classes}, got {label}. Give a list of the "
                 "model's classes."
             )
+
+
+def is_image(path: str) -> bool:
+    """Return whether a relative path is that of an image file that is not hidden."""
+    return path.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(path)
 
 
 def is_hidden(path: str | Path) -> bool:

@@ -270,6 +270,23 @@ def test_options_without_a_model_are_refused():
             student(annotator)
 
 
+def test_an_unknown_option_is_named_with_the_one_that_is_meant(cnn):
+    """Guards: Python's TypeError with the address of a hook."""
+    model = student(cnn | dict(tokp=3, device="cpu"))
+    with pytest.raises(
+        ValueError, match=r"model.annotator must have options of .*topk.*, got tokp, device. Did you .* topk\?"
+    ):
+        model.data_preprocessor.load_annotator()
+
+
+def test_an_annotator_of_other_channels_is_refused_and_gray_images_get_its_channels(paths, cnn):
+    images = load_batch([], paths)["inputs"]
+    gray, annotate = images[:, :1], OnlineAnnotator(**cnn)
+    assert torch.equal(annotate(gray)["scores"], annotate(gray.repeat(1, 3, 1, 1))["scores"])
+    with pytest.raises(ValueError, match=r"model.annotator \(.*cnn.py\) must take .* 4 channels, got one for 3"):
+        annotate(torch.cat((images, gray), 1))
+
+
 def test_the_layer_that_keeps_a_model_from_dense_prediction_is_named(tmp_path, cnn):
     text = (tmp_path / "cnn.py").read_text()
     neck = text.replace('type="GlobalAveragePooling"', 'type="LinearNeck", in_channels=32, out_channels=32')

@@ -108,6 +108,40 @@ def test_undecodable_images_are_counted_once_and_missing_severities_are_printed(
     )
 
 
+def test_an_incomplete_imagenet_c_is_measured_as_far_as_it_goes_and_what_lacks_is_printed(root, tmp_path, capsys):
+    """Guards: a severity without images ended the run after hours, and fewer images of one were not mentioned."""
+    shutil.copytree(root / "c", tmp_path / "c")
+    noise, fog = tmp_path / "c/noise/gaussian_noise", tmp_path / "c/weather/fog"
+    for folder in (noise / "3" / "ant", fog / "2", fog / "4" / "ant"):
+        folder.mkdir(parents=True)
+    (fog / "4" / "ant" / ".hidden.png").touch()
+    shutil.rmtree(noise / "5" / "bee")
+    rows = measure(root, tmp_path / "c", tmp_path / "e.csv", severities=[1, 5])
+    assert [row[0] for row in rows] == ["corruption", "gaussian_noise", "fog", "mean"]
+    assert capsys.readouterr().out.splitlines() == [
+        "No images of severity 5: fog. Means are over the others.",
+        "Fewer than 6 images: gaussian_noise 5 (4).",
+    ]
+
+
+def test_folders_that_cannot_be_measured_end_the_command_before_the_first_measurement(root, tmp_path, monkeypatch):
+    shutil.copytree(root / "c", tmp_path / "c")
+    (tmp_path / "c/weather/fog/1/ant").rename(tmp_path / "c/weather/fog/1/wasp")
+    monkeypatch.setattr("mmtl.apis.corruption_error.top1_error", None)
+    with pytest.raises(ValueError, match="fog/1: class folders must have the names of classes"):
+        measure(root, tmp_path / "c", tmp_path / "e.csv")
+
+
+def test_corruptions_of_the_benchmark_that_imagenet_lacks_are_printed(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mmtl.apis.corruption_error.num_classes_of", lambda model: 1000)
+    for name, wnid in zip(CLASSES, ("n01440764", "n01443537", "n01484850"), strict=True):
+        for corruption in ("noise/gaussian_noise", "weather/fog"):
+            shutil.copytree(root / "c" / corruption / "1" / name, tmp_path / "c" / corruption / "1" / wnid)
+    measure(root, tmp_path / "c", tmp_path / "e.csv", severities=[1])
+    absent = [name for name in CORRUPTIONS if name not in ("gaussian_noise", "fog")]
+    assert capsys.readouterr().out == (f"No images of severity 1: {', '.join(absent)}. Means are over the others.\n")
+
+
 def test_clean_images_are_corrupted_before_the_network(root, tmp_path, library):
     options = dict(corruptions=["fog", "gaussian_noise"], severities=[1, 5])
     rows = measure(root, root / "clean", tmp_path / "e.csv", **options)

@@ -110,9 +110,11 @@ def test_a_part_of_the_classes_is_made_and_selected_alike(place, run):
     check_class_order("part", table, ["bee", "ant"])  # a dataset of these classes trains, in another order not
     with pytest.raises(ValueError, match="part"):
         check_class_order("part", table, ["ant", "bee"])
-    assert run("make_score_maps", *make(place))[0] == 0
+    assert run("make_score_maps", *make(place, "--topk", 1))[0] == 0
     code, out, _ = run("score_maps", "select", place / "store", place / "selected", *option)
     assert code == 0 and "12 maps of 2 of 2 classes" in out and "are equal there: 0.00 %" in out
+    assert "no log_norm: train with tail='zero_logit'" in out
+    assert "log_norm, as" in run("score_maps", "select", place / "part", place / "complete", *option)[1]
     code, out, _ = run("score_maps", "info", place / "selected")
     assert code == 0 and "log_norm: no" in out and "class_indices: 2 of the annotator's classes" in out
     assert run("score_maps", "stats", place / "selected")[0] == run("score_maps", "verify", place / "selected")[0] == 0

@@ -6,7 +6,7 @@ from mmtl.score_maps import ScoreMap, ScoreMapStore, ScoreMapStoreError, ScoreMa
 from mmtl.score_maps.class_subset import ClassSubset, read_classes
 from mmtl.score_maps.class_table import ClassTable
 from mmtl.score_maps.select import select_store
-from mmtl.score_maps.stats import store_stats
+from mmtl.score_maps.stats import cell_probabilities, store_stats
 
 NAMES = ["tench, Tinca tinca", "tiger shark", "great white shark, white shark", "crane", "crane", "sea snake"]
 TABLE = ClassTable(6, NAMES, [f"n0{index}" for index in range(6)])
@@ -120,6 +120,28 @@ def test_a_selected_store_has_the_selected_maps_and_records_its_classes(store, t
     assert store_stats(selected, list(selected)).maps == 12
     select_store(tmp_path / "t", tmp_path / "u", ClassSubset(3, [[1], [0, 2]], ["bc", "ha"]))
     assert ScoreMapStore(tmp_path / "u").annotator["class_indices"] == [[1, 2], [7, 0]]
+
+
+@pytest.mark.parametrize("score_bits", [8, 16])
+def test_a_store_of_all_classes_keeps_the_probabilities_of_the_selected_ones(tmp_path, score_bits):
+    """Guards: log_norm, which tail='probability' needs, was left out even if nothing is lost."""
+    maps = write_store(tmp_path / "s", 3, topk=10, score_bits=score_bits)
+    assert select_store(tmp_path / "s", tmp_path / "t", SUBSET) == 0
+    selected = ScoreMapStore(tmp_path / "t")
+    for key, source in maps.items():
+        logits = np.take_along_axis(source.scores, np.argsort(source.classes, -1), -1).astype(np.float64)
+        new = np.stack([logits[..., 7], np.logaddexp(logits[..., 1], logits[..., 2]), logits[..., 0]], -1)
+        expected = np.exp(new - np.logaddexp.reduce(new, -1, keepdims=True))
+        found = np.take_along_axis(cell_probabilities(selected[key], 3), np.argsort(selected[key].classes, -1), -1)
+        np.testing.assert_allclose(found, expected, atol=1e-2 if score_bits == 16 else 0.1)
+    select_store(tmp_path / "t", tmp_path / "u", ClassSubset(3, [[2], [0]], ["a", "h"]))
+    assert ScoreMapStore(tmp_path / "u").has_log_norm
+
+
+def test_filled_logits_give_no_log_norm_when_a_selection_is_selected_from(store, tmp_path):
+    select_store(store, tmp_path / "t", ClassSubset(10, [[3], [4]], ["d", "e"]))
+    select_store(tmp_path / "t", tmp_path / "u", ClassSubset(2, [[1]], ["e"]))
+    assert not ScoreMapStore(tmp_path / "t").has_log_norm and not ScoreMapStore(tmp_path / "u").has_log_norm
 
 
 def test_a_killed_selection_is_completed_by_the_same_call_and_refused_by_others(store, tmp_path, monkeypatch):
