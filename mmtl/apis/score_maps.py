@@ -179,10 +179,8 @@ def select(store: Path, out: Path, classes: Path) -> None:
     selected = ScoreMapStore(out)
     print(f"{len(selected)} maps of {len(subset.indices)} of {opened.num_classes} classes in {out}")
     print(f"cells that list none of these in their top {opened.topk}, so that all are equal there: {100 * lost:.2f} %")
-    if not selected.has_log_norm:
-        print(
-            "The maps have no log_norm: train with tail='zero_logit', or make them with `make_score_maps --classes`."
-        )
+    advice = "no log_norm: train with tail='zero_logit', or make them with `make_score_maps --classes`"
+    print(f"The maps have {'log_norm, as those of all classes' if selected.has_log_norm else advice}.")
 
 
 def merge(stores: Sequence[Path], out: Path) -> None:
