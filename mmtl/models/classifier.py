@@ -138,7 +138,12 @@ class TokenLabelClassifier(ImageClassifier):
         if targets is not None and isinstance(self.head, TokenLabelHead):
             # Ranks communicate for it, which a compiled graph had better not do.
             targets = replace(targets, rank_weight=self.head.rank_weight(targets, inputs.device))
-        return self._losses(self, inputs, data_samples, targets, token_mix)
+        if token_mix is None or self.backbone_mixes:
+            return self._losses(self, inputs, data_samples, targets, token_mix)
+        with mixed_after_patch_embedding(
+            self.backbone, token_mix
+        ):  # outside of a compiled graph, which it would break
+            return self._losses(self, inputs, data_samples, targets, None)
 
 
 def _with_in_channels(head: dict, backbone: nn.Module, neck: nn.Module | None) -> dict:
@@ -175,13 +180,7 @@ def _losses(
     token_mix: TokenMix | None,
 ) -> dict[str, Tensor]:
     """Compute the losses. Not a method: a copy of a compiled model (EMA) must not use the original's weights."""
-    if token_mix is None:
-        feats = model.backbone(inputs)
-    elif model.backbone_mixes:
-        feats = model.backbone(inputs, token_mix)
-    else:
-        with mixed_after_patch_embedding(model.backbone, token_mix):
-            feats = model.backbone(inputs)
+    feats = model.backbone(inputs) if token_mix is None else model.backbone(inputs, token_mix)
     if model.with_neck:
         feats = model.neck(feats)
     return model.head.loss(feats, data_samples, targets)

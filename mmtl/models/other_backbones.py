@@ -32,26 +32,29 @@ def patch_embedding(backbone: nn.Module) -> nn.Module:
 def mixed_after_patch_embedding(backbone: nn.Module, token_mix: TokenMix) -> Iterator[None]:
     """Mix the output tokens of the backbone's patch embedding within this context.
 
-    The hook exists only during the forward pass: a permanent one would be copied with the model (by EMA) and still
-    refer to the original.
+    The hook exists only during the forward pass, and is one function for all draws: a compiled forward pass inside the
+    context is compiled once.
 
     Args:
         backbone: its patch embedding returns patches in one of the layouts of :func:`mix_patches`, alone or in a tuple
             before their grid (h, w).
         token_mix: the mask is for the grid of the output tokens; see :func:`mask_on_grid`.
     """
-
-    def mix(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple:
-        patches, *rest = output if isinstance(output, tuple) else (output,)
-        channels_last = getattr(module, "output_fmt", None) == "NHWC"
-        mixed = mix_patches(patches, tuple(args[0].shape[-2:]), token_mix, channels_last, *rest[:1])
-        return (mixed, *rest) if rest else mixed
-
-    handle = patch_embedding(backbone).register_forward_hook(mix)
+    embedding = patch_embedding(backbone)
+    embedding.token_mix, handle = token_mix, embedding.register_forward_hook(mix_output)
     try:
         yield
     finally:
         handle.remove()
+        del embedding.token_mix
+
+
+def mix_output(embedding: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple:
+    """Mix the output of a patch embedding by its ``token_mix``; a forward hook."""
+    patches, *rest = output if isinstance(output, tuple) else (output,)
+    channels_last = getattr(embedding, "output_fmt", None) == "NHWC"
+    mixed = mix_patches(patches, tuple(args[0].shape[-2:]), embedding.token_mix, channels_last, *rest[:1])
+    return (mixed, *rest) if rest else mixed
 
 
 def mix_patches(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from torch import nn
@@ -28,6 +29,8 @@ class CompiledOrEager:
         """Call the function."""
         if self.compiled is None or module.training != self.training:
             return self.function(module, *args, **kwargs)
+        if not self.works:
+            use_plain_numbers(module)
         try:
             result = self.compiled(module, *args, **kwargs)
         except TorchDynamoException as error:
@@ -46,3 +49,9 @@ class CompiledOrEager:
 
     def __deepcopy__(self, memo: dict) -> "CompiledOrEager":
         return self  # like a function
+
+
+def use_plain_numbers(module: nn.Module) -> None:
+    """Replace NumPy's numbers in attributes, such as drop-path rates of ``linspace``, which break compiled graphs."""
+    for part in module.modules():
+        vars(part).update({name: value.item() for name, value in vars(part).items() if isinstance(value, np.generic)})

@@ -8,6 +8,7 @@ import torch
 from helpers.score_map_batches import random_maps
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from mmtl.models.batch_augments.mix_token import TokenMix, mix_tokens
 from mmtl.models.other_backbones import mask_on_grid, mixed_after_patch_embedding
@@ -159,6 +160,18 @@ def test_the_compiled_losses_of_mixed_images_are_those_of_plain_python():
     expected = model(**prepared, token_mix=token_mix, mode="loss")
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(model(**prepared, mode="loss")["loss_token"], expected["loss_token"])
+
+
+@pytest.mark.parametrize("name", ["vit", "t2t", "mixer", "swin"])
+def test_steps_with_drop_path_and_new_masks_compile_one_graph(name):
+    torch._dynamo.reset()
+    backend, options = CompileCounterWithBackend("eager"), dict(drop_path_rate=0.2) if name != "mixer" else {}
+    model = build(name, "mmtl.MixToken", **options).train()
+    model.compile_training(backend=backend, fullgraph=True)  # a graph break is an error
+    for seed in range(3):
+        np.random.seed(seed)
+        model(**model.data_preprocessor(batch_for(name), training=True), mode="loss")
+    assert backend.frame_count == 1
 
 
 def test_the_hook_goes_with_the_forward_pass_also_when_it_fails():
