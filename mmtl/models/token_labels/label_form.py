@@ -8,6 +8,8 @@ from torch import Tensor
 from mmtl.models.token_labels.checks import check_label_form
 from mmtl.models.token_labels.targets import PREFERRED, TokenTargets
 
+LOWEST_TEMPERATURE = 1e-30  # samples are one-hot long before, and smaller quotients overflow
+
 
 def label_form(
     targets: TokenTargets,
@@ -60,7 +62,8 @@ def gumbel_noise(targets: TokenTargets) -> Tensor:
 
 def _relaxed_sample(targets: TokenTargets, temperature: float, noise: Tensor, prefers: Tensor) -> TokenTargets:
     # The clamp only concerns classes that an annotator excludes and tokens without mass.
-    logits = targets.dense().clamp_(min=torch.finfo(torch.float32).tiny).log_().add_(noise).div_(temperature)
+    logits = targets.dense().clamp_(min=torch.finfo(torch.float32).tiny).log_().add_(noise)
+    logits.div_(max(temperature, LOWEST_TEMPERATURE))
     sample = logits.softmax(-1) * targets.row_weights.unsqueeze(-1)
     uniform = (targets.row_weights / targets.num_classes).unsqueeze(-1)
     return TokenTargets.from_dense(

@@ -50,6 +50,16 @@ def test_samples_have_the_soft_labels_frequencies_and_approach_one_hot_labels():
     assert warm.amax() < 2 / K
 
 
+@pytest.mark.parametrize("temperature", [1e-35, 1e-320])
+def test_the_lowest_temperatures_sample_one_class(temperature):
+    """Guards: labels of NaN below 1e-38."""
+    soft = targets(3)
+    noise = gumbel_noise(soft)
+    found = label_form(soft, "gumbel", temperature=temperature, noise=noise).dense()
+    expected = torch.nn.functional.one_hot((soft.dense().log() + noise).argmax(-1), K).float()
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("form", ["soft", "hard", "gumbel"])
 def test_tokens_below_the_threshold_have_no_mass(form):
     soft = targets(3)
