@@ -6,9 +6,10 @@
     python benchmarks/runner.py --device cuda --released CHECKOUT   # the authors' code, which needs timm 0.4.5
 
 The run is the recipe's: its data loader, data preprocessor, optimizer wrapper and hooks under mmengine's Runner,
-without validation and checkpoints. Ready samples are 64 packed outputs of the recipe's own pipeline, so the run
-includes everything but decoding and cropping. The bare step repeats forward, backward and optimizer on one batch whose
-targets are ready, compiled if the run is. The authors' step takes as many images and score maps of the same size.
+without validation and checkpoints. Its parts are times of the main thread; the complete data preprocessor, measured
+by itself, includes the work on the device. Ready samples are 64 packed outputs of the recipe's own pipeline, so the
+run includes everything but decoding and cropping. The bare step repeats forward, backward and optimizer on one batch
+whose targets are ready, compiled if the run is. The authors' step takes as many images and score maps of the same size.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -208,9 +210,14 @@ def main() -> None:
         for part, seconds in medians.items():
             if seconds >= SHOWN_SECONDS:
                 report(f"run, {part}", seconds, args)
-        bare = bare_step(runner, next(iter(runner.train_dataloader)), bare_steps)
+        batch = next(iter(runner.train_dataloader))
+        bare = bare_step(runner, batch, bare_steps)
         report("bare step", bare, args)
         print(f"| share of the bare step's rate | | {bare / medians['step']:.3f} |")
+        unchanged = {name: tensor for name, tensor in batch.items() if name != "augment"}
+        prepare = partial(runner.model.data_preprocessor, training=True)
+        for name, data in (("data preprocessor", batch), ("data preprocessor, no augmentation", unchanged)):
+            report(f"complete {name}", seconds_per_call(partial(prepare, data), bare_steps, args.device), args)
     if args.released:
         report("released step", released_step(args.released, args.batch, bare_steps), args)
 
