@@ -9,7 +9,7 @@ The run is the recipe's: its data loader, data preprocessor, optimizer wrapper a
 without validation and checkpoints. Its parts are times of the main thread; the complete data preprocessor, measured
 by itself, includes the work on the device. Ready samples are 64 packed outputs of the recipe's own pipeline, so the
 run includes everything but decoding and cropping. The bare step repeats forward, backward and optimizer on one batch
-whose targets are ready, compiled if the run is. The authors' step takes as many images and score maps of the same size.
+whose targets are ready, compiled if the run is. The authors' step takes as many images and score maps of that size.
 """
 
 import argparse
