@@ -183,6 +183,6 @@ def _print_summary(job: Job) -> None:
         print(f"The annotator's own accuracy on the class folders: top-1 {top1:.2f} %{also}{known}")
     else:
         print(
-            "Top-1 of the annotator: unknown, as no class folder has the name of one of its classes, and there are not"
-            f" {layout.num_classes}."
+            "Top-1 of the annotator: unknown, as class folders must have names of its classes, or be"
+            f" {layout.num_classes} if it knows none."
         )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.agreement import agreement
-from mmtl.score_maps.class_subset import INDICES, subset_of
-from mmtl.score_maps.class_table import ClassTable
+from mmtl.score_maps.class_subset import subset_of
+from mmtl.score_maps.class_table import INDICES, ClassTable
 from mmtl.score_maps.stats import StoreStats, sample_keys, store_stats
 from mmtl.utils.image_files import class_folders
 from mmtl.utils.text import in_line
@@ -52,8 +52,8 @@ def print_stats(
     print(in_line(f"most frequent top-1 classes of cells: {', '.join(frequent)}"))
     if numbers.top1 is None:
         print(
-            "top-1 of pooled maps: unknown, as no class folder has the name of one of the annotator's classes, and"
-            f" there are not {opened.num_classes}"
+            "top-1 of pooled maps: unknown, as class folders must have names of the annotator's classes, or be"
+            f" {opened.num_classes} if it knows none"
         )
     else:
         _print_accuracy(numbers, opened.num_classes)

@@ -12,8 +12,8 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from mmtl.apis.score_map_stats import print_stats
 from mmtl.score_maps import ScoreMapStore
 from mmtl.score_maps.archive import ImageKeys, export_archive, guess_num_classes, import_archive
-from mmtl.score_maps.class_subset import INDICES, read_classes, subset_of
-from mmtl.score_maps.class_table import ClassTable
+from mmtl.score_maps.class_subset import read_classes, subset_of
+from mmtl.score_maps.class_table import INDICES, ClassTable
 from mmtl.score_maps.select import select_store
 from mmtl.score_maps.stats import sample_keys
 from mmtl.score_maps.transfer import merge_stores, split_store

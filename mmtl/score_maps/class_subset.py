@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mmtl.score_maps.class_table import ClassTable, is_index
+from mmtl.score_maps.class_table import INDICES, ClassTable, is_index
 from mmtl.score_maps.score_map import ScoreMap
 
-INDICES = "class_indices"  # in an annotator's description: its own classes, for each class of the maps
 COMMENT = re.compile(r"(^|\s)#.*")
 MAX_VALUES = 2**24  # scores of all classes that are in memory at once
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from mmtl.utils.imagenet_wnids import wnid_labels
 
+INDICES = "class_indices"  # in an annotator's description: its own classes, for each class of the maps
+
 
 class ClassTable:
     """Finds classes by folder name (ImageNet's wnids), class name or one of its synonyms, in this order.
@@ -25,6 +27,7 @@ class ClassTable:
         self.folders = list(folders) if folders and len(folders) == num_classes else None
         names = self.names or []
         self._are_image_folders = False
+        self._numbered = 0
         self._levels = [
             _by_name([folder] for folder in self.folders or ()),
             _by_name([name] for name in names),
@@ -46,6 +49,8 @@ class ClassTable:
             folders = image_folders
         table = cls(num_classes, names, folders)
         table._are_image_folders = folders is image_folders
+        if annotator.get(INDICES):
+            table._numbered = sum(name == str(index) for index, name in enumerate(table.names or ()))
         return table
 
     def find(self, name: str) -> list[int]:
@@ -74,7 +79,8 @@ class ClassTable:
         """Return the class index of each sorted class folder that is a class; empty if none is known.
 
         Folders are known by name; for ImageNet by their index ('0' to '999'); and K folders by their order if no names
-        of classes are known, or if most folders have the name of the class in their position and none another one's.
+        of classes are known, or if most folders have the name of the class in their position, or a class that a file
+        of classes numbers, and none has another one's.
         """
         return self._of_folders(folders)[0]
 
@@ -90,7 +96,7 @@ class ClassTable:
             return known, self._are_image_folders and bool(folders)
         if self.folders == list(wnid_labels()) and all(is_index(folder, self.num_classes) for folder in folders):
             return {folder: int(folder) for folder in folders}, False
-        is_likely = not (self.names or self.folders) or 2 * len(known) > len(folders)
+        is_likely = not (self.names or self.folders) or 2 * (len(known) + self._numbered) > len(folders)
         if is_likely and len(folders) == self.num_classes and known.items() <= order.items():
             return order, True
         return known, False

@@ -63,3 +63,14 @@ def test_numbers_are_indices_of_imagenets_classes_only():
 
 def test_without_names_a_class_is_its_index():
     assert (ClassTable(3).name(2), TABLE.name(1), ClassTable(3, ["a"]).name(0)) == ("2", "great white shark", "0")
+
+
+def test_classes_that_have_only_their_index_as_a_name_are_the_folders_in_order():
+    """Guards: `1 0`, `2 0`, `5 1` in a file of classes, for the folders fish and snake, gave an unknown top-1."""
+    description = dict(class_names=["0", "sea snake", "2"], class_indices=[[1, 2], [5], [0, 3]])
+    table = ClassTable.of(description, 3)
+    assert table.of_folders(["fish", "snake", "whale"]) == {"fish": 0, "snake": 1, "whale": 2}
+    assert table.of_folders(["fish", "snake"]) == {}
+    assert table.of_folders(["fish", "sea_snake", "whale"]) == {"fish": 0, "sea_snake": 1, "whale": 2}
+    assert table.of_folders(["a", "fish", "sea snake"]) == {"sea snake": 1}
+    assert ClassTable(3, ["0", "1", "2"]).of_folders(["fish", "snake", "whale"]) == {}  # of an annotator's own folders
