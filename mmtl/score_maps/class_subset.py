@@ -53,6 +53,9 @@ class ClassSubset:
             new_class[indices] = number
         targets = new_class[score_map.classes.reshape(-1, score_map.classes.shape[-1])]
         scores = score_map.scores.reshape(targets.shape).astype(np.float32)
+        is_kept = targets < len(self.indices)
+        if score_map.log_norm is None:
+            is_kept &= scores != 0  # as if not listed, such as what an earlier selection has filled in
         step = max(1, MAX_VALUES // (len(self.indices) + 1))
         starts = range(0, len(targets), step)
         parts = [self._top(targets[start:][:step], scores[start:][:step], topk) for start in starts]
@@ -60,7 +63,7 @@ class ClassSubset:
         is_complete = score_map.log_norm is not None and listed == self.num_classes
         log_norm = np.logaddexp.reduce(scores, -1).astype(np.float16) if is_complete else None
         selected = ScoreMap(scores.astype(np.float16), classes, log_norm)
-        return selected, (targets < len(self.indices)).any(-1).reshape(shape)
+        return selected, is_kept.any(-1).reshape(shape)
 
     def _top(self, targets: np.ndarray, scores: np.ndarray, topk: int) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and classes [n, topk] of cells whose classes [n, k] are renumbered."""

@@ -138,6 +138,13 @@ def test_a_store_of_all_classes_keeps_the_probabilities_of_the_selected_ones(tmp
     assert ScoreMapStore(tmp_path / "u").has_log_norm
 
 
+def test_cells_that_an_earlier_selection_has_filled_count_as_lost(store, tmp_path):
+    """Guards: the classes of filled cells counted as listed, and a second selection seemed to lose nothing."""
+    lost = select_store(store, tmp_path / "direct", ClassSubset(10, [[3]], ["d"]))
+    select_store(store, tmp_path / "t", ClassSubset(10, [[3], [4], [5]], ["d", "e", "f"]))
+    assert select_store(tmp_path / "t", tmp_path / "u", ClassSubset(3, [[0]], ["d"])) == lost > 0.5
+
+
 def test_filled_logits_give_no_log_norm_when_a_selection_is_selected_from(store, tmp_path):
     select_store(store, tmp_path / "t", ClassSubset(10, [[3], [4]], ["d", "e"]))
     select_store(tmp_path / "t", tmp_path / "u", ClassSubset(2, [[1]], ["e"]))
