@@ -140,9 +140,7 @@ class TokenLabelClassifier(ImageClassifier):
             targets = replace(targets, rank_weight=self.head.rank_weight(targets, inputs.device))
         if token_mix is None or self.backbone_mixes:
             return self._losses(self, inputs, data_samples, targets, token_mix)
-        with mixed_after_patch_embedding(
-            self.backbone, token_mix
-        ):  # outside of a compiled graph, which it would break
+        with mixed_after_patch_embedding(self.backbone, token_mix):  # would break a compiled graph if it were inside
             return self._losses(self, inputs, data_samples, targets, None)
 
 
