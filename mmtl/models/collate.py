@@ -58,9 +58,16 @@ def collate_training_batch(samples: Sequence[dict], num_classes: int | None = No
     elif (frames := _pad_frames([sample.get("frame_affines") for sample in samples])) is not None:
         batch["frame_affines"] = frames
     for name in OTHER_FIELDS:
-        if name in samples[0]:
-            batch[name] = _stack([sample.get(name) for sample in samples], name, samples)
+        if any(name in sample for sample in samples):
+            batch[name] = _stack([_present(sample, name) for sample in samples], name, samples)
     return batch
+
+
+def _present(sample: Sample, name: str) -> np.ndarray | Tensor:
+    if name not in sample:
+        message = f"{name} must be in all samples of a batch or in none. Use the same steps for all images."
+        raise ValueError(_named(sample, message))
+    return sample.get(name)
 
 
 def _labels(samples: Sequence[Sample], num_classes: int | None) -> Tensor:

@@ -63,6 +63,15 @@ def test_a_batch_with_everything_is_ten_tensors_of_the_stated_types():
     assert batch["has_map"].tolist() == [True, False, True, True]
 
 
+@pytest.mark.parametrize("field", ["augment", "erased_boxes_xyxy"])
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_sample_without_a_field_that_others_have_is_named(field, index):
+    found = samples()
+    delattr(found[index]["data_samples"], field)
+    with pytest.raises(ValueError, match=rf"dogs/{index}.jpg: {field} must be in all samples of a batch or in none"):
+        collate_training_batch(found, K)
+
+
 def test_what_no_sample_has_is_absent():
     assert {"has_map", "frame_affines"}.isdisjoint(collate_training_batch(samples()))
     assert "log_norm" not in collate_training_batch(samples(without_log_norm=(2,)))
