@@ -3,7 +3,7 @@
 Every class inherits its draw and its pixel operation. Arguments are those of the parent class unless listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,8 +91,8 @@ class RandAugment(auto_augment.RandAugment):
             here.
 
     Raises:
-        ValueError: There is no preset of that name, a policy has no form on the device, or it changes colors and the
-            image is not BGR of 8 bit.
+        ValueError: There is no preset of that name, a policy is not a dictionary or has no form on the device, or it
+            changes colors and the image is not BGR of 8 bit.
     """
 
     def __init__(
@@ -103,6 +103,8 @@ class RandAugment(auto_augment.RandAugment):
             if policies not in presets:
                 raise ValueError(f"policies must be a list or a preset of {sorted(presets)}, got {policies!r}.")
             policies = presets[policies]
+        if unlike := [policy for policy in policies if not isinstance(policy, Mapping)]:
+            raise ValueError(f"policies must be dictionaries such as dict(type='Rotate'), got {unlike[0]!r}.")
         super().__init__([with_view(policy) for policy in policies], *args, **kwargs)
         self.on_device = on_device
         self._recoloring = [type(policy).__name__ for policy in self.transforms if not hasattr(policy, "local_affine")]

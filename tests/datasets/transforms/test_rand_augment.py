@@ -72,6 +72,11 @@ def test_unknown_preset_names_the_choices():
         TRANSFORMS.build(dict(type="mmtl.RandAugment", **dict(TIMM, policies="timm")))
 
 
+def test_a_policy_that_is_only_a_name_is_refused():
+    with pytest.raises(ValueError, match="policies must be dictionaries .* got 'Invert'"):
+        TRANSFORMS.build(dict(type="mmtl.RandAugment", **dict(TIMM, policies=[dict(type="AutoContrast"), "Invert"])))
+
+
 def test_convention_positive_angle_turns_clockwise():
     """What is at the top of the image after a quarter turn clockwise was at its left before."""
     quarter = rotate_affine(90, (50, 50))
