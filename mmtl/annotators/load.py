@@ -1,5 +1,7 @@
 """Load the annotator that a command line names."""
 
+from pathlib import Path
+
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.load_lite import PREFIX as LITE_PREFIX
 from mmtl.annotators.load_lite import load_lite
@@ -14,7 +16,7 @@ def load_annotator(
 
     Args:
         config: MMPretrain config file or model name, timm/NAME or lite/efficientnet_lite0 (see `load_lite`).
-        weights: weights file, "random", or for timm "pretrained"; lite/NAME needs none.
+        weights: weights file, "random", or "pretrained" for a name of timm or MMPretrain; lite/NAME needs none.
         device: where it runs.
         inference: how it is run.
         input_hw: input size in pixels for timm models with a settable one.
@@ -26,9 +28,9 @@ def load_annotator(
     """
     if config.startswith(LITE_PREFIX):
         return load_lite(config, weights, device, inference, input_hw)
-    is_timm = config.startswith(PREFIX)
     if weights is None:
-        raise ValueError(f"{config}: give {'--pretrained, ' * is_timm}a checkpoint, or `random` for random weights.")
-    if is_timm:
+        is_name = config.startswith(PREFIX) or not Path(config).suffix
+        raise ValueError(f"{config}: give {'--pretrained, ' * is_name}a checkpoint, or `random` for random weights.")
+    if config.startswith(PREFIX):
         return load_timm(config, weights, device, inference, input_hw)
     return load_mmpretrain(config, weights, device, inference)

@@ -11,8 +11,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mmtl.annotators.annotator import Annotator, Inference
-from mmtl.annotators.load_mmpretrain import RANDOM_WEIGHTS
-from mmtl.annotators.load_timm import PRETRAINED, timm_annotator
+from mmtl.annotators.load_mmpretrain import PRETRAINED, RANDOM_WEIGHTS
+from mmtl.annotators.load_timm import timm_annotator
 from mmtl.utils.checkpoint import fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.import_timm import import_timm
 

@@ -19,7 +19,7 @@ from mmtl.utils.imagenet_wnids import wnid_labels
 from mmtl.utils.read_image import loading_options
 from mmtl.utils.type_name import type_name
 
-RANDOM_WEIGHTS = "random"
+RANDOM_WEIGHTS, PRETRAINED = "random", "pretrained"
 
 
 class Preprocess(nn.Module):
@@ -38,7 +38,15 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
     """Load an MMPretrain classifier and convert it to dense prediction; see `mmtl.annotators.load`."""
     from mmpretrain.apis import ModelHub
 
-    cfg = read_config(Path(config)) if Path(config).suffix else ModelHub.get(config).config
+    is_file = bool(Path(config).suffix)
+    cfg = read_config(Path(config)) if is_file else ModelHub.get(config).config
+    if checkpoint == PRETRAINED:
+        checkpoint = None if is_file else ModelHub.get(config).weights
+        if checkpoint is None:
+            raise ValueError(
+                f"{config}: no pretrained weights are known. Give a checkpoint, or a name of MMPretrain's models that "
+                "have weights, such as resnet50_8xb32_in1k."
+            )
     torch.manual_seed(0)  # random weights are the same on every rank
     classifier = _build(cfg)
     meta = {}

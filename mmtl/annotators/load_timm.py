@@ -8,12 +8,11 @@ from torch import nn
 
 from mmtl.annotators.annotator import Annotator, Inference
 from mmtl.annotators.dense_timm import DenseTimmModel
-from mmtl.annotators.load_mmpretrain import RANDOM_WEIGHTS
+from mmtl.annotators.load_mmpretrain import PRETRAINED, RANDOM_WEIGHTS
 from mmtl.utils.checkpoint import fit_weights, read_checkpoint, state_sha256, unwrap_weights
 from mmtl.utils.import_timm import import_timm
 
 PREFIX = "timm/"
-PRETRAINED = "pretrained"
 
 
 class NormalizeRgb(nn.Module):

@@ -35,7 +35,8 @@ class OnlineAnnotator:
     Args:
         model: what ``make_score_maps`` takes as CONFIG: an MMPretrain config file or model name, ``timm/NAME`` or
             ``lite/NAME``.
-        checkpoint: file of weights, 'random', or for timm 'pretrained'; ``lite/NAME`` needs none.
+        checkpoint: file of weights, 'random', or 'pretrained' for a name of timm or MMPretrain; ``lite/NAME`` needs
+            none.
         input_size: its input in pixels, S or (H, W), to which views are resized without keeping their aspect ratio.
             None is that of the model's own test pipeline or, without one, the size of the view.
         topk: classes listed per cell; None lists all.

@@ -1,7 +1,7 @@
 """Annotate a folder of images with a classifier converted to dense prediction, and write a store of score maps.
 
 mmtl make_score_maps CONFIG CHECKPOINT IMAGES OUT
-mmtl make_score_maps timm/NAME IMAGES OUT --pretrained | --checkpoint FILE
+mmtl make_score_maps NAME | timm/NAME IMAGES OUT --pretrained | --checkpoint FILE
 mmtl make_score_maps lite/efficientnet_lite0 IMAGES OUT
 
 CONFIG is an MMPretrain config (or a model name of its zoo), CHECKPOINT a weights file (or `random`). The same command
@@ -25,8 +25,8 @@ def parse_args(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     add("checkpoint", nargs="?", help="weights file, or `random`")
     add("images", type=Path, help="image root; class folders, sorted, are the class indices")
     add("out", type=Path, help="folder of the store")
-    add("--pretrained", action="store_true", help="timm: download the model's own weights")
-    add("--checkpoint", dest="checkpoint_option", metavar="FILE", help="timm: weights file, or `random`")
+    add("--pretrained", action="store_true", help="download the weights of a model's name")
+    add("--checkpoint", dest="checkpoint_option", metavar="FILE", help="weights file, or `random`")
     add("--topk", type=int, help="classes listed per cell (default: 5, or all if there are fewer)")
     add("--batch-size", type=int, default=64)
     add(
@@ -78,7 +78,7 @@ def main(parser: ArgumentParser, arguments: list[str]) -> int:
     from mmtl.annotators.generate import Options
     from mmtl.annotators.launch import run_on_ranks
     from mmtl.annotators.load import load_annotator
-    from mmtl.annotators.load_timm import PRETRAINED
+    from mmtl.annotators.load_mmpretrain import PRETRAINED
     from mmtl.annotators.make_store import annotate_folder
     from mmtl.annotators.work_queue import WorkQueue
 

@@ -130,6 +130,7 @@ NOT_RUN = {
     r"^torchrun ": "needs two machines",
     r"FSDPStrategy": "needs GPUs; tests/models/test_distributed.py runs it on a CPU",
     r"timm/dm_nfnet_f6": "downloads 1.7 GB of weights",
+    r"resnet50_8xb32_in1k .*--pretrained": "downloads weights",
     r"^tensorboard ": "serves until it is stopped",
 }
 EVERY = 7  # of the lists that `mmtl start` writes, every seventh image is used, for 2 epochs or iterations

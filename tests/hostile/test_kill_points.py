@@ -294,6 +294,7 @@ def test_corruption_error(tmp_path, monkeypatch):
     model = SimpleNamespace(model=SimpleNamespace(head=SimpleNamespace(num_classes=3)), pipeline=None)
     monkeypatch.setattr(corruption_error, "load_inferencer", lambda *_: model)
     monkeypatch.setattr(corruption_error, "plan_runs", lambda *_: {("fog", 1): (tmp_path, None)})
+    monkeypatch.setattr(corruption_error, "labelled_images", lambda *_: (["a/0.png"], {"a": 0}))
     monkeypatch.setattr(corruption_error, "top1_error", lambda *_, **__: (0.5, []))
 
     def make(out: Path) -> None:
