@@ -27,6 +27,6 @@ runner "S, eager, ready samples" --batch "$batch" --workers "$((workers / 2))"
 run "Segmentation S, eager" benchmarks/segmentation.py --archs small --device "$device" --dtype bfloat16 --image-size "$size"
 run "Segmentation S, compiled with CUDA graphs" benchmarks/segmentation.py --archs small --device "$device" --dtype bfloat16 --image-size "$size" \
     --compile reduce-overhead --rounds 10
+run "Operations that wait for the device" -m pytest tests/models/test_no_host_sync.py -q --no-header
 runner "M, compiled" "$(recipe medium)" --batch "$((batch / 2))" --workers "$((workers / 2))" --compile
 runner "L, compiled" "$(recipe large)" --batch "$((batch / 2))" --workers "$((workers / 2))" --compile
-run "Operations that wait for the device" -m pytest tests/models/test_no_host_sync.py -q --no-header
