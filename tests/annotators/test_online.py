@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-import torch.distributed as dist
 from helpers.online_annotators import load_batch, student, write_cnn
 from helpers.score_map_makers import write_images
+from helpers.two_ranks import on_two_ranks
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -140,16 +140,12 @@ def test_training_leaves_the_annotator_as_it_is_and_reaches_the_student(paths, c
     assert all(torch.equal(value, before[name]) for name, value in dense.state_dict().items())
 
 
-def train_rank(rank, folder, cfg, batch):
-    """Save what a rank learns from every second image, with random numbers of its own."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    try:
-        model = MMDistributedDataParallel(student(cfg), device_ids=None)
-        torch.manual_seed(rank)
-        train_one_step(model, {name: value[rank::2] for name, value in batch.items()})
-        torch.save(model.state_dict(), folder / f"rank_{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def train_rank(rank, cfg, batch):
+    """Return what a rank learns from every second image, with random numbers of its own."""
+    model = MMDistributedDataParallel(student(cfg), device_ids=None)
+    torch.manual_seed(rank)
+    train_one_step(model, {name: value[rank::2] for name, value in batch.items()})
+    return model.state_dict()
 
 
 def train_one_step(model, batch):
@@ -160,18 +156,11 @@ def train_one_step(model, batch):
 def test_two_ranks_label_their_own_images_and_learn_what_one_learns(paths, cnn, tmp_path, processes):
     """Labels are neither sent nor do they depend on a rank's random numbers, not even for random weights."""
     cfg, batch = dict(cnn, topk=2), load_batch([], paths)
-    pair = [processes.Process(target=train_rank, args=(rank, tmp_path, cfg, batch)) for rank in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join(240)
-        assert process.exitcode == 0
     single = student(cfg)
     before = single.head.token_fc.weight.detach().clone()
     train_one_step(single, batch)
     assert (single.head.token_fc.weight - before).abs().max() > 1e-3
-    for rank in range(2):
-        weights = torch.load(tmp_path / f"rank_{rank}.pt", weights_only=True)
+    for weights in on_two_ranks(processes, tmp_path, train_rank, cfg, batch):
         found = {name.removeprefix("module."): value for name, value in weights.items()}
         torch.testing.assert_close(found, dict(single.state_dict()), rtol=1e-5, atol=1e-6)
 

@@ -1,12 +1,11 @@
 """Two ranks learn what one process learns from the same samples; gradients summed over steps do too."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from helpers.score_map_batches import random_maps
+from helpers.two_ranks import on_two_ranks
 from mmengine.model import MMDistributedDataParallel, MMFullyShardedDataParallel
 from mmengine.optim import OptimWrapper
 from mmpretrain.registry import MODELS
@@ -72,24 +71,18 @@ def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in named}
 
 
-def train_rank(rank: int, folder: Path, name: str, weights: str, wrapper: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    try:
-        model, batch = build_model(name), part(full_batch(weights), rank)
-        if wrapper == "sharded":
-            model = MMFullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
-            backward(model, batch)
-            with model.summon_full_params(model, with_grads=True):
-                found = gradients(model)
-        else:
-            if wrapper == "compiled":
-                model.compile_training(backend="aot_eager", fullgraph=True)
-            model = MMDistributedDataParallel(model, device_ids=None)
-            backward(model, batch)
-            found = gradients(model)
-        torch.save(found, folder / f"gradients_{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def train_rank(rank: int, name: str, weights: str, wrapper: str) -> dict[str, torch.Tensor]:
+    model, batch = build_model(name), part(full_batch(weights), rank)
+    if wrapper == "sharded":
+        model = MMFullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+        backward(model, batch)
+        with model.summon_full_params(model, with_grads=True):
+            return gradients(model)
+    if wrapper == "compiled":
+        model.compile_training(backend="aot_eager", fullgraph=True)
+    model = MMDistributedDataParallel(model, device_ids=None)
+    backward(model, batch)
+    return gradients(model)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no fork server")
@@ -106,18 +99,10 @@ def train_rank(rank: int, folder: Path, name: str, weights: str, wrapper: str) -
     ],
 )
 def test_two_ranks_give_the_gradients_of_one_with_the_same_samples(tmp_path, processes, name, weights, wrapper):
-    arguments = tmp_path, name, weights, wrapper
-    pair = [processes.Process(target=train_rank, args=(rank, *arguments)) for rank in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join(240)
-        assert process.exitcode == 0
     single = build_model(name)
     backward(single, full_batch(weights))
     expected = gradients(single)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"gradients_{rank}.pt", weights_only=True)
+    for found in on_two_ranks(processes, tmp_path, train_rank, name, weights, wrapper):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert sum(g.abs().sum() for g in expected.values()) > 0.1
 

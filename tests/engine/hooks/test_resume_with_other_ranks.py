@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from helpers.tiny_runs import log_of, tiny_runner
+from helpers.two_ranks import on_two_ranks
 
 COSINE = dict(type="CosineAnnealingLR", by_epoch=True, convert_to_iter_based=True, begin=0, end=5)
 EMA = dict(type="mmtl.ScaledEMAHook", momentum=0.1, base_steps=30)
@@ -19,27 +19,16 @@ def train(work_dir: Path, save_at: int = 100, **arguments):
     return runner, recorder
 
 
-def train_rank(rank: int, work_dir: Path, arguments: dict) -> None:
+def train_rank(rank: int, work_dir: Path, arguments: dict) -> tuple:
     os.environ["LOCAL_RANK"] = str(rank)
-    dist.init_process_group("gloo", init_method=f"file://{work_dir.parent}/ranks", rank=rank, world_size=2)
-    try:
-        wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
-        runner, recorder = train(work_dir, launcher="pytorch", cfg=dict(model_wrapper_cfg=wrapper), **arguments)
-        weight = runner.model.module.fc.weight.detach()
-        record = (recorder.iterations, recorder.images, recorder.epochs, recorder.rates, runner.epoch, weight)
-        torch.save(record, f"{work_dir}_{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+    wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
+    runner, recorder = train(work_dir, launcher="pytorch", cfg=dict(model_wrapper_cfg=wrapper), **arguments)
+    weight = runner.model.module.fc.weight.detach()
+    return recorder.iterations, recorder.images, recorder.epochs, recorder.rates, runner.epoch, weight
 
 
 def train_two(processes, work_dir: Path, **arguments) -> list[tuple]:
-    pair = [processes.Process(target=train_rank, args=(rank, work_dir, arguments)) for rank in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join(240)
-        assert process.exitcode == 0
-    return [torch.load(f"{work_dir}_{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_two_ranks(processes, work_dir.parent, train_rank, work_dir, arguments)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no fork server")

@@ -1,11 +1,10 @@
 """What no output depends on is neither run nor trained."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
+from helpers.two_ranks import on_two_ranks
 from mmengine.model import MMDistributedDataParallel
 
 from mmtl.models import LVViT
@@ -55,32 +54,21 @@ class Sum(torch.nn.Module):
         return sum(out.square().mean() for out in self.backbone(images))
 
 
-def step_twice(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/ranks", rank=rank, world_size=2)
-    try:
-        torch.manual_seed(0)
-        model = MMDistributedDataParallel(Sum().train(), device_ids=None)
-        before = {name: p.detach().clone() for name, p in model.module.named_parameters()}
-        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-        for step in range(3):
-            optimizer.zero_grad()
-            model(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2 * step + rank))).backward()
-            optimizer.step()
-        after = {name: p.detach() for name, p in model.module.named_parameters()}
-        torch.save((before, after), folder / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def step_twice(rank: int) -> tuple[dict, dict]:
+    torch.manual_seed(0)
+    model = MMDistributedDataParallel(Sum().train(), device_ids=None)
+    before = {name: p.detach().clone() for name, p in model.module.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for step in range(3):
+        optimizer.zero_grad()
+        model(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2 * step + rank))).backward()
+        optimizer.step()
+    return before, {name: p.detach() for name, p in model.module.named_parameters()}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no fork server")
 def test_two_ranks_train_with_blocks_that_are_not_run(tmp_path, processes):
-    pair = [processes.Process(target=step_twice, args=(rank, tmp_path)) for rank in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join(240)
-        assert process.exitcode == 0
-    (before, after), (_, other) = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    (before, after), (_, other) = on_two_ranks(processes, tmp_path, step_twice)
     assert all(torch.equal(after[name], other[name]) for name in after)
     moved = {name.split(".")[2] for name in after if "blocks" in name and not torch.equal(before[name], after[name])}
     assert moved == set("012345")
