@@ -15,7 +15,7 @@ from mmtl.apis.start.masks import FoundMasks, find_masks
 from mmtl.apis.start.read_masks import IGNORED, MIDDLE, Value, code_of, read_mask, text_of
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.classes_file import CLASSES_FILE
-from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
+from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden, is_image
 from mmtl.utils.out_folder import check_out_folder
 from mmtl.utils.text import shorten
 
@@ -59,7 +59,7 @@ def read_source(source: Path, out: Path, classes: Sequence[str], ignore: str | N
     names = sorted(name for name in files_under(source, out) if not is_hidden(name))
     documents = [source / name for name in names if name.lower().endswith(".json")]
     documents = [path for path in documents if is_labelme(path)]
-    masks = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    masks = list(filter(is_image, names))
     if documents:  # labelme keeps its files beside the images
         return from_labelme(source, documents, classes)
     if masks:

@@ -24,7 +24,7 @@ from mmtl.utils.atomic_file import atomic_file
 from mmtl.utils.checkpoint import dataset_meta, fit_weights, read_checkpoint, unwrap_weights
 from mmtl.utils.class_colors import class_palette
 from mmtl.utils.config_file import leaf_dataset_cfgs, name_config_errors, read_config
-from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
+from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_image
 from mmtl.utils.model_parts import decode_head_of
 from mmtl.utils.out_folder import check_out_folder
 from mmtl.utils.read_image import loading_options, read_image
@@ -162,8 +162,7 @@ def images_below(folder: Path, out: Path) -> list[Path]:
 
     Masks are those that `mmtl start` pairs with images, and others in their folders.
     """
-    files = (name for name in files_under(folder, out) if name.lower().endswith(IMAGE_SUFFIXES))
-    names = sorted(name for name in files if not is_hidden(name))
+    names = sorted(filter(is_image, files_under(folder, out)))
     pairs, _, others = match_masks(names)
     masks = {mask for _, mask in pairs} | set(others if pairs else ())
     if masks:

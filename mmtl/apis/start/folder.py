@@ -9,7 +9,7 @@ from mmtl.apis.start.found_images import FoundImages
 from mmtl.apis.start.image_masks import find_pairs
 from mmtl.apis.start.near_duplicates import equal_images, find_near_duplicates
 from mmtl.apis.start.split import stratified_split
-from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden
+from mmtl.utils.image_files import IMAGE_SUFFIXES, files_under, is_hidden, is_image
 from mmtl.utils.read_image import image_size, is_complete
 
 UNREAD = """
@@ -31,7 +31,7 @@ def find_images(root: Path, val_share: float) -> FoundImages:
         ValueError: Its images have neither classes nor masks.
     """
     files = sorted(key for key in files_under(root) if not is_hidden(key))
-    keys, unread = [key for key in files if key.lower().endswith(IMAGE_SUFFIXES)], unread_files(files)
+    keys, unread = list(filter(is_image, files)), unread_files(files)
     convert = f" Convert its {unread} to .jpg or .png." if unread else ""
     if not keys:
         raise FileNotFoundError(f"{root} contains no image ({' '.join(IMAGE_SUFFIXES)}).{convert}")
