@@ -133,9 +133,9 @@ def measure_labels(args: argparse.Namespace) -> None:
     distances: dict[str, list[Tensor]] = {}
     agreement: dict[str, list[float]] = {}
     examples, right = [], defaultdict(list)
-    keys, first = list_images(args.images), annotators[args.sizes[0]].annotator.description
+    keys, any_size = list_images(args.images), annotators[args.sizes[0]]
     folders = class_folders(keys)
-    known = ClassTable.of(first, annotators[args.sizes[0]].found_classes, folders).of_folders(folders)
+    known = ClassTable.of(any_size.annotator.description, any_size.found_classes, folders).of_folders(folders)
     np.random.seed(0)
     torch.manual_seed(0)
     for key in keys:

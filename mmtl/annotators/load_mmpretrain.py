@@ -38,10 +38,10 @@ def load_mmpretrain(config: str, checkpoint: str, device: str, inference: Infere
     """Load an MMPretrain classifier and convert it to dense prediction; see `mmtl.annotators.load`."""
     from mmpretrain.apis import ModelHub
 
-    is_file = bool(Path(config).suffix)
-    cfg = read_config(Path(config)) if is_file else ModelHub.get(config).config
+    entry = None if Path(config).suffix else ModelHub.get(config)
+    cfg = entry.config if entry else read_config(Path(config))
     if checkpoint == PRETRAINED:
-        checkpoint = None if is_file else ModelHub.get(config).weights
+        checkpoint = entry.weights if entry else None
         if checkpoint is None:
             raise ValueError(
                 f"{config}: no pretrained weights are known. Give a checkpoint, or a name of MMPretrain's models that "

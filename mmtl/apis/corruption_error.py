@@ -69,16 +69,7 @@ def corruption_error(
     roots = dict.fromkeys(root for root, _ in runs.values())
     counts = {root: len(labelled_images(inferencer, root)[0]) for root in roots}  # also reports errors before hours
     measure = partial(top1_error, inferencer, batch_size=batch_size, workers=workers)
-    errors: dict[str, dict[int, float]] = {}
-    undecodable: set[Path] = set()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=len(runs))
-        for (name, severity), (root, pipeline) in runs.items():
-            progress.update(task, description=f"{name} {severity}")
-            errors.setdefault(name, {})[severity], left_out = measure(root, pipeline)
-            undecodable.update(left_out)
-            progress.advance(task)
+    errors, undecodable = measure_runs(runs, measure)
     clean = errors.pop(CLEAN, {}).get(0)
     is_imagenet = num_classes_of(inferencer.model) == 1000
     rows = table_rows(errors, clean, is_imagenet)
@@ -111,6 +102,23 @@ def plan_runs(
         known, given = (", ".join(map(str, sorted(set(each)))) for each in ((kind[1] for kind in kept), severities))
         raise ValueError(f"{images}: severities must be some of {known}, got {given}.")
     return runs
+
+
+def measure_runs(
+    runs: Mapping[tuple[str, int], tuple[Path, Compose]], measure: Callable[[Path, Compose], tuple[float, list[Path]]]
+) -> tuple[dict[str, dict[int, float]], set[Path]]:
+    """Return the errors of all corruptions and severities, and the images that are undecodable; show the progress."""
+    errors: dict[str, dict[int, float]] = {}
+    undecodable: set[Path] = set()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(runs))
+        for (name, severity), (root, pipeline) in runs.items():
+            progress.update(task, description=f"{name} {severity}")
+            errors.setdefault(name, {})[severity], left_out = measure(root, pipeline)
+            undecodable.update(left_out)
+            progress.advance(task)
+    return errors, undecodable
 
 
 def find_corruptions(root: Path) -> dict[tuple[str, int], Path]:
